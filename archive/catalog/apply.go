@@ -1,0 +1,207 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// A Message is one stored message. Several rows of one message are one: the
+// first place stays.
+type Message struct {
+	ID       string
+	Volume   uint32
+	Offset   int64 // place in the volume
+	Size     int64 // octets
+	Received time.Time
+}
+
+// A Deposit is one ledger event that deposits a message.
+type Deposit struct {
+	Index      int64 // ledger index
+	ID         string
+	Mailbox    string
+	UIDL       string
+	ListedSize int64
+	Received   time.Time
+	Size       int64  // octets of the message
+	Record     []byte // as the layer above encoded it
+}
+
+// A Poll is one ledger event that reports a poll.
+type Poll struct {
+	Index   int64
+	Mailbox string
+	Report  []byte
+}
+
+// A Change is what a run of ledger events means for the catalog. Messages are
+// taken in before the deposits that refer to them.
+type Change struct {
+	Messages []Message
+	Deposits []Deposit
+	Polls    []Poll
+	// Ends is, per volume, the end of what the ledger knows of its tar stream.
+	Ends map[uint32]int64
+	// Meta sets values.
+	Meta map[string]string
+	// Position is the number of ledger events taken in with this change.
+	Position int64
+}
+
+// Apply takes in a change in one transaction. Applying the same events again
+// changes nothing.
+func (c *Catalog) Apply(ctx context.Context, ch Change) error {
+	tx, err := c.write.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
+	if err := applyAll(ctx, tx, ch); err != nil {
+		return errors.Join(fmt.Errorf("catalog: %w", err), tx.Rollback())
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
+	return nil
+}
+
+func applyAll(ctx context.Context, tx *sql.Tx, ch Change) error {
+	if err := applyMessages(ctx, tx, ch.Messages); err != nil {
+		return err
+	}
+	if err := applyDeposits(ctx, tx, ch.Deposits); err != nil {
+		return err
+	}
+	for _, p := range ch.Polls {
+		if _, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO polls(idx, mailbox, report) VALUES(?,?,?)",
+			p.Index, p.Mailbox, p.Report); err != nil {
+			return err
+		}
+	}
+	for number, end := range ch.Ends {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO volumes(number, end) VALUES(?,?)
+			ON CONFLICT(number) DO UPDATE SET end = max(end, excluded.end)`, number, end); err != nil {
+			return err
+		}
+	}
+	for k, v := range ch.Meta {
+		if err := setMeta(ctx, tx, k, v); err != nil {
+			return err
+		}
+	}
+	return setMeta(ctx, tx, positionKey, strconv.FormatInt(ch.Position, 10))
+}
+
+func setMeta(ctx context.Context, tx *sql.Tx, key, value string) error {
+	_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)", key, value)
+	return err
+}
+
+func applyMessages(ctx context.Context, tx *sql.Tx, messages []Message) error {
+	if len(messages) == 0 {
+		return nil
+	}
+	insert, err := tx.PrepareContext(ctx, "INSERT OR IGNORE INTO messages(id, volume, offset, size, received) VALUES(?,?,?,?,?)")
+	if err != nil {
+		return err
+	}
+	for _, m := range messages {
+		id, err := blob(m.ID)
+		if err == nil {
+			_, err = insert.ExecContext(ctx, id, m.Volume, m.Offset, m.Size, m.Received.UnixNano())
+		}
+		if err != nil {
+			return errors.Join(err, insert.Close())
+		}
+	}
+	return insert.Close()
+}
+
+func applyDeposits(ctx context.Context, tx *sql.Tx, deposits []Deposit) error {
+	if len(deposits) == 0 {
+		return nil
+	}
+	insert, err := tx.PrepareContext(ctx, `INSERT OR IGNORE INTO deposits(idx, message, mailbox, uidl, listed, record)
+		SELECT ?, n, ?, ?, ?, ? FROM messages WHERE id = ?`)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = insert.Close() }() // the transaction owns it
+	counts := map[string]*mailboxCount{}
+	for _, d := range deposits {
+		id, err := blob(d.ID)
+		if err != nil {
+			return err
+		}
+		res, err := insert.ExecContext(ctx, d.Index, d.Mailbox, d.UIDL, d.ListedSize, d.Record, id)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			if err != nil {
+				return err
+			}
+			continue // seen before
+		}
+		count := counts[d.Mailbox]
+		if count == nil {
+			count = &mailboxCount{}
+			counts[d.Mailbox] = count
+		}
+		count.add(d)
+	}
+	for name, count := range counts {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO mailboxes(name, deposits, bytes, received) VALUES(?,?,?,?)
+			ON CONFLICT(name) DO UPDATE SET deposits = deposits + excluded.deposits,
+			bytes = bytes + excluded.bytes, received = max(received, excluded.received)`,
+			name, count.deposits, count.bytes, count.received); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type mailboxCount struct {
+	deposits, bytes, received int64
+}
+
+func (m *mailboxCount) add(d Deposit) {
+	m.deposits++
+	m.bytes += d.Size
+	m.received = max(m.received, d.Received.UnixNano())
+}
+
+// A Description replaces the summary of a message.
+type Description struct {
+	ID      string
+	Parser  int
+	Summary []byte
+}
+
+// Describe replaces summaries in one transaction. Unknown ids are ignored.
+func (c *Catalog) Describe(ctx context.Context, descriptions []Description) error {
+	tx, err := c.write.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
+	update, err := tx.PrepareContext(ctx, "UPDATE messages SET parser = ?, summary = ? WHERE id = ?")
+	if err != nil {
+		return errors.Join(fmt.Errorf("catalog: %w", err), tx.Rollback())
+	}
+	for _, d := range descriptions {
+		id, err := blob(d.ID)
+		if err == nil {
+			_, err = update.ExecContext(ctx, d.Parser, d.Summary, id)
+		}
+		if err != nil {
+			return errors.Join(fmt.Errorf("catalog: %w", err), tx.Rollback())
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
+	return nil
+}

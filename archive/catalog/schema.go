@@ -1,0 +1,54 @@
+package catalog
+
+// schemaVersion is raised with every change of the schema below. A catalog of
+// another version is not migrated but made anew from the ledger, because it is
+// derived.
+const schemaVersion = 1
+
+const schema = `
+CREATE TABLE meta (
+	key   TEXT PRIMARY KEY,
+	value TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE messages (
+	n        INTEGER PRIMARY KEY,
+	id       BLOB NOT NULL UNIQUE,
+	volume   INTEGER NOT NULL,
+	offset   INTEGER NOT NULL,
+	size     INTEGER NOT NULL,
+	received INTEGER NOT NULL,
+	parser   INTEGER NOT NULL DEFAULT 0,
+	summary  BLOB
+);
+
+CREATE TABLE deposits (
+	idx      INTEGER PRIMARY KEY,
+	message  INTEGER NOT NULL REFERENCES messages(n),
+	mailbox  TEXT NOT NULL,
+	uidl     TEXT NOT NULL,
+	listed   INTEGER NOT NULL,
+	record   BLOB NOT NULL
+);
+CREATE INDEX deposits_listing ON deposits(mailbox, uidl, listed);
+CREATE INDEX deposits_message ON deposits(message);
+
+CREATE TABLE mailboxes (
+	name     TEXT PRIMARY KEY,
+	deposits INTEGER NOT NULL,
+	bytes    INTEGER NOT NULL,
+	received INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE polls (
+	idx     INTEGER PRIMARY KEY,
+	mailbox TEXT NOT NULL,
+	report  BLOB NOT NULL
+);
+CREATE INDEX polls_mailbox ON polls(mailbox, idx);
+
+CREATE TABLE volumes (
+	number INTEGER PRIMARY KEY,
+	end    INTEGER NOT NULL
+);
+`

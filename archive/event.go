@@ -1,0 +1,103 @@
+package archive
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/postkeep/postkeep/archive/catalog"
+	"github.com/postkeep/postkeep/archive/ledger"
+	"github.com/postkeep/postkeep/archive/volume"
+)
+
+// An Action is something that a person did with the archive.
+type Action struct {
+	Type  ActionType
+	Actor string   // who, as the operating system or the login says
+	IDs   []string // the messages it was done with
+	// Details is kept as JSON in the erasable sidecar.
+	Details any
+}
+
+// ActionType is the kind of an action.
+type ActionType ledger.Type
+
+// The actions that are recorded.
+const (
+	ActionSearch = ActionType(ledger.TypeSearch)
+	ActionView   = ActionType(ledger.TypeView)
+	ActionExport = ActionType(ledger.TypeExport)
+)
+
+// Record writes the action to the ledger and returns its index. When Record
+// fails the action must not happen: nobody reads mail without a trace.
+func (s *Store) Record(ctx context.Context, a Action) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.append(ctx, ledger.Event{Type: ledger.Type(a.Type), Actor: a.Actor, IDs: a.IDs, Details: a.Details})
+}
+
+// append writes one event. It is called with mu held.
+func (s *Store) append(ctx context.Context, e ledger.Event) (int64, error) {
+	if err := s.writable(); err != nil {
+		return 0, err
+	}
+	index, err := s.ledger.Append(context.WithoutCancel(ctx), []ledger.Event{e})
+	switch {
+	case errors.Is(err, ledger.ErrInvalid):
+		return 0, err
+	case err != nil:
+		return 0, s.breaks(fmt.Errorf("ledger: %w", err))
+	}
+	return index, nil
+}
+
+// RecordPoll keeps the report of a poll, in ledger and catalog. A report whose
+// numbers do not add up is kept as inconsistent.
+func (s *Store) RecordPoll(ctx context.Context, r PollReport) error {
+	r.Inconsistent = r.Inconsistent || !r.Consistent()
+	details, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("record poll of %s: %w", r.Mailbox, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	index, err := s.append(ctx, ledger.Event{Type: ledger.TypePoll, Actor: systemActor, Details: json.RawMessage(details)})
+	if err != nil {
+		return err
+	}
+	err = s.catalog.Apply(context.WithoutCancel(ctx), catalog.Change{
+		Polls:    []catalog.Poll{{Index: index, Mailbox: r.Mailbox, Report: details}},
+		Position: index + 1,
+	})
+	if err != nil {
+		return s.breaks(err)
+	}
+	return nil
+}
+
+// Status is the state of the archive in numbers.
+type Status struct {
+	Messages   int64         `json:"messages"`
+	Bytes      int64         `json:"bytes"` // octets of the messages, each counted once
+	Deposits   int64         `json:"deposits"`
+	Volumes    []volume.Info `json:"volumes"`
+	Events     int64         `json:"events"`     // in the ledger
+	Checkpoint string        `json:"checkpoint"` // the signed note of the ledger
+	// ReadOnly is why nothing new is taken, "" when it is.
+	ReadOnly string `json:"read_only,omitempty"`
+}
+
+// Status returns the state of the archive.
+func (s *Store) Status(ctx context.Context) (Status, error) {
+	st := Status{Volumes: s.volumes.Volumes(), Events: s.ledger.Size(), Checkpoint: string(s.ledger.Checkpoint())}
+	var err error
+	if st.Messages, st.Bytes, st.Deposits, err = s.catalog.Counts(ctx); err != nil {
+		return Status{}, err
+	}
+	if err := s.ReadOnly(); err != nil {
+		st.ReadOnly = err.Error()
+	}
+	return st, nil
+}

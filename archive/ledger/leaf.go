@@ -1,0 +1,186 @@
+package ledger
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	// timeLayout has nanoseconds in full, so that lines compare as text.
+	timeLayout = "2006-01-02T15:04:05.000000000Z"
+	// saltSize in bytes makes the details of an erased event unguessable.
+	saltSize = 16
+	// linePrefix begins every line of events.jsonl and details.jsonl; find relies on it.
+	linePrefix = `{"index":`
+	// headSize bounds what a leaf has before its actor: index, type and time.
+	headSize = 128
+	maxType  = 32 // bytes
+)
+
+// A leaf is a line of events.jsonl; appendLeaf writes the fields in this order.
+type leaf struct {
+	Index int64  `json:"index"`
+	Type  Type   `json:"type"`
+	Time  string `json:"time"`
+	leafTail
+}
+
+// A leafTail is what a leaf has after the time.
+type leafTail struct {
+	Actor   string   `json:"actor"`
+	IDs     []string `json:"ids,omitempty"`
+	Volume  uint32   `json:"volume,omitempty"`
+	End     int64    `json:"end,omitempty"`
+	Details string   `json:"details"`
+}
+
+// A detailLine is a line of details.jsonl: salt and details, or erased.
+type detailLine struct {
+	Index   int64           `json:"index"`
+	Salt    string          `json:"salt"`
+	Details json.RawMessage `json:"details"`
+	Erased  bool            `json:"erased"`
+}
+
+// A prepared event lacks nothing but its index and time.
+type prepared struct {
+	typ  Type
+	tail []byte // of the leaf, from the comma after the time
+	side []byte // of the line in details.jsonl, from the comma after the index
+}
+
+// prepare encodes an event.
+func prepare(e Event, rand io.Reader) (prepared, error) {
+	if !validType(e.Type) {
+		return prepared{}, fmt.Errorf("%w: type %q", ErrInvalid, e.Type)
+	}
+	details, err := encode(e.Details)
+	if err != nil {
+		return prepared{}, fmt.Errorf("%w: details of %s: %w", ErrInvalid, e.Type, err)
+	}
+	if len(details) > MaxDetails || !utf8.Valid(details) {
+		return prepared{}, fmt.Errorf("%w: details of %s have %d bytes, at most %d of UTF-8 are taken", ErrInvalid, e.Type, len(details), MaxDetails)
+	}
+	salt := make([]byte, saltSize)
+	if _, err := io.ReadFull(rand, salt); err != nil {
+		return prepared{}, fmt.Errorf("salt: %w", err)
+	}
+	tail, err := encode(leafTail{Actor: e.Actor, IDs: e.IDs, Volume: e.Volume, End: e.End, Details: detailsHash(salt, details)})
+	if err != nil {
+		return prepared{}, fmt.Errorf("%w: %s: %w", ErrInvalid, e.Type, err)
+	}
+	if headSize+len(tail) > MaxLeaf {
+		return prepared{}, fmt.Errorf("%w: %s with %d ids is longer than %d bytes", ErrInvalid, e.Type, len(e.IDs), MaxLeaf)
+	}
+	tail[0] = ','
+	side := fmt.Appendf(nil, `,"salt":"%x","details":`, salt)
+	return prepared{typ: e.Type, tail: tail, side: append(append(side, details...), '}')}, nil
+}
+
+// validType says whether a type needs no escaping in JSON.
+func validType(t Type) bool {
+	for i := range len(t) {
+		if c := t[i]; (c < 'a' || c > 'z') && c != '-' {
+			return false
+		}
+	}
+	return len(t) > 0 && len(t) <= maxType
+}
+
+// encode is json.Marshal without the escapes that are meant for HTML.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// detailsHash is the commitment that a leaf makes to its details.
+func detailsHash(salt, details []byte) string {
+	h := sha256.New()
+	h.Write(salt)
+	h.Write(details)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// appendLeaf appends the line of events.jsonl without its newline.
+func (p *prepared) appendLeaf(b []byte, index int64, at time.Time) []byte {
+	b = strconv.AppendInt(append(b, linePrefix...), index, 10)
+	b = append(append(b, `,"type":"`...), p.typ...)
+	b = at.AppendFormat(append(b, `","time":"`...), timeLayout)
+	return append(append(b, '"'), p.tail...)
+}
+
+// appendSide appends the line of details.jsonl without its newline.
+func (p *prepared) appendSide(b []byte, index int64) []byte {
+	b = strconv.AppendInt(append(b, linePrefix...), index, 10)
+	return append(b, p.side...)
+}
+
+// indexOf returns the index with which a line of either file begins, or false
+// if it is not such a line.
+func indexOf(line []byte) (int64, bool) {
+	rest, ok := bytes.CutPrefix(line, []byte(linePrefix))
+	if !ok {
+		return 0, false
+	}
+	end := bytes.IndexByte(rest[:min(len(rest), 20)], ',') // an int64 has at most 19 digits
+	if end < 1 || rest[0] < '0' || rest[0] > '9' {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(string(rest[:end]), 10, 64)
+	return n, err == nil
+}
+
+// parseLeaf reads the line of events.jsonl that has the index. The entry does
+// not refer to the line.
+func parseLeaf(line []byte, index int64) (Entry, error) {
+	if n, ok := indexOf(line); !ok || n != index {
+		return Entry{}, fmt.Errorf("%w: event %d has another event's line, or none", ErrDiverged, index)
+	}
+	var v leaf
+	err := json.Unmarshal(line, &v)
+	if err == nil && (v.Index != index || !validType(v.Type) || !isHash(v.Details)) {
+		err = errors.New("a field is missing or malformed")
+	}
+	at, timeErr := time.Parse(timeLayout, v.Time)
+	if err = errors.Join(err, timeErr); err != nil {
+		return Entry{}, fmt.Errorf("%w: line of event %d: %w", ErrDiverged, index, err)
+	}
+	return Entry{
+		Index: v.Index, Type: v.Type, Time: at, Actor: v.Actor, IDs: v.IDs,
+		Volume: v.Volume, End: v.End, DetailsHash: v.Details,
+	}, nil
+}
+
+func isHash(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == sha256.Size
+}
+
+// setDetails fills in the details from the entry's line of details.jsonl.
+func (e *Entry) setDetails(line []byte) {
+	e.Damaged = true
+	var v detailLine
+	if err := json.Unmarshal(line, &v); err != nil || v.Index != e.Index {
+		return
+	}
+	salt, err := hex.DecodeString(v.Salt)
+	switch {
+	case v.Erased:
+		e.Erased, e.Damaged = true, false
+	case err == nil && len(v.Details) > 0 && detailsHash(salt, v.Details) == e.DetailsHash:
+		e.Details, e.Damaged = v.Details, false
+	}
+}

@@ -1,0 +1,149 @@
+package ledger
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+const (
+	// maxLine is the longest line of either file: both limits with room for
+	// index, type, time and salt.
+	maxLine = max(MaxLeaf, MaxDetails) + 2*headSize
+	// readSize is the unit of sequential reading.
+	readSize = 64 << 10
+)
+
+var (
+	errTorn = errors.New("the last line is not complete")
+	errLong = fmt.Errorf("a line is longer than %d bytes", maxLine)
+)
+
+// isEnd says whether an error of a lineReader means that no further line can be read.
+func isEnd(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, errTorn) || errors.Is(err, errLong)
+}
+
+// A lineReader reads lines of at most maxLine bytes.
+type lineReader struct {
+	r     *bufio.Reader
+	off   int64 // where the next line starts
+	line  []byte
+	again bool // line has been unread
+	buf   []byte
+}
+
+// newLineReader reads the lines of f between two offsets.
+func newLineReader(f io.ReaderAt, from, to int64) *lineReader {
+	return &lineReader{r: bufio.NewReaderSize(io.NewSectionReader(f, from, to-from), readSize), off: from}
+}
+
+// next returns a line without its newline, valid until the next call. It
+// returns io.EOF after the last line and errTorn if that has no newline.
+func (l *lineReader) next() ([]byte, error) {
+	if !l.again {
+		line, err := l.read()
+		if err != nil {
+			return nil, err
+		}
+		l.line = line[:len(line)-1]
+	}
+	l.again = false
+	l.off += int64(len(l.line)) + 1
+	return l.line, nil
+}
+
+// unread lets next return the last line again.
+func (l *lineReader) unread() {
+	l.again = true
+	l.off -= int64(len(l.line)) + 1
+}
+
+// read returns a line with its newline.
+func (l *lineReader) read() ([]byte, error) {
+	line, err := l.r.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		l.buf = l.buf[:0]
+		for errors.Is(err, bufio.ErrBufferFull) {
+			if l.buf = append(l.buf, line...); len(l.buf) > maxLine {
+				return nil, errLong
+			}
+			line, err = l.r.ReadSlice('\n')
+		}
+		l.buf = append(l.buf, line...)
+		line = l.buf
+	}
+	if errors.Is(err, io.EOF) && len(line) > 0 {
+		return nil, errTorn
+	}
+	return line, err
+}
+
+// find returns a reader at the line of an event among the first size bytes of
+// events.jsonl or details.jsonl. The lines are sorted, so it bisects: no table of
+// offsets has to be kept. What cannot be read as a line is taken to be a torn
+// write after the one that is looked for.
+func find(f io.ReaderAt, size, index int64) (*lineReader, error) {
+	lo, hi := int64(0), size // the line starts in [lo, hi), and some line starts at lo
+	for hi-lo > readSize {
+		mid := lo + (hi-lo)/2
+		at, err := nextStart(f, mid, hi)
+		if err != nil {
+			return nil, err
+		}
+		if n, ok := startIndex(f, at, hi); ok && n <= index {
+			lo = at
+		} else {
+			hi = mid
+		}
+	}
+	return scanTo(newLineReader(f, lo, size), index)
+}
+
+// scanTo moves the reader to the line of an event.
+func scanTo(lines *lineReader, index int64) (*lineReader, error) {
+	missing := ErrShort
+	for {
+		line, err := lines.next()
+		if isEnd(err) {
+			return nil, fmt.Errorf("%w: event %d is missing: %w after byte %d", missing, index, err, lines.off)
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch n, ok := indexOf(line); {
+		case !ok:
+			missing = ErrDiverged
+		case n == index:
+			lines.unread()
+			return lines, nil
+		case n > index:
+			return nil, fmt.Errorf("%w: event %d is missing: that before byte %d is %d", ErrDiverged, index, lines.off, n)
+		}
+	}
+}
+
+// nextStart returns the first offset from on at which a line starts, or end if
+// there is none before it.
+func nextStart(f io.ReaderAt, from, end int64) (int64, error) {
+	buf := make([]byte, 4<<10) // a few lines
+	for at := from - 1; at < end; at += int64(len(buf)) {
+		n, err := f.ReadAt(buf[:min(int64(len(buf)), end-at)], at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+		if i := bytes.IndexByte(buf[:n], '\n'); i >= 0 {
+			return min(at+int64(i)+1, end), nil
+		}
+	}
+	return end, nil
+}
+
+// startIndex returns the index of the line at an offset.
+func startIndex(f io.ReaderAt, at, end int64) (int64, bool) {
+	buf := make([]byte, len(linePrefix)+20)
+	n, _ := f.ReadAt(buf[:min(int64(len(buf)), end-at)], at) // what is missing does not parse
+	return indexOf(buf[:n])
+}

@@ -1,0 +1,269 @@
+package archive
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/postkeep/postkeep/archive/catalog"
+	"github.com/postkeep/postkeep/archive/volume"
+)
+
+// Known reports which of the listed server entries are archived for mailbox,
+// by UIDL and size in octets. Entries without a UIDL are never known: ask by
+// id. A listing may have several holdings when the server reused a UIDL; the
+// newest comes last.
+func (s *Store) Known(ctx context.Context, mailbox string, listed []Listing) ([]Holding, error) {
+	var out []Holding
+	for _, l := range listed {
+		if l.UIDL == "" {
+			continue
+		}
+		held, err := s.catalog.ByListing(ctx, mailbox, l.UIDL, l.Size)
+		if err != nil {
+			return nil, err
+		}
+		for _, h := range held {
+			holding, err := holdingOf(h)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, holding)
+		}
+	}
+	return out, nil
+}
+
+// KnownIDs reports which of the messages are archived for mailbox, whatever
+// their UIDL: for servers that have none.
+func (s *Store) KnownIDs(ctx context.Context, mailbox string, ids []string) ([]Holding, error) {
+	var out []Holding
+	for _, id := range ids {
+		held, err := s.catalog.ByMessage(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		for _, h := range held {
+			d, err := detailsOf(h)
+			if err != nil {
+				return nil, err
+			}
+			if d.Mailbox == mailbox {
+				holding, _ := holdingOf(h)
+				out = append(out, holding)
+				break
+			}
+		}
+	}
+	return out, nil
+}
+
+func detailsOf(h catalog.Held) (depositDetails, error) {
+	var d depositDetails
+	if err := json.Unmarshal(h.Record, &d); err != nil {
+		return d, fmt.Errorf("catalog: deposit %d: %w", h.Index, err)
+	}
+	return d, nil
+}
+
+func holdingOf(h catalog.Held) (Holding, error) {
+	d, err := detailsOf(h)
+	return Holding{
+		Listing: Listing{UIDL: d.UIDL, Size: d.ListedSize}, ID: h.ID,
+		HeaderHash: d.HeaderHash, Received: d.Received,
+	}, err
+}
+
+// minPrefix is the shortest id prefix that people may type: with 32 bits a
+// chance collision is rare in an archive of a hundred thousand messages.
+const minPrefix = 8
+
+// Resolve returns the id that begins with prefix, of at least 8 hexadecimal
+// digits. It returns ErrNotFound or ErrAmbiguous.
+func (s *Store) Resolve(ctx context.Context, prefix string) (string, error) {
+	if len(prefix) < minPrefix || len(prefix) > idDigits || !validPrefix(prefix) {
+		return "", fmt.Errorf("%w: %q is not an id: want %d to %d digits of 0-9a-f", ErrNotFound, prefix, minPrefix, idDigits)
+	}
+	ids, err := s.catalog.Prefix(ctx, prefix, 2)
+	switch {
+	case err != nil:
+		return "", err
+	case len(ids) == 0:
+		return "", fmt.Errorf("%w: %s", ErrNotFound, prefix)
+	case len(ids) > 1:
+		return "", fmt.Errorf("%w: %s could be %s or %s", ErrAmbiguous, prefix, ids[0], ids[1])
+	}
+	return ids[0], nil
+}
+
+// Message returns what the catalog knows of a message, or ErrNotFound.
+func (s *Store) Message(ctx context.Context, id string) (Message, error) {
+	row, ok, err := s.catalog.Message(ctx, id)
+	if err != nil {
+		return Message{}, err
+	}
+	if !ok {
+		return Message{}, fmt.Errorf("%w: %s", ErrNotFound, id)
+	}
+	m := Message{ID: row.ID, Size: row.Size, Received: row.Received}
+	if row.Summary != nil {
+		if err := json.Unmarshal(row.Summary, &m.Summary); err != nil {
+			return Message{}, fmt.Errorf("catalog: summary of %s: %w", id, err)
+		}
+	}
+	held, err := s.catalog.ByMessage(ctx, id)
+	if err != nil {
+		return Message{}, err
+	}
+	for _, h := range held {
+		d, err := detailsOf(h)
+		if err != nil {
+			return Message{}, err
+		}
+		m.Deposits = append(m.Deposits, d.Deposit)
+	}
+	return m, nil
+}
+
+// OpenMessage returns the bytes of a message, exactly as the server sent them.
+// Their SHA-256 is computed again while they are read: where they are not what
+// was archived, the last Read returns ErrDamaged instead of io.EOF. The caller
+// closes the reader.
+func (s *Store) OpenMessage(ctx context.Context, id string) (io.ReadCloser, error) {
+	row, ok, err := s.catalog.Message(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
+	}
+	_, body, err := s.volumes.Open(ctx, volume.Place{Volume: row.Volume, Offset: row.Offset})
+	if err != nil {
+		return nil, fmt.Errorf("open message %s: %w", id, err)
+	}
+	return &checkedReader{body: body, hash: sha256.New(), id: id}, nil
+}
+
+// ErrDamaged means that the stored bytes are not those that were archived.
+var ErrDamaged = errors.New("archived bytes are damaged")
+
+type checkedReader struct {
+	body io.ReadCloser
+	hash hash.Hash
+	id   string
+}
+
+func (r *checkedReader) Read(p []byte) (int, error) {
+	n, err := r.body.Read(p)
+	r.hash.Write(p[:n])
+	if err == io.EOF && hex.EncodeToString(r.hash.Sum(nil)) != r.id {
+		err = fmt.Errorf("%w: message %s", ErrDamaged, r.id)
+	}
+	return n, err
+}
+
+func (r *checkedReader) Close() error { return r.body.Close() }
+
+// Since lists messages with deposits whose ledger index is above after, in the
+// order of these deposits, looking at no more than limit deposits. An empty list
+// means that there are none.
+func (s *Store) Since(ctx context.Context, after int64, limit int) ([]Indexable, error) {
+	held, err := s.catalog.ByIndex(ctx, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	at := map[string]int{}
+	var out []Indexable
+	for _, h := range held {
+		if i, ok := at[h.ID]; ok {
+			out[i].Index = h.Index
+			continue
+		}
+		m, err := s.indexable(ctx, h)
+		if err != nil {
+			return nil, err
+		}
+		at[h.ID] = len(out)
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+func (s *Store) indexable(ctx context.Context, h catalog.Held) (Indexable, error) {
+	all, err := s.catalog.ByMessage(ctx, h.ID)
+	if err != nil {
+		return Indexable{}, err
+	}
+	m := Indexable{ID: h.ID, Index: h.Index}
+	for _, one := range all {
+		d, err := detailsOf(one)
+		if err != nil {
+			return Indexable{}, err
+		}
+		m.Size = d.Size
+		if m.Received.IsZero() || d.Received.Before(m.Received) {
+			m.Received = d.Received
+		}
+		m.Mailboxes = append(m.Mailboxes, d.Mailbox)
+	}
+	slices.Sort(m.Mailboxes)
+	m.Mailboxes = slices.Compact(m.Mailboxes)
+	return m, nil
+}
+
+// LastDeposit is the ledger index of the newest deposit, -1 if there is none:
+// an index that is complete up to there has everything.
+func (s *Store) LastDeposit(ctx context.Context) (int64, error) { return s.catalog.LastDeposit(ctx) }
+
+// Describe keeps what a parser found, for result lists.
+func (s *Store) Describe(ctx context.Context, descriptions []Description) error {
+	rows := make([]catalog.Description, len(descriptions))
+	for i, d := range descriptions {
+		summary, err := json.Marshal(d.Summary)
+		if err != nil {
+			return fmt.Errorf("describe %s: %w", d.ID, err)
+		}
+		rows[i] = catalog.Description{ID: d.ID, Parser: d.Summary.Parser, Summary: summary}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return s.writable()
+	}
+	return s.catalog.Describe(ctx, rows)
+}
+
+// A Mailbox is what the archive holds of one mailbox.
+type Mailbox struct {
+	Name     string
+	Deposits int64
+	Bytes    int64     // octets, counting every deposit
+	Received time.Time // newest deposit, zero if none
+	LastPoll *PollReport
+}
+
+// Mailboxes lists the mailboxes that were ever polled or deposited for, by name.
+func (s *Store) Mailboxes(ctx context.Context) ([]Mailbox, error) {
+	rows, err := s.catalog.Mailboxes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Mailbox, len(rows))
+	for i, r := range rows {
+		out[i] = Mailbox{Name: r.Name, Deposits: r.Deposits, Bytes: r.Bytes, Received: r.Received}
+		if r.LastPoll != nil {
+			out[i].LastPoll = &PollReport{}
+			if err := json.Unmarshal(r.LastPoll, out[i].LastPoll); err != nil {
+				return nil, fmt.Errorf("catalog: last poll of %s: %w", r.Name, err)
+			}
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,210 @@
+package archive
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/postkeep/postkeep/archive/catalog"
+	"github.com/postkeep/postkeep/archive/ledger"
+	"github.com/postkeep/postkeep/archive/volume"
+)
+
+// replayBatch is how many ledger events one catalog transaction takes in
+// while replaying: enough to make the transaction's cost small, few enough to
+// keep little in memory.
+const replayBatch = 2000
+
+func (s *Store) openLedger(ctx context.Context) error {
+	opts := ledgerOptions(s.dir, &s.opts)
+	var err error
+	if s.ledger, err = ledger.Open(ctx, opts); !errors.Is(err, ledger.ErrDamaged) {
+		return err
+	}
+	s.readOnly = err
+	opts.ReadOnly = true
+	s.ledger, err = ledger.Open(ctx, opts)
+	return err
+}
+
+// openCatalog opens the catalog and replays what it lacks. A catalog that
+// cannot be used is made anew.
+func (s *Store) openCatalog(ctx context.Context) error {
+	path := filepath.Join(s.dir, catalogName)
+	var err error
+	if s.catalog, err = catalog.Open(ctx, path); err == nil {
+		var fits bool
+		if fits, err = s.catalogFits(ctx); err == nil && fits {
+			return s.replay(ctx)
+		}
+	}
+	if err != nil && !errors.Is(err, catalog.ErrUnusable) {
+		return err
+	}
+	s.opts.Logger.Warn("catalog is made anew from the ledger", "path", path, "error", err)
+	if err := s.dropCatalog(path); err != nil {
+		return err
+	}
+	if s.catalog, err = catalog.Open(ctx, path); err != nil {
+		return err
+	}
+	return s.replay(ctx)
+}
+
+func (s *Store) dropCatalog(path string) error {
+	var errs []error
+	if s.catalog != nil {
+		errs = append(errs, s.catalog.Close())
+		s.catalog = nil
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// catalogFits reports whether the catalog was made from this ledger.
+func (s *Store) catalogFits(ctx context.Context) (bool, error) {
+	position, err := s.catalog.Position(ctx)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", catalog.ErrUnusable, err)
+	}
+	verifier, err := s.catalog.Meta(ctx, verifierMeta)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", catalog.ErrUnusable, err)
+	}
+	return position <= s.ledger.Size() && (position == 0 || verifier == s.ledger.Verifier()), nil
+}
+
+// replay takes into the catalog what the ledger has beyond its position.
+func (s *Store) replay(ctx context.Context) error {
+	position, err := s.catalog.Position(ctx)
+	if err != nil {
+		return err
+	}
+	change := s.newChange()
+	n := 0
+	err = s.ledger.Read(ctx, position, func(e ledger.Entry) error {
+		if err := addEvent(&change, e); err != nil {
+			return fmt.Errorf("ledger event %d: %w", e.Index, err)
+		}
+		change.Position = e.Index + 1
+		if n++; n%replayBatch != 0 {
+			return nil
+		}
+		defer func() { change = s.newChange() }()
+		return s.catalog.Apply(ctx, change)
+	})
+	if err != nil {
+		return fmt.Errorf("replay ledger: %w", err)
+	}
+	if change.Position > 0 {
+		return s.catalog.Apply(ctx, change)
+	}
+	return nil
+}
+
+func (s *Store) newChange() catalog.Change {
+	return catalog.Change{Ends: map[uint32]int64{}, Meta: map[string]string{verifierMeta: s.ledger.Verifier()}}
+}
+
+// addEvent adds what a ledger event means for the catalog.
+func addEvent(change *catalog.Change, e ledger.Entry) error {
+	switch e.Type {
+	case ledger.TypeDeposit, ledger.TypeRecovered:
+		change.Ends[e.Volume] = max(change.Ends[e.Volume], e.End)
+		var d depositDetails
+		if err := json.Unmarshal(e.Details, &d); err != nil {
+			return err
+		}
+		change.Messages = append(change.Messages, catalog.Message{
+			ID: d.ID, Volume: d.Volume, Offset: d.Offset, Size: d.Size, Received: d.Received,
+		})
+		if d.Mailbox != "" {
+			change.Deposits = append(change.Deposits, d.row(e.Index, e.Details))
+		}
+	case ledger.TypePoll:
+		var r PollReport
+		if err := json.Unmarshal(e.Details, &r); err != nil {
+			return err
+		}
+		change.Polls = append(change.Polls, catalog.Poll{Index: e.Index, Mailbox: r.Mailbox, Report: e.Details})
+	}
+	return nil
+}
+
+func (s *Store) openVolumes(ctx context.Context) error {
+	ends, err := s.catalog.Ends(ctx)
+	if err != nil {
+		return err
+	}
+	opts := volume.Options{
+		FS: s.opts.FS, Dir: filepath.Join(s.dir, volumesName), Quarantine: filepath.Join(s.dir, quarantineName),
+		MaxBytes: s.opts.VolumeBytes, ReadOnly: s.readOnly != nil, Logger: s.opts.Logger,
+	}
+	if s.volumes, err = volume.OpenSet(ctx, opts, ends); !errors.Is(err, volume.ErrShort) {
+		return err
+	}
+	s.readOnly = err
+	opts.ReadOnly = true
+	s.volumes, err = volume.OpenSet(ctx, opts, ends)
+	return err
+}
+
+// adopt takes into ledger and catalog what the volumes hold beyond what the
+// ledger knows: a crash between the two fsyncs, or a ledger put back from an
+// older copy.
+func (s *Store) adopt(ctx context.Context) error {
+	var events []ledger.Event
+	adopted := 0
+	flush := func() error {
+		adopted += len(events)
+		_, err := s.ledger.Append(ctx, events)
+		events = events[:0]
+		return err
+	}
+	err := s.volumes.Unknown(ctx, func(e volume.Entry, body io.Reader) error {
+		event, err := recovered(e, body)
+		if err != nil {
+			return fmt.Errorf("adopt %s in volume %d: %w", e.Name, e.Place.Volume, err)
+		}
+		if events = append(events, event); len(events) < replayBatch {
+			return nil
+		}
+		return flush()
+	})
+	if err == nil && len(events) > 0 {
+		err = flush()
+	}
+	if err != nil || adopted == 0 {
+		return err
+	}
+	s.opts.Logger.Warn("adopted what the volumes hold beyond the ledger", "entries", adopted)
+	return s.replay(ctx)
+}
+
+// recovered is the event that adopts an entry. A message whose deposit was
+// lost has no mailbox; it is deposited when the server lists it again.
+func recovered(e volume.Entry, body io.Reader) (ledger.Event, error) {
+	details := depositDetails{
+		Deposit: Deposit{Received: e.ModTime}, ID: e.ID, Size: e.Size,
+		Volume: e.Place.Volume, Offset: e.Place.Offset,
+	}
+	if e.Kind == volume.KindDeposit {
+		details = depositDetails{}
+		if err := json.NewDecoder(body).Decode(&details); err != nil {
+			return ledger.Event{}, err
+		}
+	}
+	record, err := json.Marshal(details)
+	return ledger.Event{
+		Type: ledger.TypeRecovered, Actor: systemActor, IDs: []string{e.ID},
+		Volume: e.Place.Volume, End: e.End, Details: json.RawMessage(record),
+	}, err
+}

@@ -1,0 +1,229 @@
+// Package archive keeps messages for ever and gives receipts for them.
+//
+// What is precious lies in volumes (the bytes), the ledger with its sidecar
+// (what happened to them) and the keys; the catalog is derived. A message is
+// kept once however often it is deposited. See docs/ARCHITECTURE.md for the
+// order of writes that every promise rests on.
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/postkeep/postkeep/archive/catalog"
+	"github.com/postkeep/postkeep/archive/disk"
+	"github.com/postkeep/postkeep/archive/ledger"
+	"github.com/postkeep/postkeep/archive/volume"
+)
+
+// Options are the settings of a store. The zero value is fine.
+type Options struct {
+	// FS is the file system under volumes and ledger; disk.OS() if nil.
+	FS disk.FS
+	// VolumeBytes is the compressed size at which a volume is sealed; 0 is
+	// the volume package's default.
+	VolumeBytes int64
+	// Now is the clock; time.Now if nil.
+	Now func() time.Time
+	// Logger gets what an operator should know; nothing is logged if nil.
+	Logger *slog.Logger
+}
+
+func (o *Options) fill() {
+	if o.FS == nil {
+		o.FS = disk.OS()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Names inside the data directory.
+const (
+	lockName       = "lock"
+	catalogName    = "catalog.db"
+	volumesName    = "volumes"
+	ledgerName     = "ledger"
+	keysName       = "keys"
+	quarantineName = "quarantine" // what recovery cut off
+	systemActor    = "postkeep"   // the actor of what nobody asked for
+	verifierMeta   = "ledger"     // catalog: the ledger that it was made from
+)
+
+// Store is an open archive. It is safe for concurrent use; writing calls take
+// turns.
+type Store struct {
+	dir  string
+	opts Options
+	lock *flock.Flock
+
+	volumes *volume.Set
+	ledger  *ledger.Log
+	catalog *catalog.Catalog
+
+	mu       sync.Mutex // held while writing
+	broken   error      // the first failure that left the disk in an unknown state
+	readOnly error      // why nothing new is taken, found when opening
+	closed   bool
+}
+
+// Create makes an empty archive in dir: directories, keys and an empty ledger
+// with its first checkpoint. It fails when there is one already.
+func Create(ctx context.Context, dir string, opts Options) error {
+	opts.fill()
+	if err := opts.FS.MkdirAll(dir, disk.DirPerm); err != nil {
+		return fmt.Errorf("create archive: %w", err)
+	}
+	lock, err := acquire(dir)
+	if err != nil {
+		return err
+	}
+	volumes := filepath.Join(dir, volumesName)
+	if err := opts.FS.MkdirAll(volumes, disk.DirPerm); err != nil {
+		return errors.Join(fmt.Errorf("create archive: %w", err), lock.Close())
+	}
+	if err := ledger.Create(ctx, ledgerOptions(dir, &opts)); err != nil {
+		return errors.Join(fmt.Errorf("create archive in %s: %w", dir, err), lock.Close())
+	}
+	err = opts.FS.SyncDir(dir)
+	if err == nil {
+		err = opts.FS.SyncDir(filepath.Dir(dir))
+	}
+	return errors.Join(err, lock.Close())
+}
+
+// Exists reports whether dir holds an archive.
+func Exists(dir string) (bool, error) {
+	_, err := os.Stat(filepath.Join(dir, ledgerName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func acquire(dir string) (*flock.Flock, error) {
+	lock := flock.New(filepath.Join(dir, lockName), flock.SetPermissions(disk.FilePerm))
+	ok, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory %s: %w", dir, err)
+	}
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", dir, ErrLocked)
+	}
+	return lock, nil
+}
+
+func ledgerOptions(dir string, opts *Options) ledger.Options {
+	return ledger.Options{
+		FS: opts.FS, Dir: filepath.Join(dir, ledgerName), KeyDir: filepath.Join(dir, keysName),
+		Now: opts.Now, Logger: opts.Logger,
+	}
+}
+
+// Open opens the archive in dir and takes the data directory's lock. Opening
+// is the recovery: the catalog replays what it lacks, whole frames that the
+// ledger does not know are adopted, a torn end is cut off and kept in
+// quarantine.
+//
+// An archive that is older than its own ledger or checkpoint says opens
+// read-only; ReadOnly tells why.
+func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
+	opts.fill()
+	if ok, err := Exists(dir); err != nil || !ok {
+		return nil, errors.Join(fmt.Errorf("%s holds no archive (postkeep init makes one)", dir), err)
+	}
+	s := &Store{dir: dir, opts: opts}
+	if s.lock, err = acquire(dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("open archive %s: %w", dir, err), s.Close())
+		}
+	}()
+	if err := s.openLedger(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.openCatalog(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.openVolumes(ctx); err != nil {
+		return nil, err
+	}
+	if s.readOnly != nil {
+		opts.Logger.Error("archive is read-only", "dir", dir, "reason", s.readOnly)
+		return s, nil
+	}
+	return s, s.adopt(ctx)
+}
+
+// ReadOnly is why the archive takes nothing new, nil when it does.
+func (s *Store) ReadOnly() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writable()
+}
+
+// writable is called with mu held.
+func (s *Store) writable() error {
+	switch {
+	case s.closed:
+		return fs.ErrClosed
+	case s.broken != nil:
+		return fmt.Errorf("%w: %w", ErrBroken, s.broken)
+	case s.readOnly != nil:
+		return fmt.Errorf("%w: %w", ErrReadOnly, s.readOnly)
+	}
+	return nil
+}
+
+// breaks remembers a failure after which only opening again can tell what is
+// on the disk. It is called with mu held.
+func (s *Store) breaks(err error) error {
+	if s.broken == nil {
+		s.broken = err
+		s.opts.Logger.Error("archive writer is broken until it is opened again", "dir", s.dir, "error", err)
+	}
+	return fmt.Errorf("%w: %w", ErrBroken, err)
+}
+
+// Close closes the archive and releases the lock. It is idempotent.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	var errs []error
+	for _, c := range []io.Closer{closer(s.volumes), closer(s.catalog), closer(s.ledger), s.lock} {
+		if c != nil {
+			errs = append(errs, c.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// closer keeps a nil pointer from becoming an interface that is not nil.
+func closer[T any, P interface {
+	*T
+	io.Closer
+}](p P) io.Closer {
+	if p == nil {
+		return nil
+	}
+	return p
+}

@@ -1,0 +1,166 @@
+package archive
+
+import (
+	"errors"
+	"io"
+	"time"
+)
+
+// A Delivery is one message taken from one place of one mailbox, on its way
+// into the archive.
+type Delivery struct {
+	// ID is the SHA-256 in lower-case hex of the bytes as the poller read them
+	// from the wire. Put computes it again over what it writes.
+	ID string
+	// Size is the number of octets of the message.
+	Size int64
+	// Body yields exactly Size octets. Put reads it once and does not close it.
+	Body io.Reader
+
+	Deposit
+}
+
+// A Deposit says where and when one copy of a message was received. The same
+// message may be deposited many times; its bytes are kept once.
+type Deposit struct {
+	Mailbox string `json:"mailbox"`
+	// UIDL is the server's unique-id (RFC 1939 section 7), "" where the server has none.
+	UIDL string `json:"uidl,omitempty"`
+	// ListedSize is the size in octets that LIST gave. Servers lie, but consistently,
+	// so that (UIDL, ListedSize) recognises a message at the next poll.
+	ListedSize int64     `json:"listed_size,omitempty"`
+	Received   time.Time `json:"received"`
+	// HeaderHash is the hash of the header section by which a later session
+	// confirms with TOP that a UIDL still means this message; "" if unknown.
+	HeaderHash string `json:"header_hash,omitempty"`
+	Source     Source `json:"source"`
+}
+
+// Source is where a deposit came from.
+type Source struct {
+	Protocol string `json:"protocol"`          // "pop3"
+	Host     string `json:"host,omitempty"`    // host:port of the server
+	User     string `json:"user,omitempty"`    // login name
+	TLS      string `json:"tls,omitempty"`     // "TLS 1.3", or "" for a plain connection
+	Session  string `json:"session,omitempty"` // id of the poll session
+	Number   int    `json:"number,omitempty"`  // message number in the session
+}
+
+// A Receipt says that a delivery is durable: bytes and deposit fsynced in
+// volume and ledger.
+type Receipt struct {
+	ID string `json:"id"`
+	// Index is the ledger index of the deposit.
+	Index int64 `json:"index"`
+	// Known means that this very deposit had been made before.
+	Known bool `json:"known,omitempty"`
+	// Stored means that the bytes were new to the archive.
+	Stored bool `json:"stored,omitempty"`
+	// Refused is why this delivery is not archived, "" when it is. The other deliveries of the batch
+	// are not affected. It is final for these bytes: trying again gives the same.
+	Refused string `json:"refused,omitempty"`
+}
+
+// A Listing is a message as a server lists it.
+type Listing struct {
+	UIDL string `json:"uidl"`
+	Size int64  `json:"size"`
+}
+
+// A Holding is a deposit that the archive has for a listed message.
+type Holding struct {
+	Listing
+	ID         string    `json:"id"`
+	HeaderHash string    `json:"header_hash,omitempty"`
+	Received   time.Time `json:"received"`
+	// Disposed means that the message was archived and disposed of by a rule:
+	// known, but never fetched again.
+	Disposed bool `json:"disposed,omitempty"`
+}
+
+// A Message is what the catalog knows of an archived message.
+type Message struct {
+	ID       string
+	Size     int64     // octets
+	Received time.Time // first deposit
+	Summary  Summary
+	Deposits []Deposit
+}
+
+// A Summary is what a parser found in a message. It is derived: Describe
+// replaces it whenever a newer parser has read the message again.
+type Summary struct {
+	// Parser is the version of the parser, 0 for a message not parsed yet.
+	Parser      int       `json:"parser"`
+	Date        time.Time `json:"date,omitzero"` // Date header, zero if missing or unreadable
+	From        string    `json:"from,omitempty"`
+	To          string    `json:"to,omitempty"`
+	Cc          string    `json:"cc,omitempty"`
+	Subject     string    `json:"subject,omitempty"`
+	MessageID   string    `json:"message_id,omitempty"`
+	Attachments []string  `json:"attachments,omitempty"` // file names, "" for an unnamed one
+	Flags       []string  `json:"flags,omitempty"`       // malformed, encrypted, signed, journal, bounce, partial
+}
+
+// A PollReport is the reconciliation of one poll of one mailbox:
+// Listed = Archived + Known + Left, and of the archived and known ones Deleted + Kept.
+type PollReport struct {
+	Mailbox  string         `json:"mailbox"`
+	Session  string         `json:"session"`
+	Request  string         `json:"request,omitempty"` // the poll request that caused it
+	Started  time.Time      `json:"started"`
+	Listed   int            `json:"listed"`
+	Archived int            `json:"archived"`
+	Known    int            `json:"known"`
+	Left     int            `json:"left"`
+	Reasons  map[string]int `json:"reasons,omitempty"` // why messages were left, with their number
+	Deleted  int            `json:"deleted"`
+	Kept     int            `json:"kept"`
+	KeptWhy  map[string]int `json:"kept_why,omitempty"`
+	Bytes    int64          `json:"bytes"` // octets received in messages
+	Seconds  float64        `json:"seconds"`
+	Error    string         `json:"error,omitempty"`
+	// Temporary means that the error may go away by itself: try again later.
+	Temporary bool `json:"temporary,omitempty"`
+	// Inconsistent means that the numbers do not add up, which is a defect.
+	Inconsistent bool `json:"inconsistent,omitempty"`
+	// Index is the highest ledger index among the session's receipts, -1 if none.
+	Index int64 `json:"index"`
+}
+
+// Consistent reports whether the numbers of the report add up.
+func (r *PollReport) Consistent() bool {
+	return r.Listed == r.Archived+r.Known+r.Left && r.Archived+r.Known == r.Deleted+r.Kept
+}
+
+// An Indexable is a message that an index has to read, or to read again
+// because another deposit was made of it.
+type Indexable struct {
+	ID        string
+	Size      int64     // octets
+	Received  time.Time // first deposit
+	Mailboxes []string  // of all its deposits, sorted
+	// Index is the ledger index of the newest deposit of this message that the
+	// listing covers: who has dealt with it is complete up to there.
+	Index int64
+}
+
+// A Description is what a parser has to say of an archived message.
+type Description struct {
+	ID      string
+	Summary Summary
+}
+
+var (
+	// ErrNotFound means that no message has the id.
+	ErrNotFound = errors.New("no such message")
+	// ErrAmbiguous means that several messages share the id prefix.
+	ErrAmbiguous = errors.New("ambiguous id prefix")
+	// ErrReadOnly means that the store does not take anything new.
+	ErrReadOnly = errors.New("archive is read-only")
+	// ErrBroken means that a write failed in a way that leaves the state of
+	// the disk unknown. Restarting runs the recovery.
+	ErrBroken = errors.New("archive writer is broken until it is opened again")
+	// ErrLocked means that another process owns the data directory.
+	ErrLocked = errors.New("data directory is in use by another process")
+)

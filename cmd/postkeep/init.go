@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/internal/config"
+)
+
+func (a *app) initCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "init [DIR]",
+		Short: "Make a configuration and an empty archive",
+		Long: `Writes postkeep.yaml into DIR (default: here) unless it is there, and makes the
+archive in its data directory: volumes, ledger and the key that signs it.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path := a.configPath
+			if len(args) == 1 {
+				path = filepath.Join(args[0], "postkeep.yaml")
+			}
+			return a.init(cmd, path)
+		},
+	}
+}
+
+func (a *app) init(cmd *cobra.Command, path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	written, err := writeNew(path, config.Example())
+	if err != nil {
+		return err
+	}
+	cfg, err := config.Load(path)
+	if err != nil {
+		return usage(err)
+	}
+	if ok, err := archive.Exists(cfg.DataDir); err != nil || ok {
+		return errors.Join(fmt.Errorf("there is an archive in %s already", cfg.DataDir), err)
+	}
+	if err := archive.Create(cmd.Context(), cfg.DataDir, archive.Options{}); err != nil {
+		return err
+	}
+	st := a.styleFor(a.stdout)
+	if written {
+		fmt.Fprintf(a.stdout, "%s %s\n", st.green("wrote"), path)
+	}
+	fmt.Fprintf(a.stdout, "%s %s\n\n", st.green("made the archive"), cfg.DataDir)
+	fmt.Fprintf(a.stdout, "Keep a copy of %s in a safe place: its key signs the ledger.\n\n", filepath.Join(cfg.DataDir, "keys"))
+	fmt.Fprintf(a.stdout, "Next: add a mailbox to %s, then\n\n", path)
+	fmt.Fprintf(a.stdout, "  postkeep mailbox test NAME   # connects and changes nothing\n")
+	fmt.Fprintf(a.stdout, "  postkeep poll                # empties the mailboxes once\n")
+	_, err = fmt.Fprintf(a.stdout, "  postkeep run                 # goes on doing it\n")
+	return err
+}
+
+// writeNew writes a file that must not exist yet, and reports whether it did.
+func writeNew(path string, data []byte) (bool, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	_, err = f.Write(data)
+	return true, errors.Join(err, f.Close())
+}
+
+func (a *app) configCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Look at the configuration", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(&cobra.Command{
+		Use: "check", Short: "Check the configuration, with everything that it names", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.load()
+			if err != nil {
+				return err
+			}
+			log := a.logger(cfg, false)
+			var errs []error
+			for _, m := range cfg.Mailboxes {
+				_, secret := m.Password(cmd.Context(), log)
+				_, server := serverOf(m, log)
+				if server != nil {
+					server = fmt.Errorf("mailbox %s: %w", m.Name, server)
+				}
+				errs = append(errs, secret, server)
+			}
+			if err := errors.Join(errs...); err != nil {
+				return usage(err)
+			}
+			_, err = fmt.Fprintf(a.stdout, "%s is fine: %d mailboxes, data in %s\n", a.configPath, len(cfg.Mailboxes), cfg.DataDir)
+			return err
+		},
+	})
+	return cmd
+}

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/indexer"
+	"github.com/postkeep/postkeep/internal/config"
+	"github.com/postkeep/postkeep/pipeline"
+	"github.com/postkeep/postkeep/poller"
+	"github.com/postkeep/postkeep/poller/pop3"
+	"github.com/postkeep/postkeep/web/api"
+)
+
+// instance is everything that owns a data directory: the store, the index, the
+// streams, and the workers between them.
+type instance struct {
+	log    *slog.Logger
+	store  *archive.Store
+	index  *indexer.Index
+	bus    *pipeline.Bus
+	poller *poller.Poller
+	api    *api.Server
+
+	stages []stage
+	failed atomic.Pointer[error] // the first worker that ended by itself
+}
+
+// stage is a running worker. Stages are stopped in the reverse order of their
+// start: first what brings new work, last what finishes it.
+type stage struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// openInstance opens the data directory and starts the workers. With daemon,
+// polls are scheduled and the API is served on the socket. failed is called
+// when a worker ends that should not.
+func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, daemon bool, failed func(error)) (_ *instance, err error) {
+	if ok, err := archive.Exists(cfg.DataDir); err != nil || !ok {
+		return nil, errors.Join(fmt.Errorf("%s holds no archive (postkeep init makes one)", cfg.DataDir), err)
+	}
+	i := &instance{log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, i.close())
+		}
+	}()
+	if i.store, err = archive.Open(ctx, cfg.DataDir, archive.Options{VolumeBytes: int64(cfg.Archive.VolumeSize), Logger: log}); err != nil {
+		return nil, err
+	}
+	if i.index, err = indexer.Open(ctx, indexer.Options{Dir: filepath.Join(cfg.DataDir, "index"), Location: cfg.TimeZone.Location, Logger: log}); err != nil {
+		return nil, err
+	}
+	if i.bus, err = pipeline.Connect(ctx, pipeline.Options{
+		URL: cfg.NATS.URL, Dir: filepath.Join(cfg.DataDir, "nats"), Logger: log,
+		CredentialsFile: cfg.NATS.CredentialsFile, CAFile: cfg.NATS.CAFile,
+	}); err != nil {
+		return nil, err
+	}
+	boxes, err := mailboxes(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	if i.poller, err = poller.New(i.bus, boxes, poller.Options{
+		Sessions: cfg.Poller.Sessions, PerHost: cfg.Poller.SessionsPerHost, Location: cfg.TimeZone.Location, Logger: log,
+	}); err != nil {
+		return nil, err
+	}
+	i.api = api.NewServer(api.Options{
+		Store: i.store, Index: i.index, Bus: i.bus, Poller: i.poller, Mailboxes: describe(cfg),
+		Version: version, DataDir: cfg.DataDir, Running: daemon, Problems: i.problems, Logger: log,
+	})
+	return i, i.start(ctx, cfg, daemon, failed)
+}
+
+func (i *instance) problems() []string {
+	if err := i.failed.Load(); err != nil {
+		return []string{(*err).Error()}
+	}
+	return nil
+}
+
+// start starts the workers, those that finish work first.
+func (i *instance) start(ctx context.Context, cfg *config.Config, daemon bool, failed func(error)) error {
+	fail := func(err error) {
+		if i.failed.CompareAndSwap(nil, &err) {
+			failed(err)
+		}
+	}
+	wakeCtx, stopWake := context.WithCancel(context.WithoutCancel(ctx))
+	wake, err := i.bus.Archived(wakeCtx)
+	if err != nil {
+		stopWake()
+		return err
+	}
+	worker := indexer.NewWorker(i.index, i.store, wake, indexer.WorkerOptions{Logger: i.log})
+	i.stage(ctx, "index worker", fail, func(ctx context.Context) error {
+		defer stopWake()
+		return worker.Run(ctx)
+	})
+	i.stage(ctx, "archive worker", fail, pipeline.NewArchiver(i.bus, i.store, pipeline.ArchiverOptions{Logger: i.log}).Run)
+	i.stage(ctx, "poller", fail, func(ctx context.Context) error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return i.poller.Work(ctx) })
+		if daemon {
+			group.Go(func() error { return i.poller.Schedule(ctx) })
+		}
+		return group.Wait()
+	})
+	if !daemon {
+		return nil
+	}
+	l, err := api.Listen(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	i.stage(ctx, "socket", fail, func(ctx context.Context) error { return api.Serve(ctx, l, i.api) })
+	if cfg.Web.Listen == "" {
+		return nil
+	}
+	l, err = net.Listen("tcp", cfg.Web.Listen)
+	if err != nil {
+		return fmt.Errorf("web.listen: %w", err)
+	}
+	i.log.Info("health endpoint", "url", "http://"+l.Addr().String()+"/healthz")
+	i.stage(ctx, "web", fail, func(ctx context.Context) error { return api.Serve(ctx, l, i.api.Health()) })
+	return nil
+}
+
+// stage runs a worker until it is stopped, whatever happens to ctx.
+func (i *instance) stage(ctx context.Context, name string, fail func(error), run func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s := stage{cancel: cancel, done: make(chan struct{})}
+	i.stages = append(i.stages, s)
+	go func() {
+		defer close(s.done)
+		if err := run(ctx); err != nil && ctx.Err() == nil {
+			fail(fmt.Errorf("%s: %w", name, err))
+		}
+	}()
+}
+
+// close stops the workers, last started first, and closes everything.
+func (i *instance) close() error {
+	for n := len(i.stages) - 1; n >= 0; n-- {
+		i.stages[n].cancel()
+		<-i.stages[n].done
+	}
+	i.stages = nil
+	var errs []error
+	if i.bus != nil {
+		errs = append(errs, i.bus.Close())
+	}
+	if i.index != nil {
+		errs = append(errs, i.index.Close())
+	}
+	if i.store != nil {
+		errs = append(errs, i.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// mailboxes turns the configuration into what the poller takes.
+func mailboxes(cfg *config.Config, log *slog.Logger) ([]poller.Mailbox, error) {
+	out := make([]poller.Mailbox, 0, len(cfg.Mailboxes))
+	for _, m := range cfg.Mailboxes {
+		server, err := serverOf(m, log)
+		if err != nil {
+			return nil, fmt.Errorf("mailbox %s: %w", m.Name, err)
+		}
+		out = append(out, poller.Mailbox{
+			Name: m.Name, Schedule: string(m.Schedule), Server: server, Username: m.Username,
+			Password: func(ctx context.Context) (string, error) {
+				secret, err := m.Password(ctx, log)
+				return secret.Reveal(), err
+			},
+			Delete:      poller.DeletePolicy{Never: m.Delete.Never, After: m.Delete.After},
+			ReceiptWait: m.ReceiptWait, Jitter: m.Jitter,
+		})
+	}
+	return out, nil
+}
+
+func serverOf(m config.Mailbox, log *slog.Logger) (pop3.Options, error) {
+	o := pop3.Options{
+		Host: m.Host, Port: m.Port, AllowPlaintext: m.AllowPlaintext,
+		CommandTimeout: m.Timeout, ConnectTimeout: min(m.Timeout, pop3.DefaultConnectTimeout), Logger: log,
+	}
+	switch m.TLS {
+	case config.TLSStartTLS:
+		o.TLS = pop3.TLSStart
+	case config.TLSNone:
+		o.TLS = pop3.TLSNone
+	}
+	if m.Pipelining == config.PipeliningOff {
+		o.PipelineWindow = 1
+	}
+	if m.CAFile == "" {
+		return o, nil
+	}
+	pem, err := os.ReadFile(m.CAFile)
+	if err != nil {
+		return o, fmt.Errorf("ca_file: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return o, fmt.Errorf("ca_file: %s holds no certificate in PEM", m.CAFile)
+	}
+	o.TLSConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return o, nil
+}
+
+// describe is the configuration as status answers show it.
+func describe(cfg *config.Config) []api.Mailbox {
+	out := make([]api.Mailbox, 0, len(cfg.Mailboxes))
+	for _, m := range cfg.Mailboxes {
+		policy := "after_archive"
+		switch {
+		case m.Delete.Never:
+			policy = "never"
+		case m.Delete.After > 0:
+			policy = "after " + m.Delete.After.String()
+		}
+		out = append(out, api.Mailbox{
+			Name: m.Name, Schedule: string(m.Schedule), Delete: policy,
+			Server: net.JoinHostPort(m.Host, strconv.Itoa(m.Port)),
+		})
+	}
+	return out
+}
+
+const (
+	// connectPatience is how long a command waits for a data directory that
+	// another process owns without answering: it may be starting or stopping.
+	connectPatience = 10 * time.Second
+	connectAgain    = 100 * time.Millisecond
+)
+
+// connect returns a client of the running instance, or of one inside this
+// process when none runs.
+func (a *app) connect(ctx context.Context) (*config.Config, *api.Client, func() error, error) {
+	cfg, err := a.load()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	log := a.logger(cfg, false)
+	deadline := time.NewTimer(connectPatience)
+	defer deadline.Stop()
+	again := time.NewTicker(connectAgain)
+	defer again.Stop()
+	for {
+		if client, err := api.Dial(ctx, cfg.DataDir); err == nil {
+			return cfg, client, client.Close, nil
+		}
+		i, err := openInstance(ctx, cfg, log, false, func(err error) { log.Error("worker failed", "error", err) })
+		if err == nil {
+			client := api.Local(ctx, i.api)
+			return cfg, client, func() error { return errors.Join(client.Close(), i.close()) }, nil
+		}
+		if !errors.Is(err, archive.ErrLocked) {
+			return nil, nil, nil, err
+		}
+		select {
+		case <-again.C:
+		case <-deadline.C:
+			return nil, nil, nil, fmt.Errorf("%w, which does not answer on its socket", err)
+		case <-ctx.Done():
+			return nil, nil, nil, ctx.Err()
+		}
+	}
+}
+
+// with connects, does, and closes.
+func (a *app) with(ctx context.Context, do func(*config.Config, *api.Client) error) error {
+	cfg, client, closing, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(cfg, client), closing())
+}

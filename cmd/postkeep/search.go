@@ -1,0 +1,210 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postkeep/postkeep/internal/config"
+	"github.com/postkeep/postkeep/web/api"
+)
+
+func (a *app) searchCommand() *cobra.Command {
+	var (
+		limit, offset int
+		sort          string
+		asJSON, total bool
+	)
+	cmd := &cobra.Command{
+		Use:   "search QUERY",
+		Short: "Find messages",
+		Long: `Finds messages. Words are ANDed; OR, NOT or a leading -, parentheses, "phrases",
+prefix* and fields such as from: to: subject: body: mailbox: date: has: is: work
+as docs/query.md says. Without a query everything is listed, newest first.`,
+		Example: `  postkeep search 'invoice from:maria date:2024-03'
+  postkeep search '"purchase order" has:attachment -draft' --limit 10`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.with(cmd.Context(), func(cfg *config.Config, client *api.Client) error {
+				if total {
+					limit = 0
+				}
+				r, err := client.Search(cmd.Context(), strings.Join(args, " "), sort, limit, offset)
+				if err != nil {
+					return err
+				}
+				if r.Partial != "" {
+					fmt.Fprintf(a.stderr, "postkeep: the result may lack messages: %s\n", r.Partial)
+				}
+				switch {
+				case total:
+					_, err = fmt.Fprintln(a.stdout, r.Total)
+				case asJSON:
+					err = a.printJSON(r.Hits)
+				default:
+					err = a.printHits(cfg, r, offset)
+				}
+				if err == nil && r.Partial != "" {
+					return &exitError{code: exitPartly}
+				}
+				return err
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&limit, "limit", 50, "show at most this many")
+	f.IntVar(&offset, "offset", 0, "leave out this many first")
+	f.StringVar(&sort, "sort", "-date", "date (oldest first), -date (newest first) or relevance")
+	f.BoolVar(&asJSON, "json", false, "one JSON object a line")
+	f.BoolVar(&total, "count", false, "print only the number of messages found")
+	return cmd
+}
+
+func (a *app) printJSON(hits []api.Message) error {
+	enc := json.NewEncoder(a.stdout)
+	enc.SetEscapeHTML(false)
+	for _, h := range hits {
+		if err := enc.Encode(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) printHits(cfg *config.Config, r api.SearchResult, offset int) error {
+	st, width := a.styleFor(a.stdout), a.width()
+	for _, h := range r.Hits {
+		const dateWidth, idWidth, sizeWidth = 16, 12, 8
+		from := pad(oneLine(h.From), width-dateWidth-idWidth-sizeWidth-6)
+		fmt.Fprintf(a.stdout, "%s  %s  %*s  %s\n", st.dim(h.Date.In(cfg.TimeZone.Location).Format("2006-01-02 15:04")),
+			st.bold(from), sizeWidth, size(h.Size), st.cyan(h.ID[:idWidth]))
+		subject := oneLine(h.Subject)
+		if subject == "" {
+			subject = "(no subject)"
+		}
+		fmt.Fprintf(a.stdout, "  %s%s\n", fit(subject, width-2-len(marksOf(h))), st.yellow(marksOf(h)))
+		if h.Snippet != "" {
+			fmt.Fprintf(a.stdout, "  %s\n", snippet(h, width-2, st))
+		}
+	}
+	if len(r.Hits) > 0 {
+		fmt.Fprintln(a.stdout)
+	}
+	switch shown := offset + len(r.Hits); {
+	case r.Total == 0:
+		fmt.Fprintln(a.stdout, "nothing found")
+	case uint64(shown) < r.Total:
+		fmt.Fprintf(a.stdout, "%s found, %d to %d shown (--offset %d goes on)\n", count(r.Total), offset+1, shown, shown)
+	default:
+		fmt.Fprintf(a.stdout, "%s found\n", count(r.Total))
+	}
+	return nil
+}
+
+// marksOf says what is special about a message, in words.
+func marksOf(h api.Message) string {
+	var marks []string
+	if n := len(h.Attachments); n == 1 {
+		marks = append(marks, "1 attachment")
+	} else if n > 1 {
+		marks = append(marks, fmt.Sprintf("%d attachments", n))
+	}
+	marks = append(marks, h.Flags...)
+	if len(marks) == 0 {
+		return ""
+	}
+	return "  [" + strings.Join(marks, ", ") + "]"
+}
+
+// snippet colours the search words in as much of the snippet as fits.
+func snippet(h api.Message, width int, st style) string {
+	text := fit(printable(h.Snippet), width)
+	if !st || text != h.Snippet {
+		// Offsets count in the snippet as it came: where it was changed they may be off.
+		if !strings.HasPrefix(h.Snippet, strings.TrimSuffix(text, "…")) {
+			return st.dim(text)
+		}
+	}
+	var b strings.Builder
+	at := 0
+	for _, m := range h.Marks {
+		if m[0] < at || m[1] > len(strings.TrimSuffix(text, "…")) {
+			break
+		}
+		b.WriteString(st.dim(text[at:m[0]]))
+		b.WriteString(st.green(text[m[0]:m[1]]))
+		at = m[1]
+	}
+	b.WriteString(st.dim(text[at:]))
+	return b.String()
+}
+
+func (a *app) showCommand() *cobra.Command {
+	var raw, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show a message, or its exact bytes",
+		Long: `Shows a message by its id, or by the first 8 or more digits of it. With --raw the
+bytes come out exactly as the mail server sent them.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id := strings.ToLower(args[0])
+			return a.with(cmd.Context(), func(cfg *config.Config, client *api.Client) error {
+				if raw {
+					return client.Raw(cmd.Context(), id, a.stdout)
+				}
+				d, err := client.Message(cmd.Context(), id)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					enc := json.NewEncoder(a.stdout)
+					enc.SetEscapeHTML(false)
+					return enc.Encode(d)
+				}
+				return a.printMessage(cfg, d)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&raw, "raw", false, "write the exact bytes to standard output")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	cmd.MarkFlagsMutuallyExclusive("raw", "json")
+	return cmd
+}
+
+func (a *app) printMessage(cfg *config.Config, d api.Detail) error {
+	st := a.styleFor(a.stdout)
+	field := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(a.stdout, "%s %s\n", st.dim(pad(name+":", 12)), value)
+		}
+	}
+	when := func(t time.Time) string { return t.In(cfg.TimeZone.Location).Format("Mon, 2 Jan 2006 15:04:05 -0700") }
+	field("From", oneLine(d.From))
+	field("To", oneLine(d.To))
+	field("Cc", oneLine(d.Cc))
+	field("Subject", st.bold(oneLine(d.Subject)))
+	field("Date", when(d.Date))
+	for _, name := range d.Attachments {
+		if name == "" {
+			name = "(without a name)"
+		}
+		field("Attachment", oneLine(name))
+	}
+	field("Flags", st.yellow(strings.Join(d.Flags, ", ")))
+	for _, p := range d.Problems {
+		field("Problem", oneLine(p))
+	}
+	for _, p := range d.Deposits {
+		field("Received", fmt.Sprintf("%s in %s, from %s", when(p.Received), p.Mailbox, oneLine(p.Source.Host)))
+	}
+	field("Id", d.ID)
+	field("Size", fmt.Sprintf("%s (%s bytes)", size(d.Size), count(d.Size)))
+	fmt.Fprintf(a.stdout, "\n%s\n", strings.TrimRight(printableLines(d.Text), "\n"))
+	if d.Cut {
+		fmt.Fprintf(a.stdout, "\n%s\n", st.dim("(cut here; --raw has everything)"))
+	}
+	return nil
+}

@@ -1,0 +1,229 @@
+// Package config reads postkeep.yaml.
+//
+// It is strict: an unknown key, a value of the wrong type, a schedule that
+// never happens or a mailbox without a host is an error that names the line and
+// the column, shows it, and says what was expected. All that is wrong is
+// reported at once. What a file does not say has the default that the types
+// here document; docs/configuration.md is written for operators.
+//
+// Secrets are never part of a Config: it names the file or the environment
+// variable, and Mailbox.Password reads it when a session needs it.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"time"
+)
+
+// maxFileBytes bounds the configuration file: five thousand mailboxes fit, and a
+// wrong path (a mailbox, a disk image) is refused at once.
+const maxFileBytes = 1 << 20
+
+// Config is a validated configuration. File names in it are absolute.
+type Config struct {
+	// DataDir holds the archive; relative to the folder of the configuration
+	// file. Default "data".
+	DataDir string `yaml:"data_dir" path:"yes"`
+	// TimeZone is the IANA zone in which days begin and schedules run. Default
+	// the system's.
+	TimeZone TimeZone `yaml:"time_zone"`
+
+	NATS    NATS    `yaml:"nats"`
+	Web     Web     `yaml:"web"`
+	Log     Log     `yaml:"log"`
+	Poller  Poller  `yaml:"poller"`
+	Archive Archive `yaml:"archive"`
+
+	// Defaults is what a mailbox has that does not say otherwise. It precedes
+	// Mailboxes because sections are read in the order of the fields.
+	Defaults  Session   `yaml:"defaults"`
+	Mailboxes []Mailbox `yaml:"mailboxes"`
+}
+
+// NATS says which JetStream carries the messages.
+type NATS struct {
+	// URL is one server, or several separated by commas. "" is a server inside
+	// the process, which listens nowhere.
+	URL string `yaml:"url"`
+	// CredentialsFile is a .creds file (user JWT and seed). Default none.
+	CredentialsFile string `yaml:"credentials_file" path:"yes"`
+	// CAFile holds, in PEM, the authorities to trust instead of the system's.
+	CAFile string `yaml:"ca_file" path:"yes"`
+}
+
+// Web is the HTTP listener.
+type Web struct {
+	// Listen is host:port on a loopback address, "" for no listener (the default).
+	Listen string `yaml:"listen"`
+}
+
+// Log is what goes to standard error.
+type Log struct {
+	// Level is the lowest level that is written. Default info.
+	Level slog.Level `yaml:"level" enum:"debug,info,warn,error"`
+	// Format is text (the default) or json.
+	Format string `yaml:"format" enum:"text,json"`
+}
+
+// Poller bounds what is polled at the same time.
+type Poller struct {
+	// Sessions is the number of concurrent POP3 sessions, 1 to 1000. Default 16.
+	Sessions int `yaml:"sessions"`
+	// SessionsPerHost is how many of them may go to one host, 1 to 1000.
+	// Default 4: providers throttle or lock out clients that open more.
+	SessionsPerHost int `yaml:"sessions_per_host"`
+}
+
+// Archive is the store.
+type Archive struct {
+	// VolumeSize is the size in bytes at which a volume is sealed, 1 MiB to 1 TiB.
+	// Default 1 GiB.
+	VolumeSize Bytes `yaml:"volume_size"`
+}
+
+// Session is how a mailbox is polled.
+type Session struct {
+	// Schedule says when. Default "@every 5m".
+	Schedule Schedule `yaml:"schedule"`
+	// Jitter is the longest random delay of a scheduled poll, 0 to 1 h, so that
+	// mailboxes with the same schedule do not all start in the same second.
+	// Default 10 s.
+	Jitter time.Duration `yaml:"jitter"`
+	// Delete says when the server is told to delete. Default after_archive.
+	Delete Delete `yaml:"delete"`
+	// ReceiptWait is how long a session waits for an archive that says nothing,
+	// before it ends and leaves the rest to the next poll, 1 s to 24 h. Default 5 min.
+	ReceiptWait time.Duration `yaml:"receipt_wait"`
+	// Timeout is how long the server may be silent, 1 s to 1 h. Default 2 min:
+	// listing a very large mailbox for the first time takes servers that long.
+	Timeout time.Duration `yaml:"timeout"`
+	// TLS is implicit (the default), starttls or none.
+	TLS string `yaml:"tls" enum:"implicit,starttls,none"`
+	// CAFile holds, in PEM, the authorities to trust instead of the system's.
+	CAFile string `yaml:"ca_file" path:"yes"`
+	// Pipelining is auto (use it when the server offers it, the default) or off.
+	Pipelining string `yaml:"pipelining" enum:"auto,off"`
+}
+
+// The values of Session.TLS.
+const (
+	TLSImplicit = "implicit" // TLS from the first byte (RFC 8314)
+	TLSStartTLS = "starttls" // STLS (RFC 2595), required
+	TLSNone     = "none"     // passwords and mail in the clear
+)
+
+// PipeliningOff is the value of Session.Pipelining that never pipelines.
+const PipeliningOff = "off"
+
+// Mailbox is one POP3 account.
+type Mailbox struct {
+	// Name identifies the mailbox for ever: in the archive, in searches, in
+	// reports. 1 to 64 letters, digits and . _ - @ +, not beginning with . or -.
+	Name string `yaml:"name" required:"yes"`
+	// Host is a host name or an IP address.
+	Host string `yaml:"host" required:"yes"`
+	// Port defaults to 995 with implicit TLS, else 110.
+	Port int `yaml:"port"`
+	// AllowPlaintext permits tls: none to a host that is not this machine.
+	AllowPlaintext bool `yaml:"allow_plaintext"`
+	// Username is what the server calls the account.
+	Username string `yaml:"username" required:"yes"`
+	// PasswordFile or PasswordEnv, exactly one, names what holds the password.
+	PasswordFile string `yaml:"password_file" path:"yes"`
+	// PasswordEnv is the name of an environment variable.
+	PasswordEnv string `yaml:"password_env"`
+
+	Session `yaml:",inline"`
+}
+
+// Delete says when the server is told to delete a message. The zero value is
+// as soon as it is archived.
+type Delete struct {
+	// Never leaves every message on the server.
+	Never bool `yaml:"-"`
+	// After, if positive, leaves a message on the server for that long after it
+	// was received by the archive.
+	After time.Duration `yaml:"after" required:"yes"`
+}
+
+func defaults() Config {
+	return Config{
+		DataDir:  "data",
+		TimeZone: TimeZone{time.Local},
+		Log:      Log{Level: slog.LevelInfo, Format: "text"},
+		Poller:   Poller{Sessions: 16, SessionsPerHost: 4},
+		Archive:  Archive{VolumeSize: 1 << 30},
+		Defaults: Session{
+			Schedule:    "@every 5m",
+			Jitter:      10 * time.Second,
+			ReceiptWait: 5 * time.Minute,
+			Timeout:     2 * time.Minute,
+			TLS:         TLSImplicit,
+			Pipelining:  "auto",
+		},
+	}
+}
+
+// Load reads and checks the configuration file. The files and variables that
+// it names are not read. What is wrong with the content is an *Error.
+func Load(path string) (*Config, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("find the folder of %s: %w", path, err)
+	}
+	return parse(filepath.Base(path), dir, data)
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no configuration: %w (postkeep init writes one)", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("read configuration %s: %w", path, err)
+	}
+	if len(data) > maxFileBytes {
+		return nil, fmt.Errorf("%s is larger than 1 MiB and cannot be a configuration", path)
+	}
+	return data, nil
+}
+
+// parse checks data; name stands for the file in errors, dir is where relative
+// file names begin.
+func parse(name, dir string, data []byte) (*Config, error) {
+	cfg := defaults()
+	d := &decoder{
+		text: data,
+		dir:  dir,
+		at:   make(map[string]position),
+		newElement: func(v any) {
+			if m, ok := v.(*Mailbox); ok {
+				m.Session = cfg.Defaults
+			}
+		},
+	}
+	if root := d.parseYAML(); root != nil {
+		d.decode(root, reflect.ValueOf(&cfg).Elem(), "", "")
+		d.validate(&cfg)
+	}
+	if err := d.err(name); err != nil {
+		return nil, err
+	}
+	cfg.DataDir = d.absolute(cfg.DataDir) // the default is relative, too
+	return &cfg, nil
+}

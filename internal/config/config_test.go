@@ -1,0 +1,268 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	_ "time/tzdata" // the zones in testdata, wherever the tests run
+)
+
+var update = flag.Bool("update", false, "write the .want files from what is got")
+
+// Every file in testdata/bad is refused with the text of the .want file beside it.
+func TestBadFileIsRefusedWithPlaceAndReason(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no bad files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
+			_, err := Load(file)
+			var bad *Error
+			if !errors.As(err, &bad) {
+				t.Fatalf("got %v, want an *Error", err)
+			}
+			for _, p := range bad.Problems {
+				if p.Line < 1 || p.Column < 1 || p.Snippet == "" {
+					t.Errorf("problem without a place: %+v", p)
+				}
+			}
+			got, wantFile := err.Error()+"\n", strings.TrimSuffix(file, ".yaml")+".want"
+			if strings.Contains(got, "hunter2") {
+				t.Errorf("the error shows a secret:\n%s", got)
+			}
+			if *update {
+				if err := os.WriteFile(wantFile, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(wantFile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestGoodFilesLoad(t *testing.T) {
+	files, err := filepath.Glob("testdata/good/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no good files: %v", err)
+	}
+	for _, file := range files {
+		if _, err := Load(file); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+func TestEveryKeyIsRead(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := filepath.Abs("testdata/good")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := func(name string) string { return filepath.Join(dir, filepath.FromSlash(name)) }
+	shared := Session{
+		Schedule: "@daily", Jitter: time.Minute, Delete: Delete{After: 14 * 24 * time.Hour},
+		ReceiptWait: 5 * time.Minute, Timeout: time.Minute, TLS: TLSStartTLS, CAFile: in("ca/all.pem"), Pipelining: "auto",
+	}
+	plain := shared
+	plain.TLS, plain.Delete = TLSNone, Delete{}
+	want := Config{
+		DataDir:  filepath.FromSlash("/srv/postkeep"),
+		TimeZone: TimeZone{berlin},
+		NATS: NATS{
+			URL:             "nats://a.example.com:4222,tls://b.example.com:4222",
+			CredentialsFile: in("nats.creds"), CAFile: in("nats.pem"),
+		},
+		Web:      Web{Listen: "[::1]:0"},
+		Log:      Log{Level: slog.LevelDebug, Format: "json"},
+		Poller:   Poller{Sessions: 1000, SessionsPerHost: 1},
+		Archive:  Archive{VolumeSize: 512 << 20},
+		Defaults: shared,
+		Mailboxes: []Mailbox{
+			{
+				Name: "a.b_c-d@e+f", Host: "::1", Port: 1110, Username: "12345", PasswordEnv: "A_PASSWORD",
+				Session: Session{
+					Schedule: "CRON_TZ=Europe/Berlin 0 6 * * 1-5", Delete: Delete{Never: true}, ReceiptWait: time.Hour,
+					Timeout: 30 * time.Second, TLS: TLSNone, CAFile: in("ca/own.pem"), Pipelining: PipeliningOff,
+				},
+			},
+			{Name: "b", Host: "mail.example.org", Port: 110, Username: "b", PasswordFile: in("secrets/b"), Session: shared},
+			{
+				Name: "c", Host: "mail.example.org", Port: 110, AllowPlaintext: true, Username: "c",
+				PasswordFile: in("secrets/c"), Session: plain,
+			},
+		},
+	}
+	got, err := Load("testdata/good/everything.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.TimeZone.String() != "Europe/Berlin" {
+		t.Errorf("time zone %s", got.TimeZone)
+	}
+	got.TimeZone, want.TimeZone = TimeZone{}, TimeZone{}
+	if !filepath.IsAbs(want.DataDir) { // on Windows /srv is relative to the drive
+		got.DataDir, want.DataDir = "", ""
+	}
+	if !reflect.DeepEqual(*got, want) {
+		t.Errorf("got  %+v\nwant %+v", *got, want)
+	}
+}
+
+func TestWhatIsNotGivenHasTheDocumentedDefault(t *testing.T) {
+	got, err := parse("f", t.TempDir(), []byte("mailboxes: [{name: a, host: h, username: u, password_env: P}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := Session{
+		Schedule: "@every 5m", Jitter: 10 * time.Second, ReceiptWait: 5 * time.Minute,
+		Timeout: 2 * time.Minute, TLS: "implicit", Pipelining: "auto",
+	}
+	if got.Defaults != session {
+		t.Errorf("defaults %+v", got.Defaults)
+	}
+	if m := got.Mailboxes[0]; m.Session != session || m.Port != 995 {
+		t.Errorf("mailbox %+v", m)
+	}
+	if got.TimeZone.Location != time.Local || got.NATS != (NATS{}) || got.Web.Listen != "" || got.Poller != (Poller{16, 4}) ||
+		got.Archive.VolumeSize != 1<<30 || got.Log != (Log{slog.LevelInfo, "text"}) {
+		t.Errorf("got %+v", *got)
+	}
+}
+
+func TestFileNamesAreRelativeToTheFolderOfTheConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "postkeep.yaml")
+	if err := os.WriteFile(file, Example(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(filepath.Dir(dir))
+	got, err := Load(filepath.Join(filepath.Base(dir), "postkeep.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := filepath.Join(dir, "data")
+	if target, err := filepath.EvalSymlinks(dir); err == nil && got.DataDir != want { // a temporary folder may be a link
+		want = filepath.Join(target, "data")
+	}
+	if got.DataDir != want {
+		t.Errorf("data_dir %s, want %s", got.DataDir, want)
+	}
+}
+
+func TestExampleIsValidAndHasNoMailbox(t *testing.T) {
+	got, err := parse("example", t.TempDir(), Example())
+	if err != nil || len(got.Mailboxes) != 0 {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+}
+
+// Prose in the example begins with "# " and a word, settings with "#" at once or
+// with the two spaces of their indentation.
+var commentedSetting = regexp.MustCompile(`(?m)^#(\S|  )`)
+
+func TestSettingsInTheExampleAreAllThereAndAtTheirDefaults(t *testing.T) {
+	text := commentedSetting.ReplaceAll(Example(), []byte("$1"))
+	got, err := parse("example", "", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Mailboxes) != 1 {
+		t.Errorf("mailboxes %+v", got.Mailboxes)
+	}
+	want := defaults()
+	got.Mailboxes = nil
+	if !reflect.DeepEqual(*got, want) {
+		t.Errorf("got  %+v\nwant %+v", *got, want)
+	}
+	for key := range safeKeys() {
+		if key != "allow_plaintext" && key != "after" && !bytes.Contains(text, []byte(key+":")) {
+			t.Errorf("no %s", key)
+		}
+	}
+}
+
+func TestMissingFileSaysHowToWriteOne(t *testing.T) {
+	_, err := Load(filepath.Join(t.TempDir(), "none.yaml"))
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "postkeep init") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFileOverOneMiBIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "big.yaml")
+	for size, refused := range map[int]bool{maxFileBytes: false, maxFileBytes + 1: true} {
+		text := append([]byte("{}\n#"), bytes.Repeat([]byte("x"), size-4)...)
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(file); (err != nil) != refused {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+}
+
+// The page for operators has every key in a code span.
+func TestEveryKeyIsDocumented(t *testing.T) {
+	page, err := os.ReadFile(filepath.FromSlash("../../docs/configuration.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range safeKeys() {
+		if !bytes.Contains(page, []byte("`"+key+"`")) {
+			t.Errorf("docs/configuration.md does not mention %s", key)
+		}
+	}
+}
+
+func TestErrorIsBounded(t *testing.T) {
+	_, err := parse("f", "", []byte("mailboxes:\n"+strings.Repeat("- port: x\n", 1000)))
+	if err == nil || strings.Count(err.Error(), "\n") > 6*maxProblems || !strings.HasSuffix(err.Error(), " more") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Nesting, on which the parser's time is quadratic, is refused before it parses.
+func TestHostileNestingIsRefusedQuickly(t *testing.T) {
+	for _, text := range []string{"[", "{", "- ", "a: {", "? ", "a: [", "- - ", "&a ", "!a "} {
+		begin := time.Now()
+		if _, err := parse("f", "", []byte(strings.Repeat(text, maxFileBytes/4/len(text)))); err == nil {
+			t.Errorf("%q repeated is accepted", text)
+		}
+		// A second with the race detector; without the check it is hours.
+		if d := time.Since(begin); d > time.Minute {
+			t.Errorf("%q repeated took %v", text, d)
+		}
+	}
+}
+
+func TestEditDistance(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"usrname", "username", 1}, {"kitten", "sitting", 3}, {"flaw", "lawn", 2},
+	} {
+		if got := editDistance(c.a, c.b); got != c.want {
+			t.Errorf("editDistance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
+		}
+	}
+}

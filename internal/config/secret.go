@@ -1,0 +1,104 @@
+package config
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+)
+
+// maxSecretBytes bounds a secret file; a password is shorter, a wrong path is not.
+const maxSecretBytes = 64 << 10
+
+// Secret is a password that does not show itself: whatever formats, logs or
+// encodes it gets "[secret]".
+type Secret struct {
+	value *string // a pointer, because fmt calls no method on the unexported fields of others
+}
+
+const hidden = "[secret]"
+
+// NewSecret wraps value.
+func NewSecret(value string) Secret { return Secret{&value} }
+
+// Reveal returns the secret itself.
+func (s Secret) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
+
+// String returns "[secret]".
+func (Secret) String() string { return hidden }
+
+// Format writes "[secret]" whatever the verb.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
+
+// LogValue returns "[secret]".
+func (Secret) LogValue() slog.Value { return slog.StringValue(hidden) }
+
+// MarshalText returns "[secret]", for JSON and others.
+func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+
+// Password reads the mailbox's password now, so that a changed file counts from
+// the next session on. One line break at the end is not part of it. A file that
+// every user of the machine can read is reported to log; nil discards.
+func (m Mailbox) Password(ctx context.Context, log *slog.Logger) (Secret, error) {
+	if err := ctx.Err(); err != nil {
+		return Secret{}, err
+	}
+	value, source := "", "environment variable "+m.PasswordEnv
+	if m.PasswordEnv != "" {
+		var ok bool
+		if value, ok = os.LookupEnv(m.PasswordEnv); !ok {
+			return Secret{}, fmt.Errorf("mailbox %s: %s (password_env) is not set", m.Name, source)
+		}
+	} else {
+		source = "password file " + m.PasswordFile
+		var mode fs.FileMode
+		var err error
+		if value, mode, err = readSecret(m.PasswordFile); err != nil {
+			return Secret{}, fmt.Errorf("mailbox %s: password_file: %w", m.Name, err)
+		}
+		if log != nil && mode&0o004 != 0 && runtime.GOOS != "windows" { // Windows has no such bit
+			log.WarnContext(ctx, "every user of this machine can read the password file: chmod 600",
+				"mailbox", m.Name, "path", m.PasswordFile)
+		}
+	}
+	value = strings.TrimSuffix(strings.TrimSuffix(value, "\n"), "\r")
+	if value == "" {
+		return Secret{}, fmt.Errorf("mailbox %s: %s is empty", m.Name, source)
+	}
+	if strings.ContainsAny(value, "\r\n\x00") {
+		return Secret{}, fmt.Errorf("mailbox %s: %s holds more than one line", m.Name, source)
+	}
+	return NewSecret(value), nil
+}
+
+func readSecret(path string) (string, fs.FileMode, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", 0, err
+	}
+	if !info.Mode().IsRegular() { // opening a named pipe could wait for ever
+		return "", 0, fmt.Errorf("%s is not a regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSecretBytes+1))
+	if err != nil {
+		return "", 0, err
+	}
+	if len(data) > maxSecretBytes {
+		return "", 0, fmt.Errorf("%s is larger than 64 KiB", path)
+	}
+	return string(data), info.Mode(), nil
+}

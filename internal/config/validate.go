@@ -1,0 +1,173 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// failKey notes a problem with the value at path, unless there is one already.
+// It says nothing where the file has no such key: our defaults are valid, and
+// those of the defaults section are reported there.
+func (d *decoder) failKey(path, format string, args ...any) {
+	at, given := d.at[path]
+	reported := slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Line == at.line && p.Column == at.column })
+	if given && !reported {
+		d.fail(at, "%s "+format, append([]any{lastKey(path)}, args...)...)
+	}
+}
+
+// validate checks what a single scalar cannot tell, and fills in ports.
+func (d *decoder) validate(cfg *Config) {
+	if cfg.DataDir == "" {
+		d.failKey("data_dir", "is empty")
+	}
+	d.checkNATS(cfg.NATS)
+	d.checkListen(cfg.Web.Listen)
+	checkRange(d, "poller.sessions", cfg.Poller.Sessions, 1, 1000)
+	checkRange(d, "poller.sessions_per_host", cfg.Poller.SessionsPerHost, 1, 1000)
+	if size := cfg.Archive.VolumeSize; size < 1<<20 || size > 1<<40 {
+		d.failKey("archive.volume_size", "must be from 1MiB to 1TiB")
+	}
+	d.checkSession("defaults", cfg.Defaults)
+	first := make(map[string]int)
+	for i := range cfg.Mailboxes {
+		m, path := &cfg.Mailboxes[i], fmt.Sprintf("mailboxes[%d]", i)
+		d.checkMailbox(path, m)
+		if j, used := first[m.Name]; used {
+			d.failKey(path+".name", "%q is used twice, first in line %d", m.Name,
+				d.at[fmt.Sprintf("mailboxes[%d].name", j)].line)
+		} else {
+			first[m.Name] = i
+		}
+	}
+}
+
+func (d *decoder) checkNATS(n NATS) {
+	if n.URL == "" {
+		const needs = "needs nats.url: the server inside the process has no listener"
+		if n.CredentialsFile != "" {
+			d.failKey("nats.credentials_file", needs)
+		}
+		if n.CAFile != "" {
+			d.failKey("nats.ca_file", needs)
+		}
+		return
+	}
+	for server := range strings.SplitSeq(n.URL, ",") {
+		u, err := url.Parse(strings.TrimSpace(server))
+		switch {
+		// The message does not quote the URL, which may have a password in it.
+		case err != nil, !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme), u.Hostname() == "":
+			d.failKey("nats.url", "must be like nats://host:4222 or tls://host:4222, several separated by commas")
+		case u.User != nil:
+			d.failKey("nats.url", "must not hold a user or a password: use nats.credentials_file")
+		}
+	}
+}
+
+func (d *decoder) checkListen(listen string) {
+	if listen == "" {
+		return
+	}
+	host, port, err := net.SplitHostPort(listen)
+	if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil || strconv.FormatUint(n, 10) != port {
+		d.failKey("web.listen", "must be host:port like 127.0.0.1:8025, is %q", listen)
+	} else if !isLoopback(host) {
+		d.failKey("web.listen", "must be on a loopback address (127.0.0.1, ::1 or localhost) because there is no login yet, is %q", listen)
+	}
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && ip.IsLoopback()
+}
+
+func (d *decoder) checkSession(path string, s Session) {
+	checkRange(d, path+".jitter", s.Jitter, 0, time.Hour)
+	checkRange(d, path+".receipt_wait", s.ReceiptWait, time.Second, 24*time.Hour)
+	checkRange(d, path+".timeout", s.Timeout, time.Second, time.Hour)
+	if s.Delete.After < time.Second { // with the form { after: … } only
+		d.failKey(path+".delete.after", "must be at least 1s; to delete at once write delete: after_archive")
+	}
+}
+
+// checkRange is for values that print as they are written.
+func checkRange[T int | time.Duration](d *decoder, path string, value, lowest, highest T) {
+	if value < lowest || value > highest {
+		d.failKey(path, "must be from %v to %v, is %v", lowest, highest, value)
+	}
+}
+
+var (
+	nameForm   = regexp.MustCompile(`^[A-Za-z0-9_@+][A-Za-z0-9_@+.-]{0,63}$`)
+	hostForm   = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})$`)
+	envForm    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	portSuffix = regexp.MustCompile(`^\[?([^\]]*)\]?:\d+$`)
+)
+
+func (d *decoder) checkMailbox(path string, m *Mailbox) {
+	if !nameForm.MatchString(m.Name) {
+		d.failKey(path+".name", "must be 1 to 64 letters (A-Z, a-z), digits and . _ - @ +, and not begin with . or -, is %q", m.Name)
+	}
+	d.checkHost(path+".host", m.Host)
+	if m.Port == 0 && d.at[path+".port"] == (position{}) {
+		m.Port = 110
+		if m.TLS == TLSImplicit {
+			m.Port = 995
+		}
+	}
+	checkRange(d, path+".port", m.Port, 1, 65535)
+	if m.TLS == TLSNone && !m.AllowPlaintext && !isLoopback(m.Host) {
+		d.fail(d.firstOf(path+".tls", path), "tls: none sends the password and the mail in the clear; "+
+			"use implicit or starttls, or add allow_plaintext: true")
+	}
+	if m.Username == "" || strings.ContainsFunc(m.Username, unicode.IsControl) {
+		d.failKey(path+".username", "must be text in one line")
+	}
+	d.checkPassword(path, m)
+	d.checkSession(path, m.Session)
+}
+
+func (d *decoder) checkHost(path, host string) {
+	_, err := netip.ParseAddr(host)
+	switch m := portSuffix.FindStringSubmatch(host); {
+	case err == nil:
+	case m != nil:
+		d.failKey(path, "must not have a port in it: write host: %s and port: on its own", m[1])
+	case !hostForm.MatchString(host):
+		d.failKey(path, "must be a host name or an IP address, is %q", host)
+	}
+}
+
+// checkPassword never quotes: what is misplaced here may be the password.
+func (d *decoder) checkPassword(path string, m *Mailbox) {
+	file, env := d.at[path+".password_file"], d.at[path+".password_env"]
+	switch none := (position{}); {
+	case file == none && env == none:
+		d.fail(d.at[path], "the mailbox has no password: name a file with password_file or an environment variable with password_env")
+	case file != none && env != none:
+		d.failKey(path+".password_env", "and password_file are both given; one of them is needed")
+	case file != none && m.PasswordFile == "":
+		d.failKey(path+".password_file", "is empty")
+	case env != none && !envForm.MatchString(m.PasswordEnv):
+		d.failKey(path+".password_env", "must be the name of an environment variable (letters, digits and _)")
+	}
+}
+
+// firstOf returns the position of the first of the paths that the file has.
+func (d *decoder) firstOf(paths ...string) position {
+	for _, path := range paths {
+		if at, given := d.at[path]; given {
+			return at
+		}
+	}
+	return position{1, 1}
+}

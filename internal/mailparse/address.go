@@ -1,0 +1,253 @@
+package mailparse
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/emersion/go-message/mail"
+)
+
+const (
+	// maxAddresses is the number of addresses taken of one field name.
+	maxAddresses = 50_000
+	// maxAngleBytes is how far the end of an angle bracket is looked for; a
+	// limit keeps the search linear.
+	maxAngleBytes = 2 << 10
+)
+
+// addresses returns the addresses of all fields of that name.
+func (h Header) addresses(name string) []Address {
+	var list []Address
+	for _, f := range h.fields {
+		if strings.EqualFold(f.Name, name) && f.Value != "" {
+			list = append(list, parseAddresses(f.Value, h.charset)...)
+		}
+	}
+	return list[:min(len(list), maxAddresses)]
+}
+
+// parseAddresses parses an address list (RFC 5322 section 3.4). What is
+// well-formed go-message parses; the rest is read for what it may mean. Encoded
+// words are always read here: go-message decodes them by way of a package
+// variable that anyone may set.
+func parseAddresses(value, charset string) []Address {
+	if strings.IndexByte(value, '@') < 0 && strings.TrimSpace(value) == "" {
+		return nil
+	}
+	if len(value) < chunkBytes && isPrintableASCII(value) && !strings.Contains(value, "=?") {
+		if parsed, err := mail.ParseAddressList(value); err == nil {
+			list := make([]Address, len(parsed))
+			for i, a := range parsed {
+				list[i] = Address{Name: a.Name, Addr: a.Address}
+			}
+			return list
+		}
+	}
+	p := addressParser{s: value, charset: charset}
+	return p.parse()
+}
+
+func isPrintableASCII(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' && s[i] != '\t' || s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// addressParser reads an address list of any quality. It looks for what ends an
+// address (comma, semicolon) outside quotes, comments, angle brackets and encoded words.
+type addressParser struct {
+	s       string
+	charset string
+	list    []Address
+
+	phrase  strings.Builder // outside angle brackets and comments, quotes kept
+	comment string          // the last one
+	angle   string          // what stood in angle brackets
+	inAngle bool            // there were angle brackets
+
+	noQuote, noParen bool // none ends any more: taken as text
+}
+
+func (p *addressParser) parse() []Address {
+	for p.s != "" && len(p.list) < maxAddresses {
+		n := 1
+		switch c := p.s[0]; c {
+		case ',', ';':
+			p.flush()
+		case '"':
+			n = p.quoted()
+		case '(':
+			n = p.parens()
+		case '<':
+			n = p.brackets()
+		case '=':
+			if strings.HasPrefix(p.s, "=?") {
+				if w, ok := parseWord(p.s); ok {
+					n = w.end
+				}
+			}
+			p.phrase.WriteString(p.s[:n])
+		case ':':
+			// The name of a group, unless it is "mailto:" or part of an address.
+			if !p.inAngle && strings.IndexByte(p.phrase.String(), '@') < 0 {
+				p.phrase.Reset()
+			}
+		default:
+			p.phrase.WriteByte(c)
+		}
+		p.s = p.s[n:]
+	}
+	p.flush()
+	return p.list
+}
+
+func (p *addressParser) quoted() int {
+	if !p.noQuote {
+		if end := closingQuote(p.s); end > 0 {
+			p.phrase.WriteString(p.s[:end+1])
+			return end + 1
+		}
+		p.noQuote = true
+	}
+	return 1
+}
+
+func (p *addressParser) parens() int {
+	if p.noParen {
+		return 1
+	}
+	depth := 0
+	for i := 0; i < len(p.s); i++ {
+		switch p.s[i] {
+		case '\\':
+			i++
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				p.comment = p.s[1:i]
+				p.phrase.WriteByte(' ')
+				return i + 1
+			}
+		}
+	}
+	p.noParen = true
+	return 1
+}
+
+func (p *addressParser) brackets() int {
+	end := strings.IndexByte(p.s[:min(len(p.s), maxAngleBytes)], '>')
+	next := end
+	if end < 0 || strings.IndexByte(p.s[1:end], '"') < 0 && !isRoute(p.s[:end]) {
+		// Where the bracket is not closed before the next address, it ends there.
+		next = strings.IndexAny(p.s[1:], ">,;") + 1
+		if next == 0 {
+			next = len(p.s)
+		}
+	}
+	p.angle, p.inAngle = p.s[1:next], true
+	if next < len(p.s) && p.s[next] == '>' {
+		next++
+	}
+	return next
+}
+
+// isRoute reports whether s is an address with a source route (RFC 5322 section 4.4).
+func isRoute(s string) bool { return strings.HasPrefix(s, "<@") && strings.IndexByte(s, ':') > 0 }
+
+// flush adds the address that was collected.
+func (p *addressParser) flush() {
+	phrase := strings.TrimSpace(p.phrase.String())
+	comment, angle, inAngle := p.comment, p.angle, p.inAngle
+	p.phrase.Reset()
+	p.comment, p.angle, p.inAngle = "", "", false
+
+	var a Address
+	switch {
+	case inAngle && strings.Trim(angle, "<> \t") != "":
+		a = Address{Name: p.text(phrase), Addr: p.addr(angle)}
+	case phrase == "" && comment == "":
+		return
+	default:
+		a = p.bare(phrase)
+	}
+	if a.Name == "" && comment != "" {
+		a.Name = p.text(unquote(comment))
+	}
+	p.list = append(p.list, a)
+}
+
+// bare reads an address without angle brackets: the word with the @ in it, the
+// others are the name.
+func (p *addressParser) bare(phrase string) Address {
+	if strings.HasPrefix(phrase, `"`) {
+		// "john doe"@example.org, or "john@example.org" alone
+		if end := closingQuote(phrase); end > 0 && (end == len(phrase)-1 || phrase[end+1] == '@') {
+			if end < len(phrase)-1 {
+				return Address{Addr: p.addr(phrase)}
+			}
+			phrase = unquote(phrase[1:end])
+		}
+	}
+	words := strings.Fields(phrase)
+	for i, w := range words {
+		if strings.IndexByte(w, '@') > 0 && !strings.HasPrefix(w, "=?") {
+			words = append(words[:i:i], words[i+1:]...)
+			return Address{Name: p.text(strings.Join(words, " ")), Addr: p.addr(w)}
+		}
+	}
+	text := p.text(phrase)
+	if strings.ContainsAny(text, " \t") && strings.IndexByte(text, '@') < 0 {
+		return Address{Name: text}
+	}
+	return Address{Addr: text}
+}
+
+// addr cleans an addr-spec: no route, no folding white space, no encoded words.
+func (p *addressParser) addr(s string) string {
+	s = strings.Trim(stripComments(s), "<> \t'")
+	if strings.HasPrefix(s, "@") {
+		if i := strings.LastIndexByte(s, ':'); i > 0 {
+			s = s[i+1:]
+		}
+	}
+	if len(s) > 7 && strings.EqualFold(s[:7], "mailto:") {
+		s = s[7:]
+	}
+	s = decodeWords(s, p.charset)
+	if !strings.HasPrefix(s, `"`) && strings.ContainsAny(s, " \t") {
+		s = strings.Join(strings.Fields(s), "")
+	}
+	return s
+}
+
+// text decodes a display name or comment: quotes away, encoded words decoded,
+// white space made one space.
+func (p *addressParser) text(s string) string {
+	if strings.IndexByte(s, '"') >= 0 {
+		var out strings.Builder
+		for s != "" {
+			i := strings.IndexByte(s, '"')
+			if i < 0 {
+				break
+			}
+			out.WriteString(s[:i])
+			value, rest, ok := cutQuoted(s[i:])
+			if !ok {
+				rest = s[i+1:]
+			}
+			out.WriteString(value)
+			s = rest
+		}
+		s = out.String() + s
+	}
+	s = decodeWords(s, p.charset)
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > 1 && s[0] == '\'' && s[len(s)-1] == '\'' {
+		s = s[1 : len(s)-1]
+	}
+	return s
+}

@@ -1,0 +1,197 @@
+package mailparse
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/html/charset"
+)
+
+const (
+	// sniffBytes is how much of a text part is looked at for inline PGP, also
+	// where no text is kept.
+	sniffBytes = 4 << 10
+	// maxJournalBytes is the size of the report part of a journal report that is
+	// read, also where no text is kept: more than ten thousand recipients.
+	maxJournalBytes = 1 << 20
+	// metaBytes is how far HTML is searched for the name of its charset; the
+	// HTML standard says as much.
+	metaBytes = 1 << 10
+)
+
+// leaf is the content of an entity without parts. It is decoded and given out
+// in pieces: to the collected text, to the caller's writer, or to the walker
+// of an encoded message.
+type leaf struct {
+	w       *walker
+	part    int // of a preamble the multipart
+	decoder transferDecoder
+	size    int64
+	collect int // octets to collect in w.text
+	isText  bool
+	writer  io.Writer
+	child   *walker
+}
+
+func newLeaf(w *walker, part int) *leaf {
+	l := &leaf{w: w, part: part}
+	p := &w.msg.Parts[part]
+	l.decoder = newTransferDecoder(p.Encoding, l.issue)
+	l.isText = strings.HasPrefix(p.MediaType, "text/") || strings.HasPrefix(p.MediaType, "message/") && !isEnclosed(p.MediaType)
+	l.start(p)
+	return l
+}
+
+// newPreamble makes a leaf of what comes before the first boundary of a multipart.
+func newPreamble(w *walker, multipart int) *leaf {
+	l := &leaf{w: w, part: multipart, decoder: &identityDecoder{}, isText: true}
+	l.start(&Part{MediaType: "text/plain", parent: multipart})
+	return l
+}
+
+func (l *leaf) start(p *Part) {
+	l.w.out, l.w.text = l.w.out[:0], l.w.text[:0]
+	if !l.isText {
+		return
+	}
+	l.collect = max(l.w.textRoom(), sniffBytes)
+	if p.MediaType == "text/html" && l.w.textRoom() > 0 {
+		l.collect = l.w.opts.MaxTextBytes // most of it is markup
+	}
+	if l.w.journal && p.parent == 0 {
+		l.collect = max(l.collect, maxJournalBytes)
+	}
+}
+
+func (l *leaf) issue(text string) { l.w.issue(l.part, text) }
+
+// announce offers the part to the caller.
+func (l *leaf) announce() {
+	if l.w.opts.Part != nil {
+		l.writer = l.w.opts.Part(&l.w.msg.Parts[l.part])
+	}
+}
+
+// line takes a line or a piece of one, and its line end.
+func (l *leaf) line(content, eol []byte) {
+	l.w.out = l.decoder.line(l.w.out, content, eol)
+	if len(l.w.out) >= chunkBytes {
+		l.flush()
+	}
+}
+
+// flush gives out what was decoded.
+func (l *leaf) flush() {
+	out := l.w.out
+	l.w.out = out[:0]
+	l.size += int64(len(out))
+	if l.writer != nil {
+		if _, err := l.writer.Write(out); err != nil {
+			l.writer = nil
+			if l.w.writeErr == nil {
+				l.w.writeErr = err
+			}
+		}
+	}
+	if l.child != nil {
+		l.child.Write(out)
+	}
+	if room := l.collect - len(l.w.text); room > 0 {
+		l.w.text = append(l.w.text, out[:min(room, len(out))]...)
+	}
+}
+
+// close ends the content. atEnd is false if a boundary follows.
+func (l *leaf) close(atEnd bool) {
+	l.w.out = l.decoder.close(l.w.out, atEnd)
+	l.flush()
+	if l.child != nil {
+		l.child.finish()
+	}
+	p := &l.w.msg.Parts[l.part]
+	p.Size = l.size
+	if l.isText {
+		l.takeText(p)
+	}
+}
+
+// promote makes a text part of what was taken for a preamble.
+func (l *leaf) promote(atEnd bool) {
+	l.w.out = l.decoder.close(l.w.out, atEnd)
+	l.flush()
+	if l.size == 0 || len(l.w.msg.Parts) >= l.w.opts.MaxParts {
+		return
+	}
+	multipart := &l.w.msg.Parts[l.part]
+	p := Part{Path: multipart.Path + ".1", Depth: multipart.Depth + 1, parent: l.part, MediaType: "text/plain", Size: l.size}
+	if looksLikeHTML(l.w.text) {
+		p.MediaType = "text/html"
+	}
+	l.w.msg.Parts = append(l.w.msg.Parts, p)
+	l.part = len(l.w.msg.Parts) - 1
+	l.announce()
+	if l.writer != nil {
+		if _, err := l.writer.Write(l.w.text); err != nil && l.w.writeErr == nil {
+			l.w.writeErr = err
+		}
+	}
+	l.takeText(&l.w.msg.Parts[l.part])
+}
+
+func looksLikeHTML(b []byte) bool {
+	b = bytes.ToLower(bytes.TrimSpace(b[:min(len(b), metaBytes)]))
+	return bytes.HasPrefix(b, []byte("<html")) || bytes.HasPrefix(b, []byte("<!doctype html"))
+}
+
+// takeText makes readable text of the collected octets.
+func (l *leaf) takeText(p *Part) {
+	octets, w := l.w.text, l.w
+	label := p.Params["charset"]
+	if label == "" && p.MediaType == "text/html" && (!utf8.Valid(octets) || bytes.IndexByte(octets, 0x1b) >= 0) {
+		if _, name, certain := charset.DetermineEncoding(octets[:min(len(octets), metaBytes)], ""); certain {
+			label = name
+		}
+	}
+	text, used, issue := decodeCharset(octets, label)
+	p.Charset = used
+	if issue != "" && l.size <= int64(len(octets)) { // a character that was cut is no mistake
+		l.issue(issue)
+	}
+	room := w.textRoom()
+	if p.MediaType == "text/html" {
+		text = htmlText(text, max(room, sniffBytes))
+	} else {
+		text = plainText(text)
+	}
+	w.inspect(p, text)
+	if l.size > int64(len(octets)) || len(text) > room {
+		w.textCut()
+	}
+	p.Text = truncate(text, room)
+	w.textUsed += len(p.Text)
+}
+
+// plainText makes LF of all line ends and drops NULs.
+func plainText(s string) string {
+	if strings.IndexByte(s, '\r') >= 0 {
+		s = strings.ReplaceAll(s, "\r\n", "\n")
+		s = strings.ReplaceAll(s, "\r", "\n")
+	}
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", "")
+	}
+	return s
+}
+
+// truncate cuts s to n bytes, between characters.
+func truncate(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return strings.Clone(s[:n])
+}

@@ -1,0 +1,121 @@
+package mailparse
+
+import (
+	"slices"
+	"time"
+)
+
+// Version is the version of what Parse makes of a message. It is stored with
+// every summary, and goes up when the same bytes would give another result, so
+// that a rebuild knows what is out of date.
+const Version = 1
+
+// The flags of a message. They are stored and searched for by these words.
+const (
+	FlagMalformed = "malformed" // something is not as the RFCs want it; Problems says what
+	FlagEncrypted = "encrypted" // a part cannot be read without a key
+	FlagSigned    = "signed"    // has a signature, of whatever worth
+	FlagJournal   = "journal"   // an Exchange journal report; Journal holds the envelope
+	FlagBounce    = "bounce"    // a delivery status notification
+	FlagPartial   = "partial"   // a limit cut something off; Problems says what
+)
+
+// Message is what could be read of one message. It holds no reference to the
+// reader or to any buffer of the caller. Every string is valid UTF-8 except
+// Field.Value, which is as received.
+type Message struct {
+	// Header is the message's own header, also where Envelope is taken from an
+	// enclosed message.
+	Header Header
+	// Envelope is the addressing of the message. For a journal report it is
+	// that of the enclosed original.
+	Envelope
+	// Size is the number of octets read.
+	Size int64
+	// Parts are all entities in the order in which they begin; Parts[0] is
+	// the message itself and always there.
+	Parts []Part
+	// Attachments lists the parts for which Part.IsAttachment holds.
+	Attachments []Attachment
+	// Journal is set for Exchange journal reports only.
+	Journal *Journal
+	// Flags are Flag constants, sorted, each once.
+	Flags []string
+	// Problems says in words what was wrong, each kind once, at most
+	// maxProblems.
+	Problems []string
+}
+
+// Envelope is the part of a header that people search and sort by.
+type Envelope struct {
+	Date                               time.Time // UTC; zero if missing or unreadable
+	From, Sender, ReplyTo, To, Cc, Bcc []Address
+	Subject                            string
+	MessageID                          string   // without angle brackets
+	InReplyTo, References              []string // without angle brackets
+	ListID                             string   // without angle brackets and phrase
+}
+
+// Address is a mailbox (RFC 5322 section 3.4). Groups are flattened.
+type Address struct {
+	Name string // decoded display name, may be empty
+	Addr string // local@domain as written; may lack the @ in broken mail
+}
+
+// Part is one MIME entity.
+type Part struct {
+	// Path is the place in the tree: "1" is the message, "1.2" the second
+	// child of it; the content of an enclosed message is its only child.
+	Path        string
+	Depth       int               // 0 for the message itself
+	MediaType   string            // lower case, never empty
+	Params      map[string]string // decoded; keys in lower case; may be nil
+	Disposition string            // lower case, "" if absent
+	FileName    string            // decoded, from Content-Disposition or Content-Type; may hold a path
+	ContentID   string            // without angle brackets
+	Description string            // Content-Description, decoded
+	Encoding    string            // lower case Content-Transfer-Encoding, "" if absent
+	Charset     string            // that Text was decoded from, lower case
+	// Size is the number of decoded octets; of an enclosed message its raw
+	// octets; 0 for a multipart.
+	Size int64
+	// Text is the readable text of a text part: UTF-8, HTML without its
+	// markup. It is empty where Options.MaxTextBytes allows no more.
+	Text string
+	// Enclosed is set for message/rfc822 and the like, not for Parts[0].
+	Enclosed *Enclosed
+	// IsAttachment holds for what a mail program lists as attached: not for
+	// body text, for pictures that the HTML shows, or for signatures.
+	IsAttachment bool
+	// Issues says what was wrong with this part.
+	Issues []string
+
+	parent int // in Message.Parts; -1 for the message
+}
+
+// Enclosed is the header of a message that is a part of another.
+type Enclosed struct {
+	Header Header
+	Envelope
+}
+
+// Attachment is the listing of one attached part.
+type Attachment struct {
+	Path      string // of the part
+	FileName  string // may be empty
+	MediaType string
+	Size      int64 // decoded octets
+}
+
+// Journal is the envelope that Exchange wrote into a journal report.
+type Journal struct {
+	Sender     string   // envelope sender
+	OnBehalfOf string   // who it was sent for, may be empty
+	Recipients []string // all recipients, with Bcc and the members of lists, each once
+	MessageID  string   // as the report gives it, without angle brackets
+}
+
+// HasFlag reports whether m has the flag.
+func (m *Message) HasFlag(flag string) bool {
+	return slices.Contains(m.Flags, flag)
+}

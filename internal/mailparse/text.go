@@ -1,0 +1,100 @@
+package mailparse
+
+import (
+	"hash/maphash"
+	"strings"
+	"unicode"
+)
+
+// Text returns the text of the message for searching: its text parts, and of
+// enclosed messages the subjects, addresses and text. HTML that stands beside plain
+// text as an alternative adds only its lines with words that the plain text lacks.
+// The text of attached files is not in it, see Part.Text, nor is that of a journal
+// report but for the enclosed message.
+func (m *Message) Text() string {
+	var out strings.Builder
+	words := make(map[int]wordSet) // by multipart/alternative
+	for i := range m.Parts {
+		p := &m.Parts[i]
+		if p.Enclosed != nil && (m.Journal == nil || p.parent != 0) {
+			p.Enclosed.writeText(&out)
+		}
+		if p.Text == "" || p.IsAttachment || m.Journal != nil && p.parent == 0 {
+			continue
+		}
+		alternative := m.alternative(i)
+		if alternative < 0 {
+			writeBlock(&out, p.Text)
+			continue
+		}
+		if set := words[alternative]; set.has != nil {
+			set.writeNew(&out, p.Text)
+			continue
+		}
+		words[alternative] = newWordSet(p.Text)
+		writeBlock(&out, p.Text)
+	}
+	return out.String()
+}
+
+// alternative returns the multipart/alternative that part i stands in, or -1.
+func (m *Message) alternative(i int) int {
+	for i = m.Parts[i].parent; i >= 0; i = m.Parts[i].parent {
+		switch m.Parts[i].MediaType {
+		case "multipart/alternative":
+			return i
+		case "multipart/related", "multipart/mixed":
+		default:
+			return -1
+		}
+	}
+	return -1
+}
+
+func writeBlock(out *strings.Builder, text string) {
+	out.WriteString(text)
+	if !strings.HasSuffix(text, "\n") {
+		out.WriteByte('\n')
+	}
+}
+
+func (e *Enclosed) writeText(out *strings.Builder) {
+	for _, list := range [][]Address{e.From, e.To, e.Cc} {
+		for _, a := range list {
+			writeBlock(out, strings.TrimSpace(a.Name+" "+a.Addr))
+		}
+	}
+	if e.Subject != "" {
+		writeBlock(out, e.Subject)
+	}
+}
+
+// wordSet is the words of a text, as hashes.
+type wordSet struct {
+	seed maphash.Seed
+	has  map[uint64]struct{}
+}
+
+func newWordSet(text string) wordSet {
+	s := wordSet{seed: maphash.MakeSeed(), has: make(map[uint64]struct{}, len(text)/8)}
+	for word := range strings.FieldsFuncSeq(text, notWord) {
+		s.has[s.hash(word)] = struct{}{}
+	}
+	return s
+}
+
+func (s wordSet) hash(word string) uint64 { return maphash.String(s.seed, strings.ToLower(word)) }
+
+func notWord(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) }
+
+// writeNew writes the lines of text that have a word not in the set.
+func (s wordSet) writeNew(out *strings.Builder, text string) {
+	for line := range strings.Lines(text) {
+		for word := range strings.FieldsFuncSeq(line, notWord) {
+			if _, ok := s.has[s.hash(word)]; !ok {
+				writeBlock(out, line)
+				break
+			}
+		}
+	}
+}

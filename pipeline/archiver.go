@@ -1,0 +1,281 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/postkeep/postkeep/archive"
+)
+
+const (
+	// batchMessages and batchBytes bound a group commit, and so what the
+	// worker holds in memory: inline bodies only, large ones are streamed.
+	// A larger batch saves nothing once its fsyncs are a small part of it.
+	batchMessages = 1024
+	batchBytes    = 8 << 20
+	// batchWait is how long a batch waits for company; an fsync takes longer.
+	batchWait = 5 * time.Millisecond
+	// maxBodyFailures is the number of deliveries after which a body that
+	// cannot be read is given up.
+	maxBodyFailures = 5
+	// receiptsPerMessage keeps a message with receipts below minPayload.
+	receiptsPerMessage = 128
+)
+
+// A Store is what the archive worker and the services need of an archive. Its
+// methods are called concurrently, except Put. Put must be idempotent: a
+// message is delivered again when its acknowledgement got lost.
+type Store interface {
+	Put(ctx context.Context, batch []archive.Delivery) ([]archive.Receipt, error)
+	Known(ctx context.Context, mailbox string, listed []archive.Listing) ([]archive.Holding, error)
+	KnownIDs(ctx context.Context, mailbox string, ids []string) ([]archive.Holding, error)
+	RecordPoll(ctx context.Context, r archive.PollReport) error
+}
+
+// ArchiverOptions configure an archive worker.
+type ArchiverOptions struct {
+	// Logger gets what cannot be returned as an error. Default: discard.
+	Logger *slog.Logger
+}
+
+// An Archiver moves messages from the stream into a store, one group commit at
+// a time, and answers the pollers' questions. There is one per shard.
+type Archiver struct {
+	bus   *Bus
+	store Store
+	log   *slog.Logger
+}
+
+// NewArchiver returns a worker for the bus's shard; Run starts it.
+func NewArchiver(bus *Bus, store Store, opts ArchiverOptions) *Archiver {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Archiver{bus: bus, store: store, log: opts.Logger}
+}
+
+// Run works until ctx ends, finishes the batch that it has in hand, and
+// returns nil then. An error means that it could not start.
+func (a *Archiver) Run(ctx context.Context) error {
+	ctx, cancel := a.bus.join(ctx)
+	defer cancel()
+	svc, err := a.serve(ctx)
+	if err != nil {
+		return fmt.Errorf("archive worker: %w", err)
+	}
+	exceeded, err := a.watchExceeded()
+	if err != nil {
+		return fmt.Errorf("archive worker: %w", errors.Join(err, svc.stop()))
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { a.keepClean(ctx, exceeded.msgs); return nil })
+	g.Go(func() error { a.work(ctx); return nil })
+	err = errors.Join(g.Wait(), exceeded.sub.Unsubscribe(), svc.stop())
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		return nil // the bus was closed first
+	}
+	return err
+}
+
+func (a *Archiver) work(ctx context.Context) {
+	pause := a.bus.newBackoff()
+	for msg := range a.bus.each(ctx, a.bus.mails) {
+		batch := a.gather(msg)
+		if err := a.commit(ctx, batch); err != nil {
+			a.log.Error("messages not archived, trying again later", "messages", len(batch), "error", err)
+			a.bus.wait(ctx, pause.pause())
+			continue
+		}
+		pause = a.bus.newBackoff()
+	}
+}
+
+// gather adds to a message what is available now.
+func (a *Archiver) gather(first jetstream.Msg) []jetstream.Msg {
+	batch := []jetstream.Msg{first}
+	room := batchBytes - len(first.Data())
+	more, err := a.bus.mails.Fetch(batchMessages-1, jetstream.FetchMaxBytes(room), jetstream.FetchMaxWait(batchWait))
+	if err != nil {
+		return batch // the next fetch reports it
+	}
+	for msg := range more.Messages() {
+		batch = append(batch, msg)
+	}
+	return batch
+}
+
+// An item is one message of a batch.
+type item struct {
+	msg      jetstream.Msg
+	envelope envelope
+	body     *bodyReader // nil for an inline body
+}
+
+// commit archives a batch. It is not interrupted by the end of ctx: what is in
+// hand is finished. An error means that nothing was archived; the messages come
+// again.
+func (a *Archiver) commit(ctx context.Context, msgs []jetstream.Msg) error {
+	ctx = context.WithoutCancel(ctx) // without a deadline each NATS request has its own
+	stop := a.bus.keepInProgress(a.bus.timing.mailAckWait, msgs...)
+	defer stop()
+
+	items := a.open(ctx, msgs)
+	if len(items) == 0 {
+		return nil
+	}
+	batch := make([]archive.Delivery, len(items))
+	for i, it := range items {
+		e := it.envelope
+		batch[i] = archive.Delivery{ID: e.ID, Size: e.Size, Body: it.reader(), Deposit: e.Deposit}
+	}
+	receipts, err := a.store.Put(ctx, batch)
+	if err == nil && len(receipts) != len(batch) {
+		err = fmt.Errorf("the store gave %d receipts for %d messages", len(receipts), len(batch))
+	}
+	if err != nil {
+		a.postpone(ctx, items, err)
+		return err
+	}
+	a.finish(ctx, items, receipts)
+	return nil
+}
+
+func (it *item) reader() io.Reader {
+	if it.body != nil {
+		return it.body
+	}
+	return bytes.NewReader(it.msg.Data())
+}
+
+// open reads the envelopes and finds the large bodies. What cannot be
+// archived at all is refused here.
+func (a *Archiver) open(ctx context.Context, msgs []jetstream.Msg) []item {
+	var items []item
+	for _, msg := range msgs {
+		e, err := readEnvelope(msg.Headers(), len(msg.Data()))
+		it := item{msg: msg, envelope: e}
+		if err == nil && e.Object != "" {
+			it.body, err = a.bus.openBody(ctx, e.Object)
+			if err != nil && !errors.Is(err, errBodyMissing) {
+				a.postpone(ctx, []item{it}, err)
+				continue
+			}
+		}
+		if err != nil {
+			a.refuse(ctx, it, archive.Receipt{ID: e.ID, Refused: err.Error()})
+			continue
+		}
+		items = append(items, it)
+	}
+	return items
+}
+
+// postpone hands messages back after an error that is not theirs, and tells
+// the pollers. One whose own body cannot be read is given up after some times.
+func (a *Archiver) postpone(ctx context.Context, items []item, cause error) {
+	out := outbox{}
+	for _, it := range items {
+		n := deliveries(it.msg)
+		if it.body != nil && it.body.failed() && (errors.Is(it.body.err, errBodyMissing) || n >= maxBodyFailures) {
+			a.refuse(ctx, it, archive.Receipt{ID: it.envelope.ID, Refused: it.body.err.Error()})
+			continue
+		}
+		out.add(it.envelope, Receipt{
+			Number: it.envelope.Number, Receipt: archive.Receipt{ID: it.envelope.ID}, Err: cause.Error(),
+		})
+		delay := min(time.Duration(n)*a.bus.timing.redelivery, a.bus.timing.redeliveryMax)
+		a.bus.settle(it.msg, it.msg.NakWithDelay(delay))
+	}
+	a.send(out)
+}
+
+// finish sends the receipts, and only then lets the large bodies and the
+// messages go: a worker that dies in between archives them again, which Put
+// recognises.
+func (a *Archiver) finish(ctx context.Context, items []item, receipts []archive.Receipt) {
+	out, last := outbox{}, int64(-1)
+	var kept []item
+	for i, it := range items {
+		r := receipts[i]
+		if r.Refused != "" {
+			a.refuse(ctx, it, r)
+			continue
+		}
+		out.add(it.envelope, Receipt{Number: it.envelope.Number, Receipt: r})
+		last = max(last, r.Index)
+		kept = append(kept, it)
+	}
+	a.send(out)
+	for _, it := range kept {
+		a.dropBody(ctx, it)
+		a.bus.settle(it.msg, it.msg.Ack())
+	}
+	if len(kept) > 0 {
+		a.bus.wakeIndexers(ctx, last)
+	}
+}
+
+// refuse ends a message that the archive will never take: a receipt for the
+// poller, its envelope to the dead letters.
+func (a *Archiver) refuse(ctx context.Context, it item, r archive.Receipt) {
+	e := it.envelope
+	a.log.Error("message refused", "mailbox", e.Deposit.Mailbox, "id", e.ID, "reason", r.Refused)
+	if err := a.bury(ctx, e, it.msg.Headers().Get(headerEnvelope), r.Refused); err != nil {
+		a.log.Error("dead letter not written, trying again later", "error", err)
+		a.bus.settle(it.msg, it.msg.NakWithDelay(a.bus.timing.redelivery))
+		return
+	}
+	out := outbox{}
+	out.add(e, Receipt{Number: e.Number, Receipt: r})
+	a.send(out)
+	a.dropBody(ctx, it)
+	a.bus.settle(it.msg, it.msg.TermWithReason(r.Refused))
+}
+
+// dropBody deletes a large body. When that fails the sweep does it later.
+func (a *Archiver) dropBody(ctx context.Context, it item) {
+	if it.envelope.Object == "" {
+		return
+	}
+	if err := a.bus.removeBody(ctx, it.envelope.Object); err != nil {
+		a.log.Warn("large body not removed", "object", it.envelope.Object, "error", err)
+	}
+}
+
+// An outbox collects receipts by the session that waits for them.
+type outbox map[string][]Receipt
+
+func (o outbox) add(e envelope, r Receipt) {
+	if e.Reply != "" {
+		o[e.Reply] = append(o[e.Reply], r)
+	}
+}
+
+func (a *Archiver) send(out outbox) {
+	for reply, receipts := range out {
+		for part := range slices.Chunk(receipts, receiptsPerMessage) {
+			if err := a.bus.publishJSON(reply, part); err != nil {
+				a.log.Warn("receipts not sent", "error", err)
+			}
+		}
+	}
+}
+
+// deliveries is how often the message was delivered, 1 for the first time.
+func deliveries(msg jetstream.Msg) int {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return 1
+	}
+	return int(meta.NumDelivered)
+}

@@ -1,0 +1,273 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+)
+
+// Large bodies are objects of a JetStream Object Store, in its documented
+// format (NATS ADR-20), so that its tools can list and read them. Chunks are
+// written and read here and not by the client library: its writer lets 4,000
+// chunks wait in the server and leaves them behind when the context ends, its
+// reader takes in up to 32 MiB ahead.
+const (
+	// chunkSize is the Object Store's default.
+	chunkSize = 128 << 10
+	// chunksInFlight is what one upload may have unacknowledged: 2 MiB.
+	chunksInFlight = 16
+	// storeOverhead is a generous bound of what a stored chunk takes beside
+	// its octets, in percent.
+	storeOverhead = 2
+)
+
+var errBodyMissing = errors.New("the body is not in the object store")
+
+// putBody stores everything that r yields as the named object. When r or the
+// store fails, nothing is left behind. The error of r is returned as it is.
+func (b *Bus) putBody(ctx context.Context, name string, r io.Reader) error {
+	id := nuid.Next()
+	size, err := b.putChunks(ctx, chunkSubjects+id, r)
+	if err == nil {
+		err = b.putObjectInfo(ctx, &jetstream.ObjectInfo{
+			ObjectMeta: jetstream.ObjectMeta{Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunkSize}},
+			Bucket:     bucketBodies,
+			NUID:       id,
+			Size:       uint64(size),
+			Chunks:     uint32((size + chunkSize - 1) / chunkSize),
+		})
+	}
+	if err == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.timing.publish)
+	defer cancel()
+	return errors.Join(err, b.chunks.Purge(ctx, jetstream.WithPurgeSubject(chunkSubjects+id)))
+}
+
+func (b *Bus) putObjectInfo(ctx context.Context, info *jetstream.ObjectInfo) error {
+	data, err := json.Marshal(info)
+	if err != nil {
+		return err
+	}
+	subject := metaSubjects + base64.URLEncoding.EncodeToString([]byte(info.Name))
+	_, err = b.js.PublishMsg(ctx, &nats.Msg{
+		Subject: subject, Data: data,
+		Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupSubject}},
+	})
+	return err
+}
+
+// putChunks publishes what r yields, in order, and waits for all
+// acknowledgements, also when it fails.
+func (b *Bus) putChunks(ctx context.Context, subject string, r io.Reader) (size int64, err error) {
+	var acks []jetstream.PubAckFuture
+	settle := func(keep int) (err error) {
+		for ; len(acks) > keep; acks = acks[1:] {
+			select {
+			case <-acks[0].Ok():
+			case e := <-acks[0].Err(): // at the latest after timing.publish
+				err = errors.Join(err, e)
+			}
+		}
+		return err
+	}
+	defer func() { err = errors.Join(err, settle(0)) }()
+
+	// A chunk may be sent again while it is not acknowledged, so its buffer is
+	// used again only afterwards.
+	var ring [chunksInFlight][]byte
+	for n := 0; ; n++ {
+		if err := errors.Join(settle(chunksInFlight-1), ctx.Err()); err != nil {
+			return size, err
+		}
+		slot := n % chunksInFlight
+		if ring[slot] == nil {
+			ring[slot] = make([]byte, chunkSize)
+		}
+		got, readErr := fill(r, ring[slot])
+		if readErr != nil && readErr != io.EOF {
+			return size, readErr
+		}
+		if got > 0 {
+			ack, err := b.js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: ring[slot][:got]})
+			if err != nil {
+				return size, err
+			}
+			acks = append(acks, ack)
+			size += int64(got)
+		}
+		if readErr != nil {
+			return size, nil
+		}
+	}
+}
+
+// fill reads until p is full. Unlike io.ReadFull it passes on the reader's own
+// error: a body that ends with io.ErrUnexpectedEOF was cut off, and one that
+// ends with io.EOF was not.
+func fill(r io.Reader, p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var got int
+		got, err = r.Read(p[n:])
+		n += got
+	}
+	return n, err
+}
+
+// waitForBodyRoom waits until a body of about size octets fits into the store.
+func (b *Bus) waitForBodyRoom(ctx context.Context, size int64) error {
+	size += size / 100 * storeOverhead
+	if limit := divide(b.opts.MaxStoreBytes).bodies; size > limit {
+		return fmt.Errorf("a message of %d octets does not fit into the object store (%d octets): raise max_store_bytes", size, limit)
+	}
+	for pause := b.newBackoff(); ; {
+		info, err := b.chunks.Info(ctx)
+		if err == nil && int64(info.State.Bytes)+size <= info.Config.MaxBytes {
+			return nil
+		}
+		if !b.wait(ctx, pause.pause()) {
+			return errors.Join(errors.New("no room in the object store"), ctx.Err(), err)
+		}
+	}
+}
+
+// A bodyReader reads an object, one chunk at a time. It asks the server for
+// nothing before the first Read: many may wait in one batch.
+type bodyReader struct {
+	ctx    context.Context
+	stream jetstream.Stream
+	info   *jetstream.ObjectInfo
+	next   uint64 // sequence in the stream
+	chunk  []byte
+	left   uint64 // octets
+	err    error  // why reading failed, for whoever passed the reader on
+}
+
+// openBody finds an object. It returns errBodyMissing if there is none.
+func (b *Bus) openBody(ctx context.Context, name string) (*bodyReader, error) {
+	info, err := b.bodies.GetInfo(ctx, name)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil, errBodyMissing
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &bodyReader{ctx: ctx, stream: b.chunks, info: info, next: 1, left: info.Size}, nil
+}
+
+func (r *bodyReader) Read(p []byte) (int, error) {
+	if r.err == nil && len(r.chunk) == 0 {
+		r.err = r.fetch()
+	}
+	if r.err != nil {
+		return 0, r.err
+	}
+	n := copy(p, r.chunk)
+	r.chunk = r.chunk[n:]
+	return n, nil
+}
+
+// failed reports whether reading ended before the end of the body.
+func (r *bodyReader) failed() bool { return r.err != nil && r.err != io.EOF }
+
+func (r *bodyReader) fetch() error {
+	if r.left == 0 {
+		return io.EOF
+	}
+	msg, err := r.stream.GetMsg(r.ctx, r.next, jetstream.WithGetMsgSubject(chunkSubjects+r.info.NUID))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return fmt.Errorf("%w: %d of %d octets are missing", errBodyMissing, r.left, r.info.Size)
+	}
+	if err != nil {
+		return fmt.Errorf("read body from the object store: %w", err)
+	}
+	if uint64(len(msg.Data)) > r.left || len(msg.Data) == 0 {
+		return fmt.Errorf("%w: a chunk is larger than the rest of the object, or empty", errBodyMissing)
+	}
+	r.chunk, r.next, r.left = msg.Data, msg.Sequence+1, r.left-uint64(len(msg.Data))
+	return nil
+}
+
+// removeBody deletes an object. One that is not there is fine.
+func (b *Bus) removeBody(ctx context.Context, name string) error {
+	err := b.bodies.Delete(ctx, name)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil
+	}
+	return err
+}
+
+// sweep removes what crashed publishers and workers left behind.
+func (b *Bus) sweep(ctx context.Context) error {
+	return errors.Join(b.removeOrphans(ctx), b.removePartialBodies(ctx, b.timing.orphanAge))
+}
+
+// removeOrphans deletes the objects that no pending message can refer to: the
+// envelope of an object is published within orphanAge after it, and the oldest
+// pending message is younger than that.
+func (b *Bus) removeOrphans(ctx context.Context) error {
+	objects, err := b.bodies.List(ctx)
+	if errors.Is(err, jetstream.ErrNoObjectsFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list large bodies: %w", err)
+	}
+	oldest := time.Now()
+	streams := b.js.ListStreams(ctx, jetstream.WithStreamListSubject("mail.>"))
+	for info := range streams.Info() {
+		if info.State.Msgs > 0 && info.State.FirstTime.Before(oldest) {
+			oldest = info.State.FirstTime
+		}
+	}
+	if err := streams.Err(); err != nil {
+		return fmt.Errorf("list mail streams: %w", err)
+	}
+	for _, o := range objects {
+		if o.ModTime.Add(b.timing.orphanAge).Before(oldest) {
+			b.log.Info("removing a body that no message refers to", "object", o.Name, "size", o.Size)
+			err = errors.Join(err, b.removeBody(ctx, o.Name))
+		}
+	}
+	return err
+}
+
+// removePartialBodies deletes chunks of uploads that were never finished and
+// have not grown for age.
+func (b *Bus) removePartialBodies(ctx context.Context, age time.Duration) error {
+	info, err := b.chunks.Info(ctx, jetstream.WithSubjectFilter(chunkSubjects+"*"))
+	if err != nil {
+		return fmt.Errorf("list chunks of large bodies: %w", err)
+	}
+	objects, err := b.bodies.List(ctx)
+	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+		return fmt.Errorf("list large bodies: %w", err)
+	}
+	for _, o := range objects {
+		delete(info.State.Subjects, chunkSubjects+o.NUID)
+	}
+	for subject := range info.State.Subjects {
+		last, err := b.chunks.GetLastMsgForSubject(ctx, subject)
+		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && time.Since(last.Time) < age {
+			continue
+		}
+		if err == nil {
+			b.log.Info("removing an unfinished body", "object", strings.TrimPrefix(subject, chunkSubjects))
+			err = b.chunks.Purge(ctx, jetstream.WithPurgeSubject(subject))
+		}
+		if err != nil {
+			return fmt.Errorf("remove unfinished body: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,46 @@
+package pipeline
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/postkeep/postkeep/archive"
+)
+
+// The archive's types that a poller deals in. A poller imports this package
+// and not the archive.
+type (
+	Deposit    = archive.Deposit
+	Source     = archive.Source
+	Listing    = archive.Listing
+	Holding    = archive.Holding
+	PollReport = archive.PollReport
+)
+
+// Token encodes a mailbox name as one token of a NATS subject and one key of a
+// KV bucket. Different names give different tokens: letters, digits, '-' and
+// '_' stand for themselves, every other octet is '=' and two hexadecimal
+// digits, and the empty name is a lone '='.
+func Token(mailbox string) string {
+	if mailbox == "" {
+		return "="
+	}
+	var t strings.Builder
+	for i := range len(mailbox) {
+		if c := mailbox[i]; isTokenByte(c) {
+			t.WriteByte(c)
+		} else {
+			fmt.Fprintf(&t, "=%02X", c)
+		}
+	}
+	return t.String()
+}
+
+func isTokenByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
+}
+
+// plain reports whether a name can be used in subjects as it is.
+func plain(name string) bool {
+	return name != "" && Token(name) == name
+}

@@ -1,0 +1,120 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+)
+
+// maxHoldings bounds the answer for a single entry, which cannot be asked for
+// in smaller parts: some 150 KiB.
+const maxHoldings = 400
+
+// services answers what Bus.Known, KnownIDs and RecordPoll ask. Each service
+// handles one request at a time.
+type services struct {
+	*Archiver
+	ctx   context.Context
+	micro micro.Service
+
+	// The client library does not wait for handlers; the store may be closed
+	// only after the last.
+	mu      sync.RWMutex // held for reading by handlers
+	stopped bool
+}
+
+func (a *Archiver) serve(ctx context.Context) (*services, error) {
+	// Requests that are already here are answered after ctx has ended.
+	s := &services{Archiver: a, ctx: context.WithoutCancel(ctx)}
+	var err error
+	s.micro, err = micro.AddService(a.bus.nc, micro.Config{
+		Name:        "archive",
+		Version:     "1.0.0",
+		Description: "what an archive shard holds",
+		Metadata:    map[string]string{"shard": a.bus.opts.Shard},
+	})
+	if err != nil {
+		return nil, err
+	}
+	for name, answer := range map[string]func(context.Context, []byte) ([]byte, error){
+		serviceKnown:    s.known,
+		serviceKnownIDs: s.known,
+		serviceReport:   s.report,
+	} {
+		handler := micro.HandlerFunc(func(r micro.Request) { s.handle(name, r, answer) })
+		subject := serviceSubject(name, a.bus.opts.Shard)
+		if err := s.micro.AddEndpoint(name, handler, micro.WithEndpointSubject(subject)); err != nil {
+			return nil, errors.Join(err, s.stop())
+		}
+	}
+	return s, nil
+}
+
+// stop returns after the last handler.
+func (s *services) stop() error {
+	err := s.micro.Stop()
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	return err
+}
+
+func (s *services) handle(name string, r micro.Request, answer func(context.Context, []byte) ([]byte, error)) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	ctx, cancel := context.WithTimeout(s.ctx, s.bus.timing.service)
+	defer cancel()
+	err := errors.New("the archive worker is stopping")
+	var data []byte
+	if !s.stopped {
+		data, err = answer(ctx, r.Data())
+	}
+	switch {
+	case err != nil:
+		s.log.Error("request not answered", "service", name, "error", err)
+		err = r.Error(codeFailed, err.Error(), nil)
+	case int64(len(data)) > s.bus.nc.MaxPayload()-envelopeRoom:
+		err = r.Error(codeSplit, errSplit.Error(), nil)
+	default:
+		err = r.Respond(data)
+	}
+	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		s.log.Warn("answer not sent", "service", name, "error", err)
+	}
+}
+
+func (s *services) known(ctx context.Context, data []byte) ([]byte, error) {
+	var q question
+	if err := json.Unmarshal(data, &q); err != nil {
+		return nil, fmt.Errorf("question is not readable: %w", err)
+	}
+	var holdings []Holding
+	var err error
+	if len(q.IDs) > 0 {
+		holdings, err = s.store.KnownIDs(ctx, q.Mailbox, q.IDs)
+	} else {
+		holdings, err = s.store.Known(ctx, q.Mailbox, q.Listed)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// More than one holding per entry comes from servers that use a UIDL again
+	// and again. What is left out here is only fetched once more.
+	if len(q.IDs)+len(q.Listed) == 1 {
+		holdings = holdings[:min(len(holdings), maxHoldings)]
+	}
+	return json.Marshal(holdings)
+}
+
+func (s *services) report(ctx context.Context, data []byte) ([]byte, error) {
+	var r PollReport
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, fmt.Errorf("report is not readable: %w", err)
+	}
+	return nil, s.store.RecordPoll(ctx, r)
+}

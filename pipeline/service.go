@@ -1,0 +1,120 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+)
+
+// Names of the services; subjects are archive.<name>.<shard>.
+const (
+	serviceKnown    = "known"
+	serviceKnownIDs = "knownids"
+	serviceReport   = "report"
+)
+
+const (
+	// questionEntries is the number of listings or ids in one request. Answers
+	// are some 300 octets for each.
+	questionEntries = 500
+	// codeFailed: the archive could not answer. codeSplit: the answer is too
+	// large, ask for less at a time.
+	codeFailed = "500"
+	codeSplit  = "413"
+)
+
+// A question asks which messages of a mailbox the archive has.
+type question struct {
+	Mailbox string    `json:"mailbox"`
+	Listed  []Listing `json:"listed,omitempty"`
+	IDs     []string  `json:"ids,omitempty"`
+}
+
+// Known asks the archive which of the listed messages it holds for the
+// mailbox. It waits some seconds for an archive worker to appear.
+func (b *Bus) Known(ctx context.Context, mailbox string, listed []Listing) ([]Holding, error) {
+	return ask(ctx, b, serviceKnown, listed, func(part []Listing) question {
+		return question{Mailbox: mailbox, Listed: part}
+	})
+}
+
+// KnownIDs asks the archive which of the messages, by SHA-256 in lower-case
+// hex, it holds for the mailbox.
+func (b *Bus) KnownIDs(ctx context.Context, mailbox string, ids []string) ([]Holding, error) {
+	return ask(ctx, b, serviceKnownIDs, ids, func(part []string) question {
+		return question{Mailbox: mailbox, IDs: part}
+	})
+}
+
+// RecordPoll has the archive write the report of a poll into its ledger.
+func (b *Bus) RecordPoll(ctx context.Context, r PollReport) error {
+	_, err := b.request(ctx, serviceReport, r)
+	return err
+}
+
+var errSplit = errors.New("the answer is too large for one message")
+
+// ask puts a question in parts, and halves a part whose answer is too large.
+func ask[T any](ctx context.Context, b *Bus, service string, entries []T, of func([]T) question) ([]Holding, error) {
+	var all []Holding
+	for n := questionEntries; len(entries) > 0; {
+		n = min(n, len(entries))
+		data, err := b.request(ctx, service, of(entries[:n]))
+		if errors.Is(err, errSplit) && n > 1 {
+			n /= 2
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		var part []Holding
+		if err := json.Unmarshal(data, &part); err != nil {
+			return nil, fmt.Errorf("archive service %s: answer is not readable: %w", service, err)
+		}
+		all, entries = append(all, part...), entries[n:]
+	}
+	return all, nil
+}
+
+func (b *Bus) request(ctx context.Context, service string, v any) ([]byte, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > b.nc.MaxPayload() {
+		return nil, fmt.Errorf("archive service %s: %w", service, errSplit)
+	}
+	subject := serviceSubject(service, b.opts.Shard)
+	patience := time.Now().Add(b.timing.serviceStart)
+	for pause := b.newBackoff(); ; {
+		reply, err := b.requestOnce(ctx, subject, data)
+		if errors.Is(err, nats.ErrNoResponders) {
+			if time.Now().Before(patience) && b.wait(ctx, pause.pause()) {
+				continue
+			}
+			err = fmt.Errorf("no archive worker answers for shard %s: %w", b.opts.Shard, err)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("archive service %s: %w", service, err)
+		}
+		switch reply.Header.Get(micro.ErrorCodeHeader) {
+		case "":
+			return reply.Data, nil
+		case codeSplit:
+			return nil, errSplit
+		default:
+			return nil, fmt.Errorf("archive service %s: %s", service, reply.Header.Get(micro.ErrorHeader))
+		}
+	}
+}
+
+func (b *Bus) requestOnce(ctx context.Context, subject string, data []byte) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.timing.service)
+	defer cancel()
+	return b.nc.RequestWithContext(ctx, subject, data)
+}

@@ -1,0 +1,292 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Names of streams, consumers and buckets.
+const (
+	streamPoll     = "POLL"
+	streamArchived = "ARCHIVED"
+	streamDead     = "DEAD"
+	bucketLease    = "LEASE"
+	bucketBodies   = "BODIES"
+
+	consumerPoller   = "poller"
+	consumerArchiver = "archiver"
+
+	// streamBodies and chunkSubjects are how the Object Store names them.
+	streamBodies  = "OBJ_" + bucketBodies
+	chunkSubjects = "$O." + bucketBodies + ".C."
+	metaSubjects  = "$O." + bucketBodies + ".M."
+)
+
+// Subjects.
+func pollSubject(mailbox string) string        { return "poll." + Token(mailbox) }
+func mailSubject(shard, mailbox string) string { return "mail." + shard + "." + Token(mailbox) }
+func archivedSubject(shard string) string      { return "archived." + shard }
+func deadSubject(shard string) string          { return "dead." + shard }
+func reportSubject(mailbox string) string      { return "report." + Token(mailbox) }
+func progressSubject(mailbox string) string    { return "progress." + Token(mailbox) }
+func serviceSubject(name, shard string) string { return "archive." + name + "." + shard }
+func mailStream(shard string) string           { return "MAIL_" + shard }
+
+const (
+	// DefaultMaxStoreBytes is the disk space that the streams may take
+	// together. It bounds what waits for the archive; mail that does not fit
+	// waits on the POP3 server.
+	DefaultMaxStoreBytes = 4 << 30
+	// MinMaxStoreBytes leaves each stream room for some messages.
+	MinMaxStoreBytes = 16 << 20
+
+	// maxJobs bounds polls that are pending or running. A job is some hundred
+	// octets.
+	maxJobs      = 100_000
+	maxJobBytes  = 32 << 20
+	maxLeaseSize = 1 << 10
+	// maxWaitingPulls is the number of poll workers, in all processes.
+	maxWaitingPulls = 4096
+
+	// unusedWindow is the duplicates window of streams that are published to
+	// without a message id: the shortest that says "none".
+	unusedWindow = 100 * time.Millisecond
+)
+
+// timing holds every duration on which streams and workers depend, so that
+// tests can be quick. defaultTiming gives the reasons.
+type timing struct {
+	pollAckWait   time.Duration
+	mailAckWait   time.Duration
+	mailWindow    time.Duration
+	leaseTTL      time.Duration
+	bodyTTL       time.Duration
+	orphanAge     time.Duration
+	sweepInterval time.Duration
+	retryMin      time.Duration
+	retryMax      time.Duration
+	redelivery    time.Duration
+	redeliveryMax time.Duration
+	publish       time.Duration
+	service       time.Duration
+	serviceStart  time.Duration
+	mailDelivers  int
+}
+
+func defaultTiming() timing {
+	return timing{
+		// A job whose poller died is taken over after this; running handlers
+		// send heartbeats at a third of it.
+		pollAckWait: 30 * time.Second,
+		// As for polls. Longer, because a batch waits for the fsyncs of a busy
+		// disk, and a redelivery to a live worker is wasted work.
+		mailAckWait: time.Minute,
+		// Long enough for a publisher that missed an acknowledgement to try
+		// twice more. Each id in the window costs memory (some 150 octets), and
+		// a duplicate that slips through is only a deposit that Put knows.
+		mailWindow: 30 * time.Second,
+		// A crashed poller on another machine blocks its mailboxes this long.
+		// Renewed at a quarter of it.
+		leaseTTL: 40 * time.Second,
+		// Past the longest time for which an archive may reasonably be full or
+		// read-only. Afterwards the message is fetched again.
+		bodyTTL: 14 * 24 * time.Hour,
+		// Longer than any poll session, so that no publisher is still at work
+		// on a body that is taken for an orphan.
+		orphanAge:     24 * time.Hour,
+		sweepInterval: time.Hour,
+		// Publishing to a full stream, fetching from a server that is away.
+		retryMin: 50 * time.Millisecond,
+		retryMax: 5 * time.Second,
+		// After a failed Put the n-th redelivery comes after n times
+		// redelivery, at most redeliveryMax.
+		redelivery:    2 * time.Second,
+		redeliveryMax: 5 * time.Minute,
+		// A healthy server acknowledges in milliseconds.
+		publish: 10 * time.Second,
+		// One question to the catalog; long enough for its busiest moment.
+		service: 30 * time.Second,
+		// How long a poller waits for an archive worker to appear.
+		serviceStart: 15 * time.Second,
+		// Temporary errors count as deliveries too: with redeliveryMax this is
+		// a week of a full disk. Past it the message becomes a dead letter; it
+		// is still on the POP3 server.
+		mailDelivers: 2000,
+	}
+}
+
+// sizes divides the space that the streams may take.
+type sizes struct{ mail, bodies, dead int64 }
+
+func divide(total int64) sizes {
+	return sizes{
+		mail:   total / 16 * 6,
+		bodies: total / 16 * 8, // at least one message of the largest size has to fit
+		dead:   total / 64,
+	}
+}
+
+// handles are what was declared, as the client library names it. They hold
+// names only, and stay good when a stream was created again.
+type handles struct {
+	polls  jetstream.Consumer
+	mails  jetstream.Consumer
+	leases jetstream.KeyValue
+	bodies jetstream.ObjectStore
+	chunks jetstream.Stream // the stream under bodies
+}
+
+// declare creates streams, consumers and buckets, or brings them to what is
+// written here. It is idempotent, and is called again by workers that find a
+// stream gone.
+func (b *Bus) declare(ctx context.Context) (handles, error) {
+	var h handles
+	for _, cfg := range b.streamConfigs() {
+		if _, err := b.js.CreateOrUpdateStream(ctx, cfg); err != nil {
+			return h, declareError("stream "+cfg.Name, err)
+		}
+	}
+	var err error
+	if h.polls, err = b.js.CreateOrUpdateConsumer(ctx, streamPoll, b.pollConsumer()); err != nil {
+		return h, declareError("consumer "+consumerPoller, err)
+	}
+	if h.mails, err = b.js.CreateOrUpdateConsumer(ctx, mailStream(b.opts.Shard), b.mailConsumer()); err != nil {
+		return h, declareError("consumer "+consumerArchiver, err)
+	}
+	if h.leases, err = b.js.CreateOrUpdateKeyValue(ctx, b.leaseBucket()); err != nil {
+		return h, declareError("bucket "+bucketLease, err)
+	}
+	if h.bodies, err = b.js.CreateOrUpdateObjectStore(ctx, b.bodyBucket()); err != nil {
+		return h, declareError("bucket "+bucketBodies, err)
+	}
+	if h.chunks, err = b.js.Stream(ctx, streamBodies); err != nil {
+		return h, declareError("stream "+streamBodies, err)
+	}
+	return h, nil
+}
+
+func declareError(what string, err error) error {
+	switch {
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),
+		errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("declare %s: JetStream is not enabled on the NATS server, or not for this account: %w", what, err)
+	case isFull(err):
+		return fmt.Errorf("declare %s: the NATS account reserves less storage than max_store_bytes: %w", what, err)
+	}
+	return fmt.Errorf("declare %s: %w", what, err)
+}
+
+func (b *Bus) streamConfigs() []jetstream.StreamConfig {
+	size := divide(b.opts.MaxStoreBytes)
+	return []jetstream.StreamConfig{
+		{
+			Name:        streamPoll,
+			Description: "poll jobs, at most one per mailbox",
+			Subjects:    []string{"poll.*"},
+			Retention:   jetstream.WorkQueuePolicy,
+			Storage:     b.transient,
+			Replicas:    b.opts.Replicas,
+			// A job stays until it is acknowledged; a second one for the same
+			// mailbox is refused until then (error 10077).
+			MaxMsgsPerSubject:    1,
+			Discard:              jetstream.DiscardNew,
+			DiscardNewPerSubject: true,
+			MaxMsgs:              maxJobs,
+			MaxBytes:             maxJobBytes,
+			Duplicates:           unusedWindow,
+		},
+		{
+			Name:        mailStream(b.opts.Shard),
+			Description: "messages on their way into the archive",
+			Subjects:    []string{"mail." + b.opts.Shard + ".*"},
+			Retention:   jetstream.WorkQueuePolicy,
+			Storage:     jetstream.FileStorage,
+			Replicas:    b.opts.Replicas,
+			// Full means that publishers wait. Discarding old messages would
+			// lose work in silence.
+			Discard:    jetstream.DiscardNew,
+			MaxBytes:   size.mail,
+			Duplicates: b.timing.mailWindow,
+		},
+		{
+			Name:        streamArchived,
+			Description: "wake-up for indexers: the last ledger index of each shard",
+			Subjects:    []string{"archived.*"},
+			Retention:   jetstream.LimitsPolicy,
+			// Only a wake-up: an indexer that starts catches up by itself.
+			Storage:           b.transient,
+			Replicas:          b.opts.Replicas,
+			MaxMsgsPerSubject: 1,
+			Discard:           jetstream.DiscardOld,
+			MaxBytes:          1 << 20,
+			Duplicates:        unusedWindow,
+		},
+		{
+			Name:        streamDead,
+			Description: "envelopes of messages that the archive refused",
+			Subjects:    []string{"dead.*"},
+			Retention:   jetstream.LimitsPolicy,
+			Storage:     jetstream.FileStorage,
+			Replicas:    b.opts.Replicas,
+			// For people to look at; the messages are still on their servers.
+			Discard:    jetstream.DiscardOld,
+			MaxAge:     90 * 24 * time.Hour,
+			MaxBytes:   size.dead,
+			Duplicates: unusedWindow,
+		},
+	}
+}
+
+func (b *Bus) pollConsumer() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:   consumerPoller,
+		AckPolicy: jetstream.AckExplicitPolicy,
+		AckWait:   b.timing.pollAckWait,
+		// A poll is repeated until some poller finishes it.
+		MaxDeliver: -1,
+		// Every pending job may be running.
+		MaxAckPending: maxJobs,
+		MaxWaiting:    maxWaitingPulls,
+	}
+}
+
+func (b *Bus) mailConsumer() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:    consumerArchiver,
+		AckPolicy:  jetstream.AckExplicitPolicy,
+		AckWait:    b.timing.mailAckWait,
+		MaxDeliver: b.timing.mailDelivers,
+		// What one worker has in hand, and as much again that waits for a
+		// redelivery.
+		MaxAckPending: 4 * batchMessages,
+		MaxWaiting:    16,
+	}
+}
+
+func (b *Bus) leaseBucket() jetstream.KeyValueConfig {
+	return jetstream.KeyValueConfig{
+		Bucket:       bucketLease,
+		Description:  "one session per mailbox",
+		TTL:          b.timing.leaseTTL,
+		MaxValueSize: maxLeaseSize,
+		MaxBytes:     maxJobBytes,
+		Storage:      b.transient,
+		Replicas:     b.opts.Replicas,
+	}
+}
+
+func (b *Bus) bodyBucket() jetstream.ObjectStoreConfig {
+	return jetstream.ObjectStoreConfig{
+		Bucket:      bucketBodies,
+		Description: "bodies too large for a message of " + mailStream("*"),
+		TTL:         b.timing.bodyTTL,
+		MaxBytes:    divide(b.opts.MaxStoreBytes).bodies,
+		Storage:     jetstream.FileStorage,
+		Replicas:    b.opts.Replicas,
+	}
+}

@@ -1,0 +1,105 @@
+package poller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/postkeep/postkeep/pipeline"
+)
+
+// ErrUnknownMailbox means that the configuration has no such mailbox.
+var ErrUnknownMailbox = errors.New("no such mailbox in the configuration")
+
+// askAgain is how often a request is repeated while an older job of the
+// mailbox keeps it out of the queue. Such a job ends with its session.
+const askAgain = 250 * time.Millisecond
+
+// Events are what PollNow tells while it waits. Both may be nil; they are
+// called from one goroutine.
+type Events struct {
+	Progress func(pipeline.Progress)
+	Report   func(pipeline.PollReport)
+}
+
+// request is a poll that PollNow waits for.
+type request struct {
+	pipeline.PollRequest
+	queued bool
+}
+
+// PollNow polls the mailboxes (all if none is named) with sessions that start
+// after the call, and returns when every one has reported. It does the work
+// wherever a poller works; if none does, it waits until ctx ends.
+func (p *Poller) PollNow(ctx context.Context, names []string, on Events) ([]pipeline.PollReport, error) {
+	if len(names) == 0 {
+		names = p.names
+	}
+	waiting := map[string]*request{}
+	for _, name := range names {
+		if _, ok := p.mailboxes[name]; !ok {
+			return nil, fmt.Errorf("%w: %q", ErrUnknownMailbox, name)
+		}
+		waiting[name] = &request{PollRequest: pipeline.PollRequest{Mailbox: name, ID: newID(), Requested: p.opts.Now()}}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	reports, err := p.bus.Reports(ctx)
+	if err != nil {
+		return nil, err
+	}
+	progress, err := p.bus.Progress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ticker := time.NewTicker(askAgain)
+	defer ticker.Stop()
+	var out []pipeline.PollReport
+	if err := p.ask(ctx, waiting); err != nil {
+		return nil, err
+	}
+	for len(waiting) > 0 {
+		select {
+		case <-ctx.Done():
+			return out, ctx.Err()
+		case <-ticker.C:
+			if err := p.ask(ctx, waiting); err != nil {
+				return out, err
+			}
+		case g := <-progress:
+			if waiting[g.Mailbox] != nil && on.Progress != nil {
+				on.Progress(g)
+			}
+		case r := <-reports:
+			w := waiting[r.Mailbox]
+			if w == nil {
+				continue
+			}
+			if r.Started.Before(w.Requested) {
+				w.queued = false // that session had begun before: its server may have listed less
+				continue
+			}
+			delete(waiting, r.Mailbox)
+			out = append(out, r)
+			if on.Report != nil {
+				on.Report(r)
+			}
+		}
+	}
+	return out, nil
+}
+
+// ask puts into the queue what is not in it yet.
+func (p *Poller) ask(ctx context.Context, waiting map[string]*request) error {
+	for _, w := range waiting {
+		if w.queued {
+			continue
+		}
+		var err error
+		if w.queued, err = p.bus.RequestPoll(ctx, w.PollRequest); err != nil {
+			return err
+		}
+	}
+	return nil
+}

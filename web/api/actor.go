@@ -1,0 +1,58 @@
+package api
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os/user"
+	"strconv"
+)
+
+type actorKey struct{}
+
+// Actor is who makes the request, as the server knows it.
+func Actor(ctx context.Context) string {
+	if a, ok := ctx.Value(actorKey{}).(string); ok {
+		return a
+	}
+	return "unknown"
+}
+
+// sudoHeader carries the user behind sudo. It is believed only from root, who
+// could write anything into the ledger anyway.
+const sudoHeader = "Postkeep-Sudo-User"
+
+// maxActorBytes bounds what a client can add to the actor.
+const maxActorBytes = 64
+
+// connContext notes the user at the other end of a Unix socket.
+func connContext(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, actorKey{}, peer(c))
+}
+
+// withSudo adds the user behind sudo to the actor.
+func withSudo(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		origin := r.Header.Get(sudoHeader)
+		if origin != "" && len(origin) <= maxActorBytes && Actor(ctx) == userName(0) {
+			ctx = context.WithValue(ctx, actorKey{}, Actor(ctx)+" (sudo by "+strconv.QuoteToASCII(origin)+")")
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+func userName(uid uint32) string {
+	id := strconv.FormatUint(uint64(uid), 10)
+	if u, err := user.LookupId(id); err == nil {
+		return u.Username
+	}
+	return "uid " + id
+}
+
+func currentUser() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return "unknown"
+}

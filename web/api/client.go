@@ -1,0 +1,206 @@
+package api
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Client asks the API. It is safe for concurrent use.
+type Client struct {
+	http  *http.Client
+	close func() error
+}
+
+// dialTimeout bounds connecting to the socket: it answers at once or never.
+const dialTimeout = 2 * time.Second
+
+// Dial connects to the instance that runs on a data directory. The error is
+// fs.ErrNotExist or ECONNREFUSED when none does.
+func Dial(ctx context.Context, dir string) (*Client, error) {
+	path := socketPath(dir)
+	dial := func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "unix", path)
+	}
+	probe, err := dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newClient(dial, func() error { return nil }), probe.Close()
+}
+
+// Local serves h inside this process until Close.
+func Local(ctx context.Context, h http.Handler) *Client {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l := newMemory()
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, l, h) }()
+	return newClient(l.dial, func() error {
+		cancel()
+		return <-served
+	})
+}
+
+func newClient(dial func(context.Context) (net.Conn, error), closing func() error) *Client {
+	transport := &http.Transport{
+		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		DisableCompression: true,
+	}
+	return &Client{http: &http.Client{Transport: transport}, close: func() error {
+		transport.CloseIdleConnections()
+		return closing()
+	}}
+}
+
+// Close lets go of the instance; a local one has ended when it returns.
+func (c *Client) Close() error { return c.close() }
+
+// maxProblem bounds an error answer.
+const maxProblem = 64 << 10
+
+// do sends a request; an answer that is no success becomes its Problem. The
+// caller closes the body.
+func (c *Client) do(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
+	u := url.URL{Scheme: "http", Host: "postkeep", Path: path, RawQuery: query.Encode()}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
+	if err != nil {
+		return nil, err
+	}
+	if origin := os.Getenv("SUDO_USER"); origin != "" {
+		req.Header.Set(sudoHeader, origin)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		var wrapped *url.Error
+		if errors.As(err, &wrapped) {
+			err = wrapped.Err // the URL says nothing to anybody
+		}
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	p := &Problem{Status: resp.StatusCode, Title: resp.Status}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxProblem)).Decode(p); err != nil {
+		p.Detail = ""
+	}
+	return nil, joinClose(p, resp.Body)
+}
+
+func (c *Client) get(ctx context.Context, path string, query url.Values, out any) error {
+	resp, err := c.do(ctx, http.MethodGet, path, query, nil)
+	if err != nil {
+		return err
+	}
+	return joinClose(json.NewDecoder(resp.Body).Decode(out), resp.Body)
+}
+
+// Status returns the state of the instance.
+func (c *Client) Status(ctx context.Context) (st Status, err error) {
+	return st, c.get(ctx, "/api/v1/status", nil, &st)
+}
+
+// Mailboxes lists the mailboxes of configuration and archive.
+func (c *Client) Mailboxes(ctx context.Context) (m []Mailbox, err error) {
+	return m, c.get(ctx, "/api/v1/mailboxes", nil, &m)
+}
+
+// Search runs a query.
+func (c *Client) Search(ctx context.Context, query, sort string, limit, offset int) (r SearchResult, err error) {
+	return r, c.get(ctx, "/api/v1/search", url.Values{
+		"q": {query}, "sort": {sort}, "limit": {strconv.Itoa(limit)}, "offset": {strconv.Itoa(offset)},
+	}, &r)
+}
+
+// Message returns a message by its id or an unambiguous prefix of it.
+func (c *Client) Message(ctx context.Context, id string) (d Detail, err error) {
+	return d, c.get(ctx, "/api/v1/messages/"+url.PathEscape(id), nil, &d)
+}
+
+// Raw writes the exact bytes of a message to w. An error means that w did not
+// get all of them.
+func (c *Client) Raw(ctx context.Context, id string, w io.Writer) error {
+	resp, err := c.do(ctx, http.MethodGet, "/api/v1/messages/"+url.PathEscape(id)+"/raw", nil, nil)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, resp.Body)
+	return joinClose(err, resp.Body)
+}
+
+// Poll polls the mailboxes, all if none is named, and hands every event to fn.
+// It returns when everything archived is searchable.
+func (c *Client) Poll(ctx context.Context, mailboxes []string, fn func(PollEvent)) error {
+	body, err := json.Marshal(PollRequest{Mailboxes: mailboxes})
+	if err != nil {
+		return err
+	}
+	resp, err := c.do(ctx, http.MethodPost, "/api/v1/polls", nil, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	dec := json.NewDecoder(resp.Body)
+	for {
+		var e PollEvent
+		if err := dec.Decode(&e); err != nil {
+			return joinClose(fmt.Errorf("the instance stopped answering: %w", err), resp.Body)
+		}
+		if e.Done || e.Error != "" {
+			if e.Error != "" {
+				err = errors.New(e.Error)
+			}
+			return joinClose(err, resp.Body)
+		}
+		fn(e)
+	}
+}
+
+// Export hands every message that a query finds to fn: first the number of
+// messages, then each with its bytes. The reader is valid during the call.
+func (c *Client) Export(ctx context.Context, query, format string, total func(int64), fn func(id string, size int64, about Exported, body io.Reader) error) error {
+	resp, err := c.do(ctx, http.MethodGet, "/api/v1/export", url.Values{"q": {query}, "format": {format}}, nil)
+	if err != nil {
+		return err
+	}
+	if n, err := strconv.ParseInt(resp.Header.Get(totalHeader), 10, 64); err == nil {
+		total(n)
+	}
+	return joinClose(eachExported(tar.NewReader(resp.Body), fn), resp.Body)
+}
+
+func eachExported(tr *tar.Reader, fn func(id string, size int64, about Exported, body io.Reader) error) error {
+	for {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("the export broke off: %w", err)
+		}
+		var about Exported
+		if err := json.Unmarshal([]byte(h.PAXRecords["comment"]), &about); err != nil {
+			return fmt.Errorf("export entry %s: %w", h.Name, err)
+		}
+		if err := fn(strings.TrimSuffix(h.Name, ".eml"), h.Size, about, tr); err != nil {
+			return err
+		}
+	}
+}
+
+func joinClose(err error, c io.Closer) error {
+	if cerr := c.Close(); err == nil {
+		return cerr
+	}
+	return err
+}

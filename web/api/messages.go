@@ -1,0 +1,203 @@
+package api
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/indexer"
+	"github.com/postkeep/postkeep/internal/mailparse"
+)
+
+const (
+	// defaultHits fits a screen.
+	defaultHits = 50
+	// maxHits bounds the answer's memory; more comes by offset or by export.
+	maxHits = 10000
+	// maxShownText is how much text of a message is sent for reading. The
+	// whole of it is a raw download away.
+	maxShownText = 1 << 20
+)
+
+func number(r *http.Request, name string, otherwise, most int) (int, error) {
+	v := r.FormValue(name)
+	if v == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 || n > most {
+		return 0, &Problem{Status: http.StatusBadRequest, Title: "Bad request",
+			Detail: fmt.Sprintf("%s is %q, want a number from 0 to %d", name, v, most)}
+	}
+	return n, nil
+}
+
+// search answers a query. It is in the ledger before anybody sees the answer.
+func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	limit, err := number(r, "limit", defaultHits, maxHits)
+	if err != nil {
+		return err
+	}
+	offset, err := number(r, "offset", 0, maxHits)
+	if err != nil {
+		return err
+	}
+	req := indexer.Request{Query: r.FormValue("q"), Limit: limit, Offset: offset, Sort: indexer.Sort(r.FormValue("sort"))}
+	found, err := s.opts.Index.Search(ctx, req)
+	if err != nil {
+		return err
+	}
+	result := SearchResult{Total: found.Total, Partial: found.PartialReason, Hits: []Message{}}
+	for _, hit := range found.Hits {
+		m, err := s.opts.Store.Message(ctx, hit.ID)
+		if err != nil {
+			return err
+		}
+		shown := messageOf(&m)
+		shown.Snippet, shown.Marks = hit.Snippet.Text, hit.Snippet.Marks
+		result.Hits = append(result.Hits, shown)
+	}
+	if _, err := s.opts.Store.Record(ctx, archive.Action{
+		Type: archive.ActionSearch, Actor: Actor(ctx),
+		Details: map[string]any{"query": req.Query, "total": found.Total, "shown": len(result.Hits)},
+	}); err != nil {
+		return fmt.Errorf("the search could not be recorded, its result is not shown: %w", err)
+	}
+	return writeJSON(w, result)
+}
+
+func messageOf(m *archive.Message) Message {
+	out := Message{
+		ID: m.ID, Date: shown(m), Received: m.Received,
+		From: m.Summary.From, To: m.Summary.To, Cc: m.Summary.Cc, Subject: m.Summary.Subject,
+		Size: m.Size, Mailboxes: []string{},
+		Attachments: append([]string{}, m.Summary.Attachments...), Flags: append([]string{}, m.Summary.Flags...),
+	}
+	for _, d := range m.Deposits {
+		out.Mailboxes = append(out.Mailboxes, d.Mailbox)
+	}
+	slices.Sort(out.Mailboxes)
+	out.Mailboxes = slices.Compact(out.Mailboxes)
+	return out
+}
+
+// opened is a message that is about to be shown: its view is in the ledger.
+func (s *Server) opened(ctx context.Context, prefix, how string) (archive.Message, io.ReadCloser, error) {
+	id, err := s.opts.Store.Resolve(ctx, prefix)
+	if err != nil {
+		return archive.Message{}, nil, err
+	}
+	m, err := s.opts.Store.Message(ctx, id)
+	if err != nil {
+		return m, nil, err
+	}
+	body, err := s.opts.Store.OpenMessage(ctx, id)
+	if err != nil {
+		return m, nil, err
+	}
+	if _, err := s.opts.Store.Record(ctx, archive.Action{
+		Type: archive.ActionView, Actor: Actor(ctx), IDs: []string{id}, Details: map[string]string{"as": how},
+	}); err != nil {
+		return m, nil, fmt.Errorf("the view could not be recorded, the message is not shown: %w", joinClose(err, body))
+	}
+	return m, body, nil
+}
+
+func (s *Server) message(w http.ResponseWriter, r *http.Request) error {
+	m, body, err := s.opened(r.Context(), r.PathValue("id"), "text")
+	if err != nil {
+		return err
+	}
+	parsed := mailparse.Parse(r.Context(), body, mailparse.Options{MaxTextBytes: maxShownText})
+	if err := joinClose(nil, body); err != nil {
+		return err
+	}
+	d := Detail{Message: messageOf(&m), MessageID: parsed.MessageID, Deposits: m.Deposits, Problems: parsed.Problems}
+	d.Text, d.Cut = cutText(parsed.Text(), maxShownText)
+	return writeJSON(w, d)
+}
+
+func cutText(text string, most int) (string, bool) {
+	if len(text) <= most {
+		return text, false
+	}
+	for most > 0 && !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most], true
+}
+
+// raw sends the bytes exactly as the server sent them. Damage on the disk cuts
+// the answer off, so that nobody takes it for the message.
+func (s *Server) raw(w http.ResponseWriter, r *http.Request) error {
+	m, body, err := s.opened(r.Context(), r.PathValue("id"), "raw")
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "message/rfc822")
+	h.Set("Content-Length", strconv.FormatInt(m.Size, 10))
+	h.Set("Content-Disposition", `attachment; filename="`+m.ID+`.eml"`)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("ETag", `"`+m.ID+`"`)
+	_, err = io.Copy(w, body)
+	return joinClose(err, body)
+}
+
+// export streams all messages that a query finds as a tar, each entry with an
+// Exported in its PAX record "comment". The client makes the format from it.
+func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	q := r.FormValue("q")
+	total, err := s.opts.Index.Matches(ctx, q)
+	if err != nil {
+		return err
+	}
+	if _, err := s.opts.Store.Record(ctx, archive.Action{
+		Type: archive.ActionExport, Actor: Actor(ctx),
+		Details: map[string]any{"query": q, "format": r.FormValue("format"), "total": total},
+	}); err != nil {
+		return fmt.Errorf("the export could not be recorded and is not made: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/x-tar")
+	w.Header().Set(totalHeader, strconv.FormatUint(total, 10))
+	tw := tar.NewWriter(w)
+	if err := s.opts.Index.Each(ctx, q, func(id string) error { return s.exportOne(ctx, tw, id) }); err != nil {
+		return err
+	}
+	return tw.Close()
+}
+
+// totalHeader announces how many messages an export holds.
+const totalHeader = "Postkeep-Total"
+
+func (s *Server) exportOne(ctx context.Context, tw *tar.Writer, id string) error {
+	m, err := s.opts.Store.Message(ctx, id)
+	if err != nil {
+		return err
+	}
+	about, err := json.Marshal(Exported{Received: m.Received, From: m.Summary.From, Mailboxes: messageOf(&m).Mailboxes})
+	if err != nil {
+		return err
+	}
+	if err := tw.WriteHeader(&tar.Header{
+		Name: id + ".eml", Size: m.Size, Mode: 0o600, ModTime: m.Received,
+		Format: tar.FormatPAX, PAXRecords: map[string]string{"comment": string(about)},
+	}); err != nil {
+		return err
+	}
+	body, err := s.opts.Store.OpenMessage(ctx, id)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(tw, body)
+	return joinClose(err, body)
+}

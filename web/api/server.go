@@ -1,0 +1,274 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/indexer"
+	"github.com/postkeep/postkeep/indexer/query"
+	"github.com/postkeep/postkeep/pipeline"
+	"github.com/postkeep/postkeep/poller"
+)
+
+// Options are what a Server speaks for. All but Logger are required.
+type Options struct {
+	Store  *archive.Store
+	Index  *indexer.Index
+	Bus    *pipeline.Bus
+	Poller *poller.Poller
+	// Mailboxes are those of the configuration: name, server, schedule, policy.
+	Mailboxes []Mailbox
+	Version   string
+	DataDir   string
+	Running   bool // polls are scheduled
+	// Problems says what else needs an operator; nil if nothing ever does.
+	Problems func() []string
+	Logger   *slog.Logger
+}
+
+// Server answers the API. It is an http.Handler, safe for concurrent use.
+type Server struct {
+	opts Options
+	mux  *http.ServeMux
+}
+
+// NewServer makes a Server.
+func NewServer(opts Options) *Server {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{opts: opts, mux: http.NewServeMux()}
+	for pattern, h := range map[string]func(http.ResponseWriter, *http.Request) error{
+		"GET /api/v1/status":            s.status,
+		"GET /api/v1/mailboxes":         s.mailboxes,
+		"POST /api/v1/polls":            s.polls,
+		"GET /api/v1/search":            s.search,
+		"GET /api/v1/export":            s.export,
+		"GET /api/v1/messages/{id}":     s.message,
+		"GET /api/v1/messages/{id}/raw": s.raw,
+	} {
+		s.mux.Handle(pattern, s.handle(h))
+	}
+	return s
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// handle turns an error into a problem document. Once an answer has begun all
+// that can be done is to cut it off, which the client sees.
+func (s *Server) handle(h func(http.ResponseWriter, *http.Request) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tracked := &trackedWriter{ResponseWriter: w}
+		err := h(tracked, r)
+		switch {
+		case err == nil:
+		case tracked.begun:
+			s.opts.Logger.Error("answer cut off", "path", r.URL.Path, "error", err)
+			panic(http.ErrAbortHandler)
+		default:
+			p := problemOf(err)
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(p.Status)
+			_ = json.NewEncoder(w).Encode(p) // the client has gone if this fails
+		}
+	})
+}
+
+type trackedWriter struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (w *trackedWriter) WriteHeader(code int) {
+	w.begun = true
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *trackedWriter) Write(p []byte) (int, error) {
+	w.begun = true
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController find Flush.
+func (w *trackedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func problemOf(err error) *Problem {
+	var (
+		problem *Problem
+		syntax  *query.Error
+	)
+	p := &Problem{Status: http.StatusInternalServerError, Detail: err.Error()}
+	switch {
+	case errors.As(err, &problem):
+		return problem
+	case errors.As(err, &syntax):
+		p.Status = http.StatusBadRequest
+	case errors.Is(err, archive.ErrNotFound), errors.Is(err, poller.ErrUnknownMailbox):
+		p.Status = http.StatusNotFound
+	case errors.Is(err, archive.ErrAmbiguous):
+		p.Status = http.StatusConflict
+	case errors.Is(err, archive.ErrReadOnly), errors.Is(err, archive.ErrBroken):
+		p.Status = http.StatusServiceUnavailable
+	}
+	p.Title = http.StatusText(p.Status)
+	return p
+}
+
+func writeJSON(w http.ResponseWriter, v any) error {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	st := Status{Version: s.opts.Version, Running: s.opts.Running, DataDir: s.opts.DataDir}
+	var err error
+	if st.Archive, err = s.opts.Store.Status(ctx); err != nil {
+		return err
+	}
+	if st.Streams, err = s.opts.Bus.Status(ctx); err != nil {
+		return err
+	}
+	last, err := s.opts.Store.LastDeposit(ctx)
+	if err != nil {
+		return err
+	}
+	st.Index = IndexStatus{Documents: s.opts.Index.Count(), Position: s.opts.Index.Position()}
+	st.Index.Behind = st.Index.Position < last
+	st.Index.Partial = s.opts.Index.Partial()
+	if st.Archive.ReadOnly != "" {
+		st.Problem = append(st.Problem, "archive: "+st.Archive.ReadOnly)
+	}
+	if st.Index.Partial != "" {
+		st.Problem = append(st.Problem, "index: "+st.Index.Partial)
+	}
+	if s.opts.Problems != nil {
+		st.Problem = append(st.Problem, s.opts.Problems()...)
+	}
+	return writeJSON(w, st)
+}
+
+func (s *Server) mailboxes(w http.ResponseWriter, r *http.Request) error {
+	held, err := s.opts.Store.Mailboxes(r.Context())
+	if err != nil {
+		return err
+	}
+	byName := map[string]archive.Mailbox{}
+	for _, h := range held {
+		byName[h.Name] = h
+	}
+	var out []Mailbox
+	for _, m := range s.opts.Mailboxes {
+		h := byName[m.Name]
+		delete(byName, m.Name)
+		m.Configured, m.Deposits, m.Bytes, m.LastPoll = true, h.Deposits, h.Bytes, h.LastPoll
+		if s.opts.Running {
+			m.NextPoll = s.opts.Poller.Next(m.Name)
+		}
+		out = append(out, m)
+	}
+	for _, h := range held {
+		if _, rest := byName[h.Name]; rest {
+			out = append(out, Mailbox{Name: h.Name, Deposits: h.Deposits, Bytes: h.Bytes, LastPoll: h.LastPoll})
+		}
+	}
+	return writeJSON(w, out)
+}
+
+// maxPollRequest is the size of a request that names ten thousand mailboxes.
+const maxPollRequest = 4 << 20
+
+// polls runs polls and tells of them line by line, until everything that they
+// archived is searchable.
+func (s *Server) polls(w http.ResponseWriter, r *http.Request) error {
+	var req PollRequest
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxPollRequest)).Decode(&req); err != nil {
+		return &Problem{Status: http.StatusBadRequest, Title: "Bad request", Detail: "poll request: " + err.Error()}
+	}
+	for _, name := range req.Mailboxes {
+		if !s.configured(name) {
+			return &Problem{Status: http.StatusNotFound, Title: "Not found",
+				Detail: "no mailbox " + strconv.Quote(name) + " in the configuration (postkeep mailbox list shows them)"}
+		}
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	lines := &lineWriter{enc: json.NewEncoder(w), flush: http.NewResponseController(w).Flush}
+	reports, err := s.opts.Poller.PollNow(r.Context(), req.Mailboxes, poller.Events{
+		Progress: func(p pipeline.Progress) { lines.write(PollEvent{Progress: &p}) },
+		Report:   func(p pipeline.PollReport) { lines.write(PollEvent{Report: &p}) },
+	})
+	if err == nil {
+		err = s.indexed(r.Context(), reports)
+	}
+	if err != nil {
+		lines.write(PollEvent{Error: err.Error()})
+		return lines.err
+	}
+	lines.write(PollEvent{Done: true})
+	return lines.err
+}
+
+func (s *Server) configured(name string) bool {
+	for _, m := range s.opts.Mailboxes {
+		if m.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) indexed(ctx context.Context, reports []pipeline.PollReport) error {
+	last := int64(-1)
+	for _, r := range reports {
+		last = max(last, r.Index)
+	}
+	return s.opts.Index.Wait(ctx, last)
+}
+
+// lineWriter writes JSON lines until the first error.
+type lineWriter struct {
+	enc   *json.Encoder
+	flush func() error
+	err   error
+}
+
+func (l *lineWriter) write(v any) {
+	if l.err == nil {
+		l.err = l.enc.Encode(v)
+	}
+	if l.err == nil {
+		l.err = l.flush()
+	}
+}
+
+// shown is the date that people see: the Date header, else the time of receipt.
+func shown(m *archive.Message) time.Time {
+	if m.Summary.Date.IsZero() {
+		return m.Received
+	}
+	return m.Summary.Date
+}
+
+// Health answers GET /healthz: 200 while the archive takes mail, else 503. It
+// tells nothing else, because anybody on the machine may ask.
+func (s *Server) Health() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		if s.opts.Store.ReadOnly() != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = w.Write([]byte("archive takes nothing new; postkeep status says why\n"))
+			return
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	return mux
+}

@@ -1,0 +1,143 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	socketName = "postkeep.sock"
+	// pathName is the file that names the socket where the data directory's
+	// path is too long for one.
+	pathName = "postkeep.sock.path"
+	// maxSocketPath is under the 104 bytes that the shortest sun_path has.
+	maxSocketPath = 100
+	// readHeaderTimeout bounds how long a client may take for its request head.
+	readHeaderTimeout = 10 * time.Second
+	// closeGrace is how long running answers may take when the server stops.
+	closeGrace = 5 * time.Second
+)
+
+// Listen makes the Unix socket of a data directory. The caller holds the
+// directory's lock, so that a socket file that is there is left from a crash.
+func Listen(dir string) (net.Listener, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, socketName)
+	if len(path) > maxSocketPath {
+		if path, err = shortPath(dir); err != nil {
+			return nil, fmt.Errorf("make a directory for the socket: %w", err)
+		}
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove old socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// shortPath makes a private directory with a short name and notes it.
+func shortPath(dir string) (string, error) {
+	runtime := os.Getenv("XDG_RUNTIME_DIR")
+	private, err := os.MkdirTemp(runtime, "postkeep-")
+	if err != nil {
+		private, err = os.MkdirTemp("", "postkeep-")
+	}
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(private, socketName)
+	return path, os.WriteFile(filepath.Join(dir, pathName), []byte(path+"\n"), 0o600)
+}
+
+// socketPath is where the socket of a data directory would be.
+func socketPath(dir string) string {
+	if b, err := os.ReadFile(filepath.Join(dir, pathName)); err == nil {
+		return strings.TrimSpace(string(b))
+	}
+	return filepath.Join(dir, socketName)
+}
+
+// Serve answers on l until ctx ends, then lets running answers finish for a
+// short while.
+func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	srv := &http.Server{Handler: withSudo(h), ReadHeaderTimeout: readHeaderTimeout, ConnContext: connContext}
+	var stopping sync.WaitGroup
+	stopping.Add(1)
+	stop := context.AfterFunc(ctx, func() {
+		defer stopping.Done()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
+		defer cancel()
+		if srv.Shutdown(grace) != nil {
+			_ = srv.Close() // whoever is still reading has had time
+		}
+	})
+	err := srv.Serve(l)
+	if stop() {
+		stopping.Done()
+	}
+	stopping.Wait()
+	if addr, ok := l.Addr().(*net.UnixAddr); ok {
+		if d := filepath.Dir(addr.Name); strings.HasPrefix(filepath.Base(d), "postkeep-") {
+			_ = os.Remove(d) // the private directory of a short path; harmless if it stays
+		}
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// memory is a listener whose connections never leave the process.
+type memory struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newMemory() *memory { return &memory{conns: make(chan net.Conn), done: make(chan struct{})} }
+
+func (m *memory) Accept() (net.Conn, error) {
+	select {
+	case c := <-m.conns:
+		return c, nil
+	case <-m.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (m *memory) Close() error {
+	m.once.Do(func() { close(m.done) })
+	return nil
+}
+
+func (m *memory) Addr() net.Addr { return &net.UnixAddr{Net: "unix", Name: "memory"} }
+
+func (m *memory) dial(ctx context.Context) (net.Conn, error) {
+	server, client := net.Pipe()
+	select {
+	case m.conns <- server:
+		return client, nil
+	case <-m.done:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}

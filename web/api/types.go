@@ -1,0 +1,123 @@
+// Package api is Postkeep's HTTP interface: what the command line, and later
+// the pages, ask of a running instance.
+//
+// The same handler is served on the Unix socket of the data directory and,
+// when no instance runs, inside the command itself (see Local): there is one
+// implementation of every question. All answers are JSON or, where they are
+// long, JSON lines or a tar stream; errors are RFC 9457 problem documents.
+package api
+
+import (
+	"time"
+
+	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/pipeline"
+)
+
+// Message is a message in lists and in detail. The field names are stable:
+// scripts rely on them.
+type Message struct {
+	ID          string    `json:"id"`
+	Date        time.Time `json:"date"` // Date header, else the time of receipt
+	Received    time.Time `json:"received"`
+	From        string    `json:"from"`
+	To          string    `json:"to"`
+	Cc          string    `json:"cc"`
+	Subject     string    `json:"subject"`
+	Mailboxes   []string  `json:"mailboxes"`
+	Size        int64     `json:"size"` // octets
+	Attachments []string  `json:"attachments"`
+	Flags       []string  `json:"flags"`
+	Snippet     string    `json:"snippet"`
+	// Marks are the places of the search words in the snippet, as pairs of
+	// byte offsets [from, to).
+	Marks [][2]int `json:"marks,omitempty"`
+}
+
+// Detail is one message as GET /api/v1/messages/{id} gives it.
+type Detail struct {
+	Message
+	MessageID string            `json:"message_id,omitempty"`
+	Deposits  []archive.Deposit `json:"deposits"`
+	Problems  []string          `json:"problems,omitempty"` // what the parser found wrong
+	Text      string            `json:"text"`               // readable text, cut at maxShownText bytes
+	Cut       bool              `json:"cut,omitempty"`      // whether Text was cut
+}
+
+// SearchResult answers a search.
+type SearchResult struct {
+	Total uint64    `json:"total"`
+	Hits  []Message `json:"hits"`
+	// Partial says why messages may be missing from the answer, "" if none are.
+	Partial string `json:"partial,omitempty"`
+}
+
+// PollRequest asks for polls of the mailboxes, of all if none is named.
+type PollRequest struct {
+	Mailboxes []string `json:"mailboxes"`
+}
+
+// PollEvent is one line of the answer to a PollRequest. One field is set.
+type PollEvent struct {
+	Progress *pipeline.Progress  `json:"progress,omitempty"`
+	Report   *archive.PollReport `json:"report,omitempty"`
+	// Error is why the polls, or the indexing after them, could not be waited for.
+	Error string `json:"error,omitempty"`
+	// Done is the last line: everything archived by these polls is searchable.
+	Done bool `json:"done,omitempty"`
+}
+
+// Mailbox is a mailbox of the configuration or of the archive.
+type Mailbox struct {
+	Name       string              `json:"name"`
+	Configured bool                `json:"configured"`
+	Server     string              `json:"server,omitempty"`
+	Schedule   string              `json:"schedule,omitempty"`
+	Delete     string              `json:"delete,omitempty"`
+	Deposits   int64               `json:"deposits"`
+	Bytes      int64               `json:"bytes"`
+	LastPoll   *archive.PollReport `json:"last_poll,omitempty"`
+	NextPoll   time.Time           `json:"next_poll,omitzero"`
+}
+
+// Status is the state of an instance.
+type Status struct {
+	Version string          `json:"version"`
+	Running bool            `json:"running"` // polls are scheduled; false in a single command
+	DataDir string          `json:"data_dir"`
+	Archive archive.Status  `json:"archive"`
+	Index   IndexStatus     `json:"index"`
+	Streams pipeline.Status `json:"streams"`
+	Problem []string        `json:"problems,omitempty"` // what needs an operator
+}
+
+// IndexStatus is the state of the index.
+type IndexStatus struct {
+	Documents uint64 `json:"documents"`
+	Position  int64  `json:"position"` // ledger index up to which it is complete
+	Behind    bool   `json:"behind"`   // the archive has more
+	// Partial says why the index is not complete, "" if it is.
+	Partial string `json:"partial,omitempty"`
+}
+
+// Exported is the metadata of one message in the tar stream of an export, kept
+// in the PAX record "comment" of its entry.
+type Exported struct {
+	Received  time.Time `json:"received"`
+	From      string    `json:"from"`
+	Mailboxes []string  `json:"mailboxes"`
+}
+
+// Problem is an error answer (RFC 9457).
+type Problem struct {
+	Status int    `json:"status"`
+	Title  string `json:"title"`
+	Detail string `json:"detail,omitempty"`
+}
+
+func (p *Problem) Error() string {
+	if p.Detail != "" {
+		return p.Detail
+	}
+	return p.Title
+}
