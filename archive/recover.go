@@ -162,9 +162,8 @@ func (s *Store) openVolumes(ctx context.Context) error {
 // older copy.
 func (s *Store) adopt(ctx context.Context) error {
 	var events []ledger.Event
-	adopted := 0
 	flush := func() error {
-		adopted += len(events)
+		s.adopted += len(events)
 		_, err := s.ledger.Append(ctx, events)
 		events = events[:0]
 		return err
@@ -182,10 +181,10 @@ func (s *Store) adopt(ctx context.Context) error {
 	if err == nil && len(events) > 0 {
 		err = flush()
 	}
-	if err != nil || adopted == 0 {
+	if err != nil || s.adopted == 0 {
 		return err
 	}
-	s.opts.Logger.Warn("adopted what the volumes hold beyond the ledger", "entries", adopted)
+	s.opts.Logger.Warn("adopted what the volumes hold beyond the ledger", "entries", s.adopted)
 	return s.replay(ctx)
 }
 

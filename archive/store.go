@@ -78,6 +78,8 @@ type Store struct {
 	broken   error      // the first failure that left the disk in an unknown state
 	readOnly error      // why nothing new is taken, found when opening
 	closed   bool
+
+	adopted int // set by Open
 }
 
 // Create makes an empty archive in dir: directories, keys and an empty ledger
@@ -176,6 +178,11 @@ func (s *Store) ReadOnly() error {
 	defer s.mu.Unlock()
 	return s.writable()
 }
+
+// Adopted is how many entries Open found in the volumes that the ledger did not
+// know: more than none means that the last owner crashed between its fsyncs, or
+// that the ledger is an older copy.
+func (s *Store) Adopted() int { return s.adopted }
 
 // writable is called with mu held.
 func (s *Store) writable() error {

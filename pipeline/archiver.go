@@ -8,19 +8,19 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/postkeep/postkeep/archive"
 )
 
 const (
-	// batchMessages and batchBytes bound a group commit, and so what the
-	// worker holds in memory: inline bodies only, large ones are streamed.
-	// A larger batch saves nothing once its fsyncs are a small part of it.
+	// batchMessages and batchBytes bound a group commit, and what the worker
+	// holds in memory: inline bodies only, large ones are streamed. A larger
+	// batch saves nothing once its fsyncs are a small part of it.
 	batchMessages = 1024
 	batchBytes    = 8 << 20
 	// batchWait is how long a batch waits for company; an fsync takes longer.
@@ -73,18 +73,26 @@ func (a *Archiver) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("archive worker: %w", err)
 	}
-	exceeded, err := a.watchExceeded()
-	if err != nil {
-		return fmt.Errorf("archive worker: %w", errors.Join(err, svc.stop()))
+	var wg sync.WaitGroup
+	wg.Go(func() { a.keepClean(ctx) })
+	a.work(ctx)
+	wg.Wait()
+	if err := svc.stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		return fmt.Errorf("archive worker: %w", err)
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { a.keepClean(ctx, exceeded.msgs); return nil })
-	g.Go(func() error { a.work(ctx); return nil })
-	err = errors.Join(g.Wait(), exceeded.sub.Unsubscribe(), svc.stop())
-	if errors.Is(err, nats.ErrConnectionClosed) {
-		return nil // the bus was closed first
+	return nil
+}
+
+// keepClean sweeps at the start and periodically.
+func (a *Archiver) keepClean(ctx context.Context) {
+	for {
+		if err := a.bus.sweep(ctx); err != nil && ctx.Err() == nil {
+			a.log.Warn("cleaning up failed, trying again later", "error", err)
+		}
+		if !a.bus.wait(ctx, a.bus.timing.sweepInterval) {
+			return
+		}
 	}
-	return err
 }
 
 func (a *Archiver) work(ctx context.Context) {
@@ -121,18 +129,40 @@ type item struct {
 	body     *bodyReader // nil for an inline body
 }
 
-// commit archives a batch. It is not interrupted by the end of ctx: what is in
-// hand is finished. An error means that nothing was archived; the messages come
+// commit archives messages. It is not interrupted by the end of ctx: what is
+// in hand is finished. After an error the messages that are not archived come
 // again.
 func (a *Archiver) commit(ctx context.Context, msgs []jetstream.Msg) error {
 	ctx = context.WithoutCancel(ctx) // without a deadline each NATS request has its own
 	stop := a.bus.keepInProgress(a.bus.timing.mailAckWait, msgs...)
 	defer stop()
 
-	items := a.open(ctx, msgs)
-	if len(items) == 0 {
-		return nil
+	for items := a.open(ctx, msgs); len(items) > 0; {
+		n := atOnce(items)
+		if err := a.put(ctx, items[:n]); err != nil {
+			a.postpone(ctx, items, err)
+			return err
+		}
+		items = items[n:]
 	}
+	return nil
+}
+
+// atOnce is how many of the items make one group commit: the first, and others
+// up to batchBytes. Many large bodies in one would let all pollers wait for
+// the last.
+func atOnce(items []item) int {
+	n, size := 1, items[0].envelope.Size
+	for ; n < len(items); n++ {
+		if size += items[n].envelope.Size; size > batchBytes {
+			break
+		}
+	}
+	return n
+}
+
+// put archives items and ends them. On error none is archived.
+func (a *Archiver) put(ctx context.Context, items []item) error {
 	batch := make([]archive.Delivery, len(items))
 	for i, it := range items {
 		e := it.envelope
@@ -143,7 +173,6 @@ func (a *Archiver) commit(ctx context.Context, msgs []jetstream.Msg) error {
 		err = fmt.Errorf("the store gave %d receipts for %d messages", len(receipts), len(batch))
 	}
 	if err != nil {
-		a.postpone(ctx, items, err)
 		return err
 	}
 	a.finish(ctx, items, receipts)
@@ -164,6 +193,9 @@ func (a *Archiver) open(ctx context.Context, msgs []jetstream.Msg) []item {
 	for _, msg := range msgs {
 		e, err := readEnvelope(msg.Headers(), len(msg.Data()))
 		it := item{msg: msg, envelope: e}
+		if n := deliveries(msg); err == nil && n > a.bus.timing.mailDelivers {
+			err = fmt.Errorf("delivered %d times without success", n-1)
+		}
 		if err == nil && e.Object != "" {
 			it.body, err = a.bus.openBody(ctx, e.Object)
 			if err != nil && !errors.Is(err, errBodyMissing) {

@@ -60,11 +60,10 @@ func (b *Bus) putObjectInfo(ctx context.Context, info *jetstream.ObjectInfo) err
 		return err
 	}
 	subject := metaSubjects + base64.URLEncoding.EncodeToString([]byte(info.Name))
-	_, err = b.js.PublishMsg(ctx, &nats.Msg{
+	return b.publishOnce(ctx, &nats.Msg{
 		Subject: subject, Data: data,
 		Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupSubject}},
 	})
-	return err
 }
 
 // putChunks publishes what r yields, in order, and waits for all
@@ -127,18 +126,30 @@ func fill(r io.Reader, p []byte) (n int, err error) {
 // waitForBodyRoom waits until a body of about size octets fits into the store.
 func (b *Bus) waitForBodyRoom(ctx context.Context, size int64) error {
 	size += size / 100 * storeOverhead
-	if limit := divide(b.opts.MaxStoreBytes).bodies; size > limit {
+	limit := divide(b.opts.MaxStoreBytes).bodies
+	if size > limit {
 		return fmt.Errorf("a message of %d octets does not fit into the object store (%d octets): raise max_store_bytes", size, limit)
 	}
 	for pause := b.newBackoff(); ; {
-		info, err := b.chunks.Info(ctx)
-		if err == nil && int64(info.State.Bytes)+size <= info.Config.MaxBytes {
+		used, err := b.bodyBytes(ctx)
+		if err == nil && used+size <= limit {
 			return nil
 		}
 		if !b.wait(ctx, pause.pause()) {
 			return errors.Join(errors.New("no room in the object store"), ctx.Err(), err)
 		}
 	}
+}
+
+// bodyBytes is what the object store holds.
+func (b *Bus) bodyBytes(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.timing.publish)
+	defer cancel()
+	info, err := b.chunks.Info(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return int64(info.State.Bytes), nil
 }
 
 // A bodyReader reads an object, one chunk at a time. It asks the server for

@@ -155,6 +155,7 @@ func (b *Bus) open(ctx context.Context) error {
 		return fmt.Errorf("max_payload is %d octets, but must be at least %d", b.nc.MaxPayload(), minPayload)
 	}
 	b.js, err = jetstream.New(b.nc,
+		jetstream.WithDefaultTimeout(b.timing.publish),
 		jetstream.WithPublishAsyncMaxPending(maxPendingAcks),
 		jetstream.WithPublishAsyncTimeout(b.timing.publish))
 	if err != nil {
@@ -216,7 +217,10 @@ func (b *Bus) where() string {
 	}
 	urls := strings.Split(b.opts.URL, ",")
 	for i, s := range urls {
-		u, err := url.Parse(strings.TrimSpace(s))
+		if s = strings.TrimSpace(s); !strings.Contains(s, "://") {
+			s = "nats://" + s // as the client library does
+		}
+		u, err := url.Parse(s)
 		if err != nil {
 			urls[i] = "(unreadable URL)"
 			continue

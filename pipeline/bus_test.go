@@ -35,14 +35,17 @@ func FuzzTokenCanBeDecoded(f *testing.F) {
 	f.Add("=2E.\xff")
 	f.Fuzz(func(t *testing.T, name string) {
 		tok := Token(name)
+		if name == "" && tok == "=" {
+			return
+		}
 		var back []byte
-		for rest := strings.TrimSuffix(tok, map[bool]string{true: "="}[tok == "="]); rest != ""; {
+		for rest := tok; rest != ""; {
 			if rest[0] != '=' {
 				back, rest = append(back, rest[0]), rest[1:]
 				continue
 			}
 			var c byte
-			if _, err := fmt.Sscanf(rest[:3], "=%02X", &c); err != nil {
+			if _, err := fmt.Sscanf(rest[:min(3, len(rest))], "=%02X", &c); err != nil {
 				t.Fatalf("token %q: %v", tok, err)
 			}
 			back, rest = append(back, c), rest[3:]

@@ -33,6 +33,9 @@ type Lease struct {
 // The caller must Release the lease.
 func (b *Bus) Lease(ctx context.Context, mailbox, holder string) (*Lease, error) {
 	key, start := Token(mailbox), time.Now()
+	parent := ctx
+	ctx, cancel := context.WithTimeout(ctx, b.timing.publish)
+	defer cancel()
 	revision, err := b.leases.Create(ctx, key, []byte(holder))
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		other := "unknown"
@@ -45,7 +48,7 @@ func (b *Bus) Lease(ctx context.Context, mailbox, holder string) (*Lease, error)
 		return nil, fmt.Errorf("lease mailbox %q: %w", mailbox, err)
 	}
 	l := &Lease{bus: b, key: key, holder: holder, revision: revision, lost: make(chan struct{})}
-	ctx, l.cancel = b.join(context.WithoutCancel(ctx))
+	ctx, l.cancel = b.join(context.WithoutCancel(parent))
 	l.wg.Go(func() { l.keep(ctx, start) })
 	return l, nil
 }
@@ -94,6 +97,9 @@ func (l *Lease) keep(ctx context.Context, renewed time.Time) {
 			close(l.lost)
 			return
 		}
+	}
+	if l.bus.ctx.Err() != nil {
+		close(l.lost) // nobody renews it any more
 	}
 }
 

@@ -72,8 +72,13 @@ func embedded(t testing.TB) Options {
 
 func startExternal(t testing.TB) *server.Server {
 	t.Helper()
+	return startServerAt(t, server.RANDOM_PORT)
+}
+
+func startServerAt(t testing.TB, port int) *server.Server {
+	t.Helper()
 	srv, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+		Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true,
 		JetStream: true, StoreDir: t.TempDir(),
 	})
 	if err != nil {

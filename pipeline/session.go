@@ -20,6 +20,10 @@ const (
 	// published without an acknowledgement: some hundred messages of usual
 	// size, enough to keep the server busy.
 	maxInFlight = 16 << 20
+	// maxInline bounds a body that travels in a message, however large the
+	// server's max_payload is: what is in flight and what an archive worker
+	// fetches at once are many of them.
+	maxInline = 1<<20 - envelopeRoom
 	// messageOverhead is what a message in flight counts beside its body:
 	// header, future, goroutine.
 	messageOverhead = 4 << 10
@@ -54,15 +58,16 @@ type Sent struct {
 }
 
 // A Session publishes the messages of one mailbox and gets their receipts.
-// Publish is for one goroutine at a time; the other methods are safe for
-// concurrent use.
+// It is safe for concurrent use, but publishes one message at a time.
 type Session struct {
 	bus     *Bus
 	id      string
 	mailbox string
 	inbox   string
 	sub     *nats.Subscription
-	buf     bytes.Buffer // body being read
+
+	publishing sync.Mutex
+	buf        bytes.Buffer // body being read
 
 	ctx    context.Context // ends publishing
 	cancel context.CancelFunc
@@ -108,12 +113,15 @@ func (b *Bus) OpenSession(ctx context.Context, opts SessionOptions) (*Session, e
 func (s *Session) Receipts() <-chan Receipt { return s.out }
 
 // Close gives up what is not published yet, and waits for the session's
-// goroutines. It may be called again.
+// goroutines and for a Publish that is reading its body. It may be called
+// again.
 func (s *Session) Close() error {
 	var err error
 	s.close.Do(func() {
 		s.cancel()
 		err = s.sub.Unsubscribe()
+		s.publishing.Lock()
+		defer s.publishing.Unlock()
 		s.acks.Wait()
 		close(s.done)
 		s.pump.Wait()
@@ -130,6 +138,11 @@ func (s *Session) Close() error {
 // waits while too much is in flight or the store for large bodies is full,
 // until ctx or the session ends.
 func (s *Session) Publish(ctx context.Context, m Mail, body io.Reader) (Sent, error) {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	if s.ctx.Err() != nil {
+		return Sent{}, fmt.Errorf("publish message %d: the session has ended: %w", m.Number, s.ctx.Err())
+	}
 	sent, err := s.publish(ctx, m, body)
 	if err != nil {
 		return Sent{}, fmt.Errorf("publish message %d: %w", m.Number, err)
@@ -148,7 +161,7 @@ func (s *Session) publish(ctx context.Context, m Mail, body io.Reader) (Sent, er
 	msgID := fmt.Sprintf("%s.%d.%d", s.id, m.Number, m.Attempt)
 	in := &measured{r: body, hash: sha256.New()}
 	s.buf.Reset()
-	limit := s.bus.nc.MaxPayload() - envelopeRoom
+	limit := min(s.bus.nc.MaxPayload()-envelopeRoom, maxInline)
 	if _, err := s.buf.ReadFrom(io.LimitReader(in, limit+1)); err != nil {
 		return Sent{}, err
 	}
@@ -216,12 +229,19 @@ func (s *Session) retry(msg *nats.Msg, err error) error {
 		if !s.bus.wait(s.ctx, pause.pause()) {
 			return err
 		}
-		var again error
-		if _, again = s.bus.js.PublishMsg(s.ctx, msg); again == nil || s.ctx.Err() == nil {
+		if again := s.bus.publishOnce(s.ctx, msg); again == nil || s.ctx.Err() == nil {
 			err = again
 		}
 	}
 	return nil
+}
+
+// publishOnce waits for the acknowledgement, but not longer than one may take.
+func (b *Bus) publishOnce(ctx context.Context, msg *nats.Msg) error {
+	ctx, cancel := context.WithTimeout(ctx, b.timing.publish)
+	defer cancel()
+	_, err := b.js.PublishMsg(ctx, msg)
+	return err
 }
 
 func (s *Session) receive(msg *nats.Msg) {

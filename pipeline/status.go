@@ -63,7 +63,7 @@ func (b *Bus) Status(ctx context.Context) (Status, error) {
 func (b *Bus) wakeIndexers(ctx context.Context, index int64) {
 	data, err := json.Marshal(index)
 	if err == nil {
-		_, err = b.js.PublishMsg(ctx, &nats.Msg{Subject: archivedSubject(b.opts.Shard), Data: data})
+		err = b.publishOnce(ctx, &nats.Msg{Subject: archivedSubject(b.opts.Shard), Data: data})
 	}
 	if err != nil {
 		b.log.Warn("wake-up for indexers not sent; the next one serves as well", "error", err)

@@ -257,10 +257,12 @@ func (b *Bus) pollConsumer() jetstream.ConsumerConfig {
 
 func (b *Bus) mailConsumer() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
-		Durable:    consumerArchiver,
-		AckPolicy:  jetstream.AckExplicitPolicy,
-		AckWait:    b.timing.mailAckWait,
-		MaxDeliver: b.timing.mailDelivers,
+		Durable:   consumerArchiver,
+		AckPolicy: jetstream.AckExplicitPolicy,
+		AckWait:   b.timing.mailAckWait,
+		// The worker counts (timing.mailDelivers) and writes the dead letter. A
+		// message that the server gives up would stay in the stream, unseen.
+		MaxDeliver: -1,
 		// What one worker has in hand, and as much again that waits for a
 		// redelivery.
 		MaxAckPending: 4 * batchMessages,

@@ -91,7 +91,8 @@ func (s *session) judge() {
 			s.outcomes[i] = outcome{why: "archive: " + r.Err}
 		case r.Refused != "":
 			s.outcomes[i] = outcome{why: "archive refused: " + r.Refused}
-		case !good(r) || r.ID != sent.ID:
+		case !good(r):
+		case r.ID != sent.ID:
 			s.outcomes[i] = outcome{why: fmt.Sprintf("receipt is for another message (%s)", r.ID)}
 		default:
 			s.outcomes[i] = outcome{state: archived, why: whyPolicy}

@@ -23,6 +23,11 @@ const (
 	// headSize bounds what a leaf has before its actor: index, type and time.
 	headSize = 128
 	maxType  = 32 // bytes
+
+	// What follows the index in a line of details.jsonl.
+	saltHead   = `,"salt":"`
+	saltTail   = `","details":`
+	erasedTail = `,"erased":true}` // and spaces, so that the line keeps its length
 )
 
 // A leaf is a line of events.jsonl; appendLeaf writes the fields in this order.
@@ -40,14 +45,6 @@ type leafTail struct {
 	Volume  uint32   `json:"volume,omitempty"`
 	End     int64    `json:"end,omitempty"`
 	Details string   `json:"details"`
-}
-
-// A detailLine is a line of details.jsonl: salt and details, or erased.
-type detailLine struct {
-	Index   int64           `json:"index"`
-	Salt    string          `json:"salt"`
-	Details json.RawMessage `json:"details"`
-	Erased  bool            `json:"erased"`
 }
 
 // A prepared event lacks nothing but its index and time.
@@ -81,8 +78,8 @@ func prepare(e Event, rand io.Reader) (prepared, error) {
 		return prepared{}, fmt.Errorf("%w: %s with %d ids is longer than %d bytes", ErrInvalid, e.Type, len(e.IDs), MaxLeaf)
 	}
 	tail[0] = ','
-	side := fmt.Appendf(nil, `,"salt":"%x","details":`, salt)
-	return prepared{typ: e.Type, tail: tail, side: append(append(side, details...), '}')}, nil
+	side := fmt.Appendf(nil, "%s%x%s%s}", saltHead, salt, saltTail, details)
+	return prepared{typ: e.Type, tail: tail, side: side}, nil
 }
 
 // validType says whether a type needs no escaping in JSON.
@@ -169,18 +166,26 @@ func isHash(s string) bool {
 	return err == nil && len(b) == sha256.Size
 }
 
-// setDetails fills in the details from the entry's line of details.jsonl.
+// setDetails fills in the details from the entry's line of details.jsonl. It
+// takes only what appendSide has written, byte for byte, and erased lines.
 func (e *Entry) setDetails(line []byte) {
 	e.Damaged = true
-	var v detailLine
-	if err := json.Unmarshal(line, &v); err != nil || v.Index != e.Index {
+	rest, ok := bytes.CutPrefix(line, strconv.AppendInt([]byte(linePrefix), e.Index, 10))
+	if !ok {
 		return
 	}
-	salt, err := hex.DecodeString(v.Salt)
-	switch {
-	case v.Erased:
+	if string(bytes.TrimRight(rest, " ")) == erasedTail {
 		e.Erased, e.Damaged = true, false
-	case err == nil && len(v.Details) > 0 && detailsHash(salt, v.Details) == e.DetailsHash:
-		e.Details, e.Damaged = v.Details, false
+		return
+	}
+	rest, ok = bytes.CutPrefix(rest, []byte(saltHead))
+	text, details, found := bytes.Cut(rest, []byte(saltTail))
+	if !ok || !found || !bytes.HasSuffix(details, []byte("}")) {
+		return
+	}
+	details = details[:len(details)-1]
+	salt, err := hex.DecodeString(string(text))
+	if err == nil && hex.EncodeToString(salt) == string(text) && detailsHash(salt, details) == e.DetailsHash {
+		e.Details, e.Damaged = bytes.Clone(details), false
 	}
 }

@@ -113,7 +113,7 @@ func entries(t testing.TB, l *Log, from int64) []Entry {
 // event returns the n-th of a series of different events.
 func event(n int) Event {
 	return Event{
-		Type: TypeDeposit, Actor: fmt.Sprintf("poller-%d", n), IDs: []string{fmt.Sprintf("%064x", n)},
+		Type: TypeDeposit, Actor: fmt.Sprintf("poller-%d", n), IDs: []string{fmt.Sprintf("%08x", n)},
 		Volume: uint32(n + 1), End: int64(n) * 512, Details: map[string]any{"mailbox": "sales", "uidl": fmt.Sprintf("<%d & more>", n)},
 	}
 }
@@ -539,16 +539,20 @@ func snapshotDir(t testing.TB, dir string) map[string]string {
 	return files
 }
 
+// restoreDir makes the files of a directory what snapshotDir returned.
 func restoreDir(t testing.TB, dir string, files map[string]string) {
 	t.Helper()
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(dir, disk.DirPerm); err != nil {
-		t.Fatal(err)
-	}
+	now := snapshotDir(t, dir)
 	for name, data := range files {
-		writeFile(t, filepath.Join(dir, name), data)
+		if old, ok := now[name]; !ok || old != data {
+			writeFile(t, filepath.Join(dir, name), data)
+		}
+		delete(now, name)
+	}
+	for name := range now {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -21,11 +21,11 @@ func smallVolume(t testing.TB, o Options) (data, side []byte, commits []*book) {
 	s := mustOpen(t, o, nil)
 	b := newBook()
 	for i := range 3 {
-		err := b.append(t, s, mail(uint64(i), 300))
+		err := b.append(t, s, mail(uint64(i), 60))
 		if i == 1 {
-			err = errors.Join(err, b.append(t, s, mail(20, 2*testFrame)))
+			err = errors.Join(err, b.append(t, s, mail(20, testFrame+500)))
 		}
-		if err := errors.Join(err, b.deposit(t, s, idOf(mail(uint64(i), 300)), 1), b.commit(t, s)); err != nil {
+		if err := errors.Join(err, b.deposit(t, s, idOf(mail(uint64(i), 60)), 1), b.commit(t, s)); err != nil {
 			t.Fatal(err)
 		}
 		snap := newBook()
@@ -66,6 +66,7 @@ func wholeAt(all *book, frames []frame, cut int64) (kept map[Place][]byte, end i
 }
 
 func TestVolumeTornAtAnyByteKeepsEveryWholeEntry(t *testing.T) {
+	t.Parallel()
 	o := testOptions(t.TempDir())
 	data, side, commits := smallVolume(t, o)
 	all := commits[len(commits)-1]
@@ -73,41 +74,56 @@ func TestVolumeTornAtAnyByteKeepsEveryWholeEntry(t *testing.T) {
 	if err != nil || last(frames).end() != int64(len(data)) {
 		t.Fatalf("walk: %d frames, %v", len(frames), err)
 	}
+	o = testOptions(t.TempDir())
+	sidePath := filepath.Join(o.Dir, "00000001.seek")
 	for cut := range len(data) + 1 {
-		for _, with := range []string{"side file", "no side file"} {
-			o := testOptions(t.TempDir())
-			writeFile(t, volumePath(o, 1), data[:cut])
-			if with == "side file" {
-				writeFile(t, filepath.Join(o.Dir, "00000001.seek"), side)
+		atFrame := slices.ContainsFunc(frames, func(f frame) bool { return f.end() >= int64(cut)-1 && f.end() <= int64(cut)+1 })
+		for _, with := range []string{"a side file", "no side file"} {
+			if !atFrame && (cut%2 == 0) == (with == "a side file") {
+				continue // one of the two is enough inside a frame
 			}
-			kept, end := wholeAt(all, frames, int64(cut))
+			if err := errors.Join(os.RemoveAll(o.Quarantine), os.RemoveAll(sidePath)); err != nil {
+				t.Fatal(err)
+			}
+			writeFile(t, volumePath(o, 1), data[:cut])
+			if with == "a side file" {
+				writeFile(t, sidePath, side)
+			}
 			b := newBook()
-			b.kept = kept
+			b.kept, b.known[1] = wholeAt(all, frames, int64(cut))
 			s, err := OpenSet(t.Context(), o, nil)
 			if err != nil {
 				t.Fatalf("cut at %d, %s: %v", cut, with, err)
 			}
 			info := s.Volumes()[0]
-			if info.End != end {
-				t.Fatalf("cut at %d, %s: ends at %d, want %d", cut, with, info.End, end)
+			if info.End != b.known[1] {
+				t.Fatalf("cut at %d, %s: ends at %d, want %d", cut, with, info.End, b.known[1])
 			}
-			pieces, _ := filepath.Glob(filepath.Join(o.Quarantine, "*"))
-			switch {
-			case info.Bytes == int64(cut) && len(pieces) != 0:
-				t.Fatalf("cut at %d: %q in quarantine, nothing was cut", cut, pieces)
-			case info.Bytes < int64(cut):
-				if len(pieces) != 1 || !bytes.Equal(readFile(t, pieces[0]), data[info.Bytes:cut]) {
-					t.Fatalf("cut at %d: quarantine %q does not hold the piece", cut, pieces)
+			checkQuarantine(t, o, data[info.Bytes:cut])
+			if atFrame || cut%61 == 0 {
+				if err := errors.Join(b.append(t, s, mail(50, 700)), b.commit(t, s), s.Close()); err != nil {
+					t.Fatalf("cut at %d: %v", cut, err)
 				}
+				s = mustOpen(t, o, b.known)
+				b.check(t, s)
 			}
-			b.known[1] = end
-			if err := errors.Join(b.append(t, s, mail(50, 700)), b.commit(t, s), s.Close()); err != nil {
-				t.Fatalf("cut at %d: %v", cut, err)
-			}
-			s = mustOpen(t, o, b.known)
-			b.check(t, s)
 			_ = s.Close()
 		}
+	}
+}
+
+// checkQuarantine looks for one file with what was cut, or none if nothing was.
+func checkQuarantine(t testing.TB, o Options, cut []byte) {
+	t.Helper()
+	pieces, err := filepath.Glob(filepath.Join(o.Quarantine, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cut) == 0 && len(pieces) == 0 {
+		return
+	}
+	if len(cut) == 0 || len(pieces) != 1 || !bytes.Equal(readFile(t, pieces[0]), cut) {
+		t.Fatalf("quarantine %q does not hold the %d bytes that were cut", pieces, len(cut))
 	}
 }
 
@@ -200,6 +216,7 @@ func TestDamageInKnownPartIsKept(t *testing.T) {
 }
 
 func TestSideFileIsRebuilt(t *testing.T) {
+	t.Parallel()
 	base := testOptions(t.TempDir())
 	data, side, commits := smallVolume(t, base)
 	all := commits[2]
@@ -240,6 +257,7 @@ func TestSideFileIsRebuilt(t *testing.T) {
 }
 
 func TestCrashAtAnyByteOfSealingReopens(t *testing.T) {
+	t.Parallel()
 	o := testOptions(t.TempDir())
 	open, side, commits := smallVolume(t, o)
 	all := commits[2]
@@ -279,6 +297,7 @@ func TestCrashAtAnyByteOfSealingReopens(t *testing.T) {
 }
 
 func TestDamagedSeekTableIsReplacedByReadingTheVolume(t *testing.T) {
+	t.Parallel()
 	o := testOptions(t.TempDir())
 	open, _, commits := smallVolume(t, o)
 	all := commits[2]
@@ -318,12 +337,13 @@ func TestDamagedSeekTableIsReplacedByReadingTheVolume(t *testing.T) {
 
 // A few bits of compressed data mean nothing: flipped, they give the same bytes.
 func TestFlippedBitNeverGivesOtherBytes(t *testing.T) {
+	t.Parallel()
 	o := testOptions(t.TempDir())
 	data, _, commits := smallVolume(t, o)
 	all := commits[2]
+	o = testOptions(t.TempDir())
+	o.ReadOnly = true
 	for i := 0; i < 8*len(data); i += 13 {
-		o := testOptions(t.TempDir())
-		o.ReadOnly = true
 		flipped := bytes.Clone(data)
 		flipped[i/8] ^= 1 << (i % 8)
 		writeFile(t, volumePath(o, 1), flipped)
@@ -395,6 +415,7 @@ func workload(t testing.TB, o Options, b *book) error {
 // TestNoFaultLosesWhatWasCommitted lets every single changing call of a workload, and of the
 // recovery after it, fail in every way, and then cuts the power or not.
 func TestNoFaultLosesWhatWasCommitted(t *testing.T) {
+	t.Parallel()
 	counter := newFaultFS(0, failBefore)
 	run := func(dir string, fsys *faultFS) (Options, *book) {
 		o := testOptions(dir)

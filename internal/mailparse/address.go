@@ -38,7 +38,7 @@ func parseAddresses(value, charset string) []Address {
 		if parsed, err := mail.ParseAddressList(value); err == nil {
 			list := make([]Address, len(parsed))
 			for i, a := range parsed {
-				list[i] = Address{Name: a.Name, Addr: a.Address}
+				list[i] = tidy(Address{Name: a.Name, Addr: a.Address})
 			}
 			return list
 		}
@@ -149,7 +149,7 @@ func (p *addressParser) brackets() int {
 		}
 	}
 	p.angle, p.inAngle = p.s[1:next], true
-	if next < len(p.s) && p.s[next] == '>' {
+	for next < len(p.s) && p.s[next] == '>' {
 		next++
 	}
 	return next
@@ -177,7 +177,19 @@ func (p *addressParser) flush() {
 	if a.Name == "" && comment != "" {
 		a.Name = p.text(unquote(comment))
 	}
-	p.list = append(p.list, a)
+	if a = tidy(a); a != (Address{}) {
+		p.list = append(p.list, a)
+	}
+}
+
+// tidy removes the single quotes that Outlook puts around names and addresses.
+func tidy(a Address) Address {
+	for _, s := range []*string{&a.Name, &a.Addr} {
+		if n := len(*s); n > 1 && (*s)[0] == '\'' && (*s)[n-1] == '\'' {
+			*s = (*s)[1 : n-1]
+		}
+	}
+	return a
 }
 
 // bare reads an address without angle brackets: the word with the @ in it, the
@@ -187,7 +199,7 @@ func (p *addressParser) bare(phrase string) Address {
 		// "john doe"@example.org, or "john@example.org" alone
 		if end := closingQuote(phrase); end > 0 && (end == len(phrase)-1 || phrase[end+1] == '@') {
 			if end < len(phrase)-1 {
-				return Address{Addr: p.addr(phrase)}
+				return Address{Addr: unquote(phrase[1:end]) + p.addr(phrase[end+1:])}
 			}
 			phrase = unquote(phrase[1:end])
 		}
@@ -208,7 +220,7 @@ func (p *addressParser) bare(phrase string) Address {
 
 // addr cleans an addr-spec: no route, no folding white space, no encoded words.
 func (p *addressParser) addr(s string) string {
-	s = strings.Trim(stripComments(s), "<> \t'")
+	s = strings.Trim(stripComments(s), "<> \t")
 	if strings.HasPrefix(s, "@") {
 		if i := strings.LastIndexByte(s, ':'); i > 0 {
 			s = s[i+1:]
@@ -245,9 +257,5 @@ func (p *addressParser) text(s string) string {
 		s = out.String() + s
 	}
 	s = decodeWords(s, p.charset)
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > 1 && s[0] == '\'' && s[len(s)-1] == '\'' {
-		s = s[1 : len(s)-1]
-	}
-	return s
+	return strings.Join(strings.Fields(s), " ")
 }

@@ -62,10 +62,10 @@ func (p *dateParser) clock(w string) {
 		end++
 	}
 	clock, rest := w[:end], w[end:]
-	if p.hour >= 0 {
+	fields := strings.Split(clock, ":")
+	if p.hour >= 0 || len(fields) < 2 {
 		return
 	}
-	fields := strings.Split(clock, ":")
 	p.hour = number(fields[0])
 	p.minute = number(fields[1])
 	if len(fields) > 2 {

@@ -150,7 +150,8 @@ func (l *leaf) takeText(p *Part) {
 	octets, w := l.w.text, l.w
 	label := p.Params["charset"]
 	if label == "" && p.MediaType == "text/html" && (!utf8.Valid(octets) || bytes.IndexByte(octets, 0x1b) >= 0) {
-		if _, name, certain := charset.DetermineEncoding(octets[:min(len(octets), metaBytes)], ""); certain {
+		// windows-1252 is the answer where nothing is said; ours is better.
+		if _, name, _ := charset.DetermineEncoding(octets[:min(len(octets), metaBytes)], ""); name != "windows-1252" {
 			label = name
 		}
 	}

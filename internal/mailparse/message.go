@@ -59,7 +59,7 @@ type Envelope struct {
 // Address is a mailbox (RFC 5322 section 3.4). Groups are flattened.
 type Address struct {
 	Name string // decoded display name, may be empty
-	Addr string // local@domain as written; may lack the @ in broken mail
+	Addr string // local@domain without quotes; may lack the @ in broken mail
 }
 
 // Part is one MIME entity.

@@ -219,11 +219,17 @@ func (d *base64Decoder) line(dst, content, eol []byte) []byte {
 
 // isPlainText reports whether a line is no base64 with a few errors in it.
 func isPlainText(line []byte, padded bool) bool {
-	bad := 0
+	bad, dashes := 0, 0
 	for _, c := range line {
-		if base64Value(c) < 0 && c != '=' {
+		switch {
+		case c == '_' || c == '-':
+			dashes++ // of the URL alphabet, or a line drawn with them
+		case base64Value(c) < 0 && c != '=':
 			bad++
 		}
+	}
+	if padded || dashes == len(line) {
+		bad += dashes
 	}
 	return bad*10 > len(line) || padded && bad > 0
 }

@@ -126,7 +126,16 @@ func (f *Faulty) do(op Op, work func() error) error {
 	case f.fault.Mode == FailPersisted:
 		err = work()
 	}
-	return errors.Join(fmt.Errorf("%s %s: %w", op.Kind, op.Path, ErrInjected), err)
+	return injected(op, err)
+}
+
+// injected is the error of a struck operation. What the operation itself may
+// have returned must not make the fault look like something harmless.
+func injected(op Op, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s %s: %w (%v)", op.Kind, op.Path, ErrInjected, err)
+	}
+	return fmt.Errorf("%s %s: %w", op.Kind, op.Path, ErrInjected)
 }
 
 // OpenFile opens a file; it counts, as Create or Truncate, if it makes or empties one.
@@ -250,7 +259,7 @@ func (f *faultyFile) write(p []byte, work func([]byte) (int, error)) (int, error
 	case FailPersisted:
 		n, err = work(p)
 	}
-	return n, errors.Join(fmt.Errorf("%s %s: %w", op.Kind, op.Path, ErrInjected), err)
+	return n, injected(op, err)
 }
 
 func (f *faultyFile) Truncate(size int64) error {

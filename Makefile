@@ -1,0 +1,62 @@
+# "make help" lists the targets. CI runs "make test" and nothing else (.ci/run).
+
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# Packages, benchmarks, time of each fuzz target, rounds of the crash tests.
+PKG        ?= ./...
+BENCH      ?= .
+FUZZTIME   ?= 5s
+ROUNDS     ?= 20
+# "required": tests with real servers fail where these are missing. Empty: they are skipped.
+POSTKEEP_REAL ?= required
+export POSTKEEP_REAL
+
+PLATFORMS  := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+LINT_VERSION := v2.15.0
+LINT       := bin/tools/golangci-lint-$(LINT_VERSION)/golangci-lint
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build test deps vet lint gotest cross fuzz bench demo torture clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+
+build: ## build bin/postkeep for this machine
+	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/postkeep ./cmd/postkeep
+
+test: deps vet lint gotest cross fuzz ## everything that CI checks, after installing what it needs
+
+deps: ## install what the tests need (Debian packages: Dovecot, zstd, gcc and others)
+	.ci/deps
+
+vet: ## go vet
+	go vet $(PKG)
+
+lint: $(LINT) ## golangci-lint: style, mistakes, and the direction of imports
+	$(LINT) run $(PKG)
+
+$(LINT):
+	GOBIN="$(CURDIR)/$(@D)" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+gotest: ## all tests with the race detector, which needs cgo; the program does not
+	CGO_ENABLED=1 go test -race -count=1 -timeout 20m $(PKG)
+
+cross: ## build for all platforms, without cgo
+	@set -e; for p in $(PLATFORMS); do echo "build $$p"; \
+	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -buildvcs=false ./...; done
+
+fuzz: ## every fuzz target for FUZZTIME (5s)
+	.ci/fuzz $(FUZZTIME)
+
+bench: ## benchmarks: BENCH=regexp PKG=./archive/...
+	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
+
+demo: ## the whole system with generated mail, no network, no configuration
+	go run ./cmd/postkeep demo
+
+torture: ## crash and fault tests ROUNDS (20) times, then ten minutes for every fuzz target
+	CGO_ENABLED=1 go test -race -count=$(ROUNDS) -timeout 6h -run 'Kill|Crash|Fault|Torn|Recover' $(PKG)
+	.ci/fuzz 10m
+
+clean: ## remove what was built
+	rm -rf bin dist

@@ -1,0 +1,223 @@
+package indexer
+
+import (
+	"path"
+	"strings"
+
+	"github.com/blevesearch/bleve/v2/document"
+	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/indexer/words"
+	"github.com/postkeep/postkeep/internal/mailparse"
+)
+
+// entry is a message ready for the index.
+type entry struct {
+	doc     *document.Document
+	item    archive.Indexable
+	summary archive.Summary
+	// text is what snippets are taken from.
+	text string
+	// textBytes is the amount of text in doc.
+	textBytes int
+}
+
+// newEntry makes the document of a message. m may be nil: then nothing could
+// be read.
+func newEntry(item archive.Indexable, m *mailparse.Message) *entry {
+	if m == nil {
+		m = &mailparse.Message{Size: item.Size, Flags: []string{mailparse.FlagPartial}}
+	}
+	body := m.Text()
+	e := &entry{doc: document.NewDocument(item.ID), item: item, summary: summarize(m), text: collapse(body, maxSnippetText)}
+	date := m.Date
+	if date.IsZero() {
+		date = item.Received
+	}
+	flags := m.Flags
+	if len(m.Attachments) > 0 {
+		flags = append([]string{flagAttachment}, flags...)
+	}
+	names := fileNames(m)
+	for _, f := range []*field{
+		textField(fieldSubject, m.Subject),
+		textField(fieldBody, body),
+		textField(fieldAttachment, append(names, attachedTexts(m)...)...),
+		addressField(fieldFrom, m.From),
+		addressField(fieldTo, m.To),
+		addressField(fieldCc, m.Cc),
+		addressField(fieldBcc, m.Bcc),
+		addressField(fieldParticipant, m.From, m.Sender, m.ReplyTo, m.To, m.Cc, m.Bcc),
+		fileNameField(names),
+		exactField(fieldMailbox, item.Mailboxes...),
+		exactField(fieldMessageID, m.MessageID),
+		exactField(fieldFlag, flags...),
+		numberField(fieldDate, quarterOf(date)),
+		numberField(fieldReceived, quarterOf(item.Received)),
+		numberField(fieldSize, item.Size),
+		keyField(fieldDateKey, timeKey(date)),
+		keyField(fieldSizeKey, numberKey(item.Size)),
+		keyField(fieldOrder, orderKey(item.Received, item.ID)),
+	} {
+		if f.length > 0 {
+			e.doc.AddField(f)
+			e.textBytes += f.textBytes
+		}
+	}
+	return e
+}
+
+// flagAttachment is what has:attachment looks for.
+const flagAttachment = "attachment"
+
+// summarize is what the catalog keeps for lists of results.
+func summarize(m *mailparse.Message) archive.Summary {
+	s := archive.Summary{
+		Parser:    mailparse.Version,
+		Date:      m.Date,
+		From:      formatAddresses(m.From),
+		To:        formatAddresses(m.To),
+		Cc:        formatAddresses(m.Cc),
+		Subject:   m.Subject,
+		MessageID: m.MessageID,
+		Flags:     m.Flags,
+	}
+	for _, a := range m.Attachments {
+		s.Attachments = append(s.Attachments, a.FileName)
+	}
+	return s
+}
+
+// formatAddresses writes addresses for people: decoded, and quoted only
+// where a comma in a name would read as the end of it.
+func formatAddresses(list []mailparse.Address) string {
+	var b strings.Builder
+	for i, a := range list {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		switch {
+		case a.Name == "":
+			b.WriteString(a.Addr)
+		case strings.ContainsAny(a.Name, ",;<>"):
+			b.WriteString(`"` + a.Name + `" <` + a.Addr + ">")
+		default:
+			b.WriteString(a.Name + " <" + a.Addr + ">")
+		}
+	}
+	return b.String()
+}
+
+// fileNames returns the names of the parts that have one, without folders.
+func fileNames(m *mailparse.Message) []string {
+	var names []string
+	for i := range m.Parts {
+		if n := m.Parts[i].FileName; n != "" {
+			names = append(names, path.Base(strings.ReplaceAll(n, `\`, "/")))
+		}
+	}
+	return names
+}
+
+// attachedTexts returns the text of attached text parts.
+func attachedTexts(m *mailparse.Message) []string {
+	var texts []string
+	for i := range m.Parts {
+		if p := &m.Parts[i]; p.IsAttachment && p.Text != "" {
+			texts = append(texts, p.Text)
+		}
+	}
+	return texts
+}
+
+// fileNameField makes file names findable by their words and as a whole, so
+// that *.pdf finds what it says.
+func fileNameField(names []string) *field {
+	f := newField(fieldFileName, textOptions, 4*len(names))
+	last := 0
+	for _, n := range names {
+		f.add(limited(words.Fold(n)), last+gap)
+		last = f.addText(n, last+gap)
+	}
+	return f
+}
+
+// addressField makes addresses findable by the words of the display name and
+// of the local part, and by the whole address, the whole local part, the domain,
+// each of its parents and each of its labels.
+func addressField(name string, lists ...[]mailparse.Address) *field {
+	n := 0
+	for _, list := range lists {
+		n += len(list)
+	}
+	f := newField(name, textOptions, min(8*n, 1<<14))
+	last := 0
+	for _, list := range lists {
+		for _, a := range list {
+			last = f.addText(a.Name, last+gap)
+			last = addAddress(f, a.Addr, last+gap)
+		}
+	}
+	return f
+}
+
+// maxDomain is in octets (RFC 1035 section 2.3.4); more is no domain, and
+// would have too many parents.
+const maxDomain = 255
+
+func addAddress(f *field, addr string, position int) int {
+	addr = words.Fold(strings.TrimSpace(addr))
+	if addr == "" {
+		return position
+	}
+	local, domain := addr, ""
+	if at := strings.LastIndexByte(addr, '@'); at >= 0 {
+		local, domain = addr[:at], addr[at+1:]
+		f.add(limited(addr), position)
+	}
+	last := f.addText(local, position)
+	if !isOneWord(local) {
+		f.add(limited(local), position) // john.doe, besides john and doe
+	}
+	if len(domain) > maxDomain {
+		return f.addText(domain, last+gap)
+	}
+	// Labels stand apart from each other, so that the phrase that "example.com"
+	// is elsewhere does not find example.com.au.
+	for domain != "" {
+		label, parent, more := strings.Cut(domain, ".")
+		last = f.addText(label, last+gap)
+		if more || !isOneWord(domain) {
+			f.add(limited(domain), last)
+		}
+		domain = parent
+	}
+	return last
+}
+
+// isOneWord reports whether folded text is a single term in itself.
+func isOneWord(text string) bool {
+	for t := range words.All(text) {
+		return t.Start == 0 && t.End == len(text)
+	}
+	return false
+}
+
+// collapse makes every run of white space one space, and cuts what is beyond
+// limit bytes, between words where there are any.
+func collapse(text string, limit int) string {
+	var b strings.Builder
+	for word := range strings.FieldsSeq(text) {
+		room := limit - b.Len() - 1
+		if len(word) > room {
+			if b.Len() == 0 {
+				return strings.ToValidUTF8(word[:limit], "")
+			}
+			break
+		}
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(word)
+	}
+	return b.String()
+}

@@ -1,0 +1,190 @@
+package indexer
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/blevesearch/bleve/v2/mapping"
+	"github.com/blevesearch/bleve/v2/search"
+	bq "github.com/blevesearch/bleve/v2/search/query"
+	"github.com/blevesearch/bleve/v2/search/searcher"
+	index "github.com/blevesearch/bleve_index_api"
+)
+
+const (
+	// maxExpansions is how many words of the index one * or ? may stand for in
+	// one field: every one is a list to be read.
+	maxExpansions = 10_000
+	// maxPhraseExpansions is the same inside of a phrase, where positions are
+	// compared too.
+	maxPhraseExpansions = 1_000
+)
+
+// TooManyExpansionsError means that a wildcard stands for more words than a
+// search can look for.
+type TooManyExpansionsError struct {
+	Pattern string
+	Words   int // that the pattern stands for
+	Limit   int
+}
+
+func (e *TooManyExpansionsError) Error() string {
+	return fmt.Sprintf("%s stands for %d words, more than the limit of %d: write more of the word", e.Pattern, e.Words, e.Limit)
+}
+
+// expand returns the terms of a field that a pattern with * and ? stands for.
+func expand(ctx context.Context, r index.IndexReader, field, pattern string, limit int) (terms []string, err error) {
+	dict, err := openDict(r, field, pattern)
+	if err != nil {
+		return nil, fmt.Errorf("look up %s: %w", pattern, err)
+	}
+	defer func() {
+		if e := dict.Close(); err == nil {
+			err = e
+		}
+	}()
+	n := 0
+	for e, err := dict.Next(); e != nil || err != nil; e, err = dict.Next() {
+		if err != nil {
+			return nil, fmt.Errorf("look up %s: %w", pattern, err)
+		}
+		if n++; n <= limit {
+			terms = append(terms, e.Term)
+		}
+		if n%1024 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	if n > limit {
+		return nil, &TooManyExpansionsError{pattern, n, limit}
+	}
+	return terms, nil
+}
+
+func openDict(r index.IndexReader, field, pattern string) (index.FieldDict, error) {
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok && !strings.ContainsAny(prefix, "*?") {
+		return r.FieldDictPrefix(field, []byte(prefix))
+	}
+	rr, ok := r.(index.IndexReaderRegexp)
+	if !ok {
+		return nil, fmt.Errorf("the index (%T) cannot look up patterns", r)
+	}
+	return rr.FieldDictRegexp(field, toRegexp(pattern))
+}
+
+// toRegexp turns a pattern with * and ? into a regular expression.
+func toRegexp(pattern string) string {
+	return strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
+}
+
+// part is one place in a phrase: a term, or a pattern with * and ? for any of
+// the terms that fit.
+type part struct {
+	text    string
+	pattern bool
+}
+
+// anyWord is the part that any word fits.
+var anyWord = part{"*", true}
+
+// phrase is a Bleve query for parts at consecutive positions of a field. A
+// single part may be anywhere.
+type phrase struct {
+	field string
+	parts []part
+	boost float64
+}
+
+var _ bq.Query = (*phrase)(nil)
+
+func (q *phrase) Searcher(ctx context.Context, r index.IndexReader, _ mapping.IndexMapping, options search.SearcherOptions) (search.Searcher, error) {
+	if len(q.parts) == 1 && !q.parts[0].pattern {
+		return searcher.NewTermSearcher(ctx, r, q.parts[0].text, q.field, q.boost, options)
+	}
+	limit := maxPhraseExpansions
+	if len(q.parts) == 1 {
+		limit = maxExpansions
+	}
+	terms := make([][]string, len(q.parts))
+	for i, p := range q.parts {
+		switch {
+		case p == anyWord:
+			terms[i] = []string{""} // Bleve skips the position
+		case p.pattern:
+			var err error
+			if terms[i], err = expand(ctx, r, q.field, p.text, limit); err != nil {
+				return nil, err
+			}
+			if len(terms[i]) == 0 {
+				return searcher.NewMatchNoneSearcher(r)
+			}
+		default:
+			terms[i] = []string{p.text}
+		}
+	}
+	if len(terms) == 1 {
+		return searcher.NewMultiTermSearcher(ctx, r, terms[0], q.field, q.boost, options, false)
+	}
+	return searcher.NewMultiPhraseSearcher(ctx, r, terms, 0, false, q.field, q.boost, options)
+}
+
+// exclude is a Bleve query for what must finds and mustNot does not. Bleve's own finds everything
+// but mustNot when must finds nothing.
+type exclude struct {
+	must, mustNot bq.Query
+}
+
+var _ bq.Query = (*exclude)(nil)
+
+func (q *exclude) Searcher(ctx context.Context, r index.IndexReader, m mapping.IndexMapping, options search.SearcherOptions) (search.Searcher, error) {
+	must, err := q.must.Searcher(ctx, r, m, options)
+	if err != nil {
+		return nil, err
+	}
+	if _, none := must.(*searcher.MatchNoneSearcher); none {
+		return must, nil
+	}
+	mustNot, err := q.mustNot.Searcher(ctx, r, m, options)
+	if err != nil {
+		_ = must.Close() // the first error is the one to report
+		return nil, err
+	}
+	if _, none := mustNot.(*searcher.MatchNoneSearcher); none {
+		return must, nil
+	}
+	return searcher.NewBooleanSearcher(ctx, r, must, nil, mustNot, options)
+}
+
+// ranges is a Bleve query for numbers of a field, by the terms of rangeTerms.
+type ranges struct {
+	field string
+	terms [][]byte
+}
+
+var _ bq.Query = (*ranges)(nil)
+
+func (q *ranges) Searcher(ctx context.Context, r index.IndexReader, _ mapping.IndexMapping, options search.SearcherOptions) (search.Searcher, error) {
+	terms := q.terms
+	if c, ok := r.(index.IndexReaderContains); ok {
+		dict, err := c.FieldDictContains(q.field)
+		if err != nil {
+			return nil, fmt.Errorf("look up %s: %w", q.field, err)
+		}
+		terms = nil
+		for _, t := range q.terms {
+			has, err := dict.Contains(t)
+			if err != nil {
+				return nil, fmt.Errorf("look up %s: %w", q.field, err)
+			}
+			if has {
+				terms = append(terms, t)
+			}
+		}
+	}
+	if len(terms) == 0 {
+		return searcher.NewMatchNoneSearcher(r)
+	}
+	return searcher.NewMultiTermSearcherBytes(ctx, r, terms, q.field, 1, options, false)
+}

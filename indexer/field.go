@@ -1,0 +1,273 @@
+package indexer
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/blevesearch/bleve/v2/document"
+	index "github.com/blevesearch/bleve_index_api"
+	"github.com/postkeep/postkeep/indexer/words"
+)
+
+// The fields of the index. A change here or in what is put into them needs a
+// new mappingVersion.
+const (
+	fieldSubject     = "subject"
+	fieldBody        = "body"
+	fieldAttachment  = "attachment"
+	fieldFrom        = "from"
+	fieldTo          = "to"
+	fieldCc          = "cc"
+	fieldBcc         = "bcc"
+	fieldParticipant = "participant"
+	fieldFileName    = "filename"
+	fieldMailbox     = "mailbox"
+	fieldMessageID   = "msgid"
+	fieldFlag        = "flag"
+
+	// Ranges of numbers, see levels.
+	fieldDate     = "date"
+	fieldReceived = "received"
+	fieldSize     = "size"
+	// Keys to sort by, see timeKey and orderKey.
+	fieldDateKey = "date_key"
+	fieldSizeKey = "size_key"
+	fieldOrder   = "order"
+
+	// fieldPlace is stored: where the text for snippets is.
+	fieldPlace = "place"
+)
+
+const (
+	// textOptions: positions are for phrases.
+	textOptions = index.IndexField | index.IncludeTermVectors
+	// exactOptions: whether the term is there, nothing more.
+	exactOptions = index.IndexField | index.SkipFreqNorm
+	// keyOptions: Bleve sorts by DocValues, and makes them of indexed terms only.
+	keyOptions = exactOptions | index.DocValues
+)
+
+// field is a document.Field that arrives analysed. Bleve's own fields are
+// analysed by four goroutines, with several allocations a word; here the workers
+// that parse do it, with few. It also leaves out byte offsets, which nothing
+// reads and which take more room than the positions.
+type field struct {
+	name      string
+	options   index.FieldIndexingOptions
+	value     []byte // of a stored field
+	length    int    // in terms
+	textBytes int
+	terms     index.TokenFrequencies
+
+	// The elements of terms are cut from these.
+	freqs     []index.TokenFreq
+	locations []index.TokenLocation
+	pointers  []*index.TokenLocation
+	bytes     []byte
+}
+
+var _ document.Field = (*field)(nil)
+
+func (f *field) Name() string                                     { return f.name }
+func (f *field) ArrayPositions() []uint64                         { return nil }
+func (f *field) Options() index.FieldIndexingOptions              { return f.options }
+func (f *field) Analyze()                                         {}
+func (f *field) Value() []byte                                    { return f.value }
+func (f *field) NumPlainTextBytes() uint64                        { return uint64(f.textBytes) }
+func (f *field) Size() int                                        { return 64*f.length + len(f.value) }
+func (f *field) EncodedFieldType() byte                           { return 't' }
+func (f *field) AnalyzedLength() int                              { return f.length }
+func (f *field) AnalyzedTokenFrequencies() index.TokenFrequencies { return f.terms }
+
+func newField(name string, options index.FieldIndexingOptions, terms int) *field {
+	return &field{name: name, options: options, terms: make(index.TokenFrequencies, terms)}
+}
+
+// slab is how many elements are allocated together.
+const slab = 128
+
+// add counts term at position. The bytes of term are copied.
+func (f *field) add(term []byte, position int) {
+	f.length++
+	t := f.terms[string(term)]
+	if t == nil {
+		if len(f.freqs) == 0 {
+			f.freqs = make([]index.TokenFreq, slab)
+		}
+		t, f.freqs = &f.freqs[0], f.freqs[1:]
+		if len(f.bytes)+len(term) > cap(f.bytes) {
+			f.bytes = make([]byte, 0, max(slab*8, len(term)))
+		}
+		n := len(f.bytes)
+		f.bytes = append(f.bytes, term...)
+		t.Term = f.bytes[n:len(f.bytes):len(f.bytes)]
+		f.terms[string(term)] = t
+	}
+	if !f.options.SkipFreqNorm() {
+		t.SetFrequency(t.Frequency() + 1)
+	}
+	if f.options.IncludeTermVectors() {
+		f.locate(t, position)
+	}
+}
+
+func (f *field) locate(t *index.TokenFreq, position int) {
+	if len(f.locations) == 0 {
+		f.locations = make([]index.TokenLocation, slab)
+		f.pointers = make([]*index.TokenLocation, slab)
+	}
+	l := &f.locations[0]
+	l.Position = position
+	if t.Locations == nil {
+		t.Locations = f.pointers[:0:1] // most terms occur once
+	}
+	t.Locations = append(t.Locations, l)
+	f.locations, f.pointers = f.locations[1:], f.pointers[1:]
+}
+
+// addText adds the words of text behind position after, and returns the last
+// position that it used.
+func (f *field) addText(text string, after int) int {
+	f.textBytes += len(text)
+	last := after
+	for t := range words.All(text) {
+		last = after + t.Position
+		f.add(t.Term, last)
+	}
+	return last
+}
+
+// textField is a field of running text.
+func textField(name string, texts ...string) *field {
+	size := 0
+	for _, t := range texts {
+		size += len(t)
+	}
+	f := newField(name, textOptions, min(size/16, 1<<14))
+	last := 0
+	for _, t := range texts {
+		last = f.addText(t, last+gap)
+	}
+	return f
+}
+
+// gap lies between texts that have nothing to do with each other, so that no
+// phrase reaches from one into the next.
+const gap = 100
+
+// exactField is a field whose values are found as a whole.
+func exactField(name string, values ...string) *field {
+	f := newField(name, exactOptions, len(values))
+	for _, v := range values {
+		if v = words.Fold(v); v != "" {
+			f.add(limited(v), 1)
+		}
+	}
+	return f
+}
+
+// maxExactBytes is the length to which values that are found as a whole are
+// cut: longer than any address (RFC 5321 section 4.5.3.1) and most Message-IDs.
+const maxExactBytes = 400
+
+func limited(v string) []byte {
+	if len(v) > maxExactBytes {
+		v = v[:maxExactBytes]
+	}
+	return []byte(v)
+}
+
+// keyField is a field to sort by.
+func keyField(name, key string) *field {
+	f := newField(name, keyOptions, 1)
+	f.add([]byte(key), 1)
+	return f
+}
+
+// Numbers are indexed as a term for each of several resolutions, every one
+// levelBits coarser, so that a range is a few terms: at most 2 x 31 of each. Bleve's
+// numbers take 16 terms a value, sort keys included.
+const (
+	levelBits = 5
+	levels    = 7
+	// maxNumber bounds what can be told apart: 32 GiB of octets; 10,000 years take less.
+	maxNumber = 1<<(levelBits*levels) - 1
+)
+
+func levelTerm(level int, n int64) []byte {
+	n >>= level * levelBits
+	return []byte{byte('a' + level), byte(n >> 32), byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
+}
+
+// numberField is a field for ranges. n is clamped to what can be told apart.
+func numberField(name string, n int64) *field {
+	f := newField(name, exactOptions, levels)
+	n = min(max(n, 0), maxNumber)
+	for level := range levels {
+		f.add(levelTerm(level, n), 1)
+	}
+	return f
+}
+
+// rangeTerms returns the terms that together stand for the numbers from lo to
+// below hi.
+func rangeTerms(lo, hi int64) [][]byte {
+	var terms [][]byte
+	lo, hi = max(lo, 0), min(hi, maxNumber+1)
+	for level := 0; level < levels && lo < hi; level++ {
+		step := int64(1) << (level * levelBits)
+		if level == levels-1 {
+			for ; lo < hi; lo += step {
+				terms = append(terms, levelTerm(level, lo))
+			}
+			break
+		}
+		for ; lo < hi && lo&(step<<levelBits-1) != 0; lo += step {
+			terms = append(terms, levelTerm(level, lo))
+		}
+		for ; lo < hi && hi&(step<<levelBits-1) != 0; hi -= step {
+			terms = append(terms, levelTerm(level, hi-step))
+		}
+	}
+	return terms
+}
+
+// Times are kept from year 1 on, in seconds since then.
+var year1 = time.Time{}.Unix()
+
+// clampTime returns the seconds since year 1, within years 1 to 9999.
+func clampTime(t time.Time) int64 {
+	const years = 9999 * 366 * 24 * 60 * 60
+	return min(max(t.Unix()-year1, 0), years)
+}
+
+// quarter is the resolution of ranges of time in seconds. Queries ask for
+// days, and the days of every time zone since 1972 begin at a quarter of an hour.
+const quarter = 15 * 60
+
+func quarterOf(t time.Time) int64 { return clampTime(t) / quarter }
+
+// keyDigits is the width of a number in a sort key; 10 hexadecimal digits are
+// enough for the seconds of 30,000 years and for a terabyte.
+const keyDigits = 10
+
+func numberKey(n int64) string {
+	return fmt.Sprintf("%0*x", keyDigits, min(max(n, 0), 1<<(4*keyDigits)-1))
+}
+
+func timeKey(t time.Time) string { return numberKey(clampTime(t)) }
+
+// orderKey puts messages into an order in which no two are equal: by time
+// received, then by id, of which 128 bits are more than enough.
+func orderKey(received time.Time, id string) string {
+	return timeKey(received) + id[:min(len(id), 32)]
+}
+
+// keyTime returns the time that a timeKey or an orderKey begins with, in UTC.
+func keyTime(key string) time.Time {
+	var n int64
+	if _, err := fmt.Sscanf(key[:min(len(key), keyDigits)], "%x", &n); err != nil {
+		return time.Time{} // a document without the key
+	}
+	return time.Unix(n+year1, 0).UTC()
+}

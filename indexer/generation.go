@@ -1,0 +1,304 @@
+package indexer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/blevesearch/bleve/v2"
+	"github.com/blevesearch/bleve/v2/index/scorch"
+	"github.com/blevesearch/bleve/v2/mapping"
+	"github.com/postkeep/postkeep/archive/disk"
+)
+
+const (
+	// formatVersion is the version of the layout of a generation's directory.
+	formatVersion = 1
+	// mappingVersion goes up whenever documents are made in another way: other
+	// fields, other words, another parser result that is worth a rebuild.
+	mappingVersion = 1
+
+	generationFile = "generation.json"
+	bleveDir       = "bleve"
+	snippetsName   = "snippets"
+
+	// boltTimeout bounds waiting for another process to let go of the index.
+	boltTimeout = 5 * time.Second
+	// batchTimeout bounds a batch. The slowest one waits for a merge of
+	// gigabytes; a dead goroutine of Bleve makes it wait for ever.
+	batchTimeout = 5 * time.Minute
+	// closeTimeout bounds closing, which waits for Bleve's goroutines.
+	closeTimeout = time.Minute
+)
+
+// manifest is generation.json. It is written last when a generation is made:
+// a directory without it was not finished.
+type manifest struct {
+	Format  int       `json:"format"`
+	Mapping int       `json:"mapping"`
+	Created time.Time `json:"created"`
+}
+
+// state is what changes with every batch. It is kept in Bleve, in the same
+// batch, so that it always agrees with the documents.
+type state struct {
+	// Position is the ledger index up to which the generation is complete.
+	Position int64 `json:"position"`
+	// Complete means that the generation once held all that the archive did: it
+	// is not being built.
+	Complete bool `json:"complete"`
+	// From and To bound the time received of the documents.
+	From time.Time `json:"from,omitzero"`
+	To   time.Time `json:"to,omitzero"`
+}
+
+// stateKey is the key of the state in Bleve's internal storage.
+const stateKey = "postkeep.state"
+
+// generation is one Bleve index with its snippets. Its methods are safe for
+// concurrent use, but only one goroutine may commit.
+type generation struct {
+	dir      string
+	log      *slog.Logger
+	bleve    bleve.Index
+	snippets *snippetFile
+	state    atomic.Pointer[state]
+
+	failOnce sync.Once
+	failed   chan struct{} // closed when the generation is unusable
+	cause    error         // set before failed is closed
+}
+
+// current reports whether this version of the package made the generation.
+func (m manifest) current() bool { return m.Format == formatVersion && m.Mapping == mappingVersion }
+
+// maxManifest bounds reading a file that is a hundred bytes if nobody touched it.
+const maxManifest = 64 << 10
+
+func readManifest(dir string) (manifest, error) {
+	var m manifest
+	name := filepath.Join(dir, generationFile)
+	data, err := disk.ReadFile(disk.OS(), name, maxManifest)
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		return m, fmt.Errorf("read %s: %w", name, err)
+	}
+	return m, nil
+}
+
+// createGeneration makes an empty generation in dir, which must not exist.
+func createGeneration(dir string, now time.Time, log *slog.Logger) (*generation, error) {
+	if err := os.Mkdir(dir, disk.DirPerm); err != nil {
+		return nil, fmt.Errorf("create index: %w", err)
+	}
+	g := newGeneration(dir, log)
+	// The mapping is not used: documents are built field by field. It is there
+	// because Bleve stores one, and to make documents that it would map find nothing.
+	m := mapping.NewIndexMapping()
+	m.DefaultMapping = mapping.NewDocumentDisabledMapping()
+	var err error
+	g.bleve, err = bleve.NewUsing(g.blevePath(), m, scorch.Name, scorch.Name, bleveConfig())
+	if err != nil {
+		asyncErrors.unregister(g.storePath())
+		return nil, fmt.Errorf("create index %s: %w", dir, err)
+	}
+	if err := g.start(); err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(manifest{formatVersion, mappingVersion, now.UTC()})
+	if err == nil {
+		err = disk.WriteFile(disk.OS(), filepath.Join(dir, generationFile), append(data, '\n'), disk.FilePerm)
+	}
+	if err == nil {
+		err = disk.OS().SyncDir(filepath.Dir(dir))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("create index %s: %w", dir, err), g.close())
+	}
+	return g, nil
+}
+
+// openGeneration opens an existing generation. A panic of Bleve over damaged
+// files is an error.
+func openGeneration(dir string, log *slog.Logger) (g *generation, err error) {
+	m, err := readManifest(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !m.current() {
+		return nil, fmt.Errorf("%s was made by another version", dir)
+	}
+	g = newGeneration(dir, log)
+	store := g.storePath()
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("open index %s: panic: %v", dir, r)
+		}
+		if err != nil {
+			asyncErrors.unregister(store)
+			g = nil
+		}
+	}()
+	if g.bleve, err = bleve.OpenUsing(g.blevePath(), bleveConfig()); err != nil {
+		return nil, fmt.Errorf("open index %s: %w", dir, err)
+	}
+	return g, g.start()
+}
+
+func newGeneration(dir string, log *slog.Logger) *generation {
+	g := &generation{dir: dir, log: log, failed: make(chan struct{})}
+	asyncErrors.register(g.storePath(), g.fail)
+	return g
+}
+
+func (g *generation) blevePath() string { return filepath.Join(g.dir, bleveDir) }
+
+// storePath is where Bleve keeps its files, and what it calls itself in errors.
+func (g *generation) storePath() string { return filepath.Join(g.blevePath(), "store") }
+
+func bleveConfig() map[string]any {
+	return map[string]any{
+		"bolt_timeout":           boltTimeout.String(),
+		"asyncErrorCallbackName": asyncErrorName,
+	}
+}
+
+// start reads the state and opens the snippets; on error it closes Bleve.
+func (g *generation) start() (err error) {
+	s := &state{Position: -1}
+	data, err := g.bleve.GetInternal([]byte(stateKey))
+	if err == nil && data != nil {
+		err = json.Unmarshal(data, s)
+	}
+	g.state.Store(s)
+	if err == nil {
+		g.snippets, err = openSnippets(filepath.Join(g.dir, snippetsName))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("open index %s: %w", g.dir, err), g.close())
+	}
+	return nil
+}
+
+// fail makes the generation unusable for good.
+func (g *generation) fail(cause error) {
+	g.failOnce.Do(func() {
+		g.cause = cause
+		close(g.failed)
+		g.log.Error("search index failed", "index", g.dir, "error", cause)
+	})
+}
+
+// usable returns an error that is ErrUnusable after the generation failed.
+func (g *generation) usable() error {
+	select {
+	case <-g.failed:
+		return fmt.Errorf("%w: %s: %w", ErrUnusable, g.dir, g.cause)
+	default:
+		return nil
+	}
+}
+
+// commit adds the entries and moves the state, in one step.
+func (g *generation) commit(ctx context.Context, entries []*entry, next state) error {
+	if err := g.usable(); err != nil {
+		return err
+	}
+	texts := make([]string, len(entries))
+	for i, e := range entries {
+		texts[i] = e.text
+		if r := e.item.Received; next.From.IsZero() || r.Before(next.From) {
+			next.From = r.UTC()
+		}
+		if r := e.item.Received; r.After(next.To) {
+			next.To = r.UTC()
+		}
+	}
+	places, err := g.snippets.append(texts)
+	if err != nil {
+		return err
+	}
+	b := g.bleve.NewBatch()
+	for i, e := range entries {
+		e.doc.AddField(placeField(places[i]))
+		if err := b.IndexAdvanced(e.doc); err != nil {
+			return fmt.Errorf("index %s: %w", e.item.ID, err)
+		}
+	}
+	data, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	b.SetInternal([]byte(stateKey), data)
+	if err := g.batch(ctx, b); err != nil {
+		return err
+	}
+	g.state.Store(&next)
+	return nil
+}
+
+// batch executes b under watch: Bleve's Batch takes no context, and waits for
+// ever for a goroutine that has died. The goroutine that calls it is waited for
+// unless the generation fails, when nothing can end it.
+func (g *generation) batch(ctx context.Context, b *bleve.Batch) error {
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				err := fmt.Errorf("panic in batch: %v", r)
+				g.fail(err)
+				done <- err
+			}
+		}()
+		done <- g.bleve.Batch(b)
+	}()
+	timeout := time.NewTimer(batchTimeout)
+	defer timeout.Stop()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("index batch: %w", err)
+		}
+		return g.usable()
+	case <-g.failed:
+		return g.usable()
+	case <-timeout.C:
+		g.fail(fmt.Errorf("a batch took longer than %s", batchTimeout))
+		return g.usable()
+	}
+}
+
+// close waits for Bleve's goroutines, for a while.
+func (g *generation) close() error {
+	defer asyncErrors.unregister(g.storePath())
+	var err error
+	if g.snippets != nil {
+		err = g.snippets.close()
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				done <- fmt.Errorf("panic while closing: %v", r)
+			}
+		}()
+		done <- g.bleve.Close()
+	}()
+	timeout := time.NewTimer(closeTimeout)
+	defer timeout.Stop()
+	select {
+	case e := <-done:
+		return errors.Join(err, e)
+	case <-timeout.C:
+		return errors.Join(err, fmt.Errorf("close index %s: no answer for %s", g.dir, closeTimeout))
+	}
+}

@@ -1,0 +1,198 @@
+package indexer
+
+import (
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/postkeep/postkeep/indexer/query"
+	"github.com/postkeep/postkeep/indexer/words"
+)
+
+// Snippet is a passage of a message on one line: around the first word that
+// the query looks for in the text, else the beginning.
+type Snippet struct {
+	Text string `json:"text"`
+	// Marks are the byte offsets in Text, from and to, of what the query looks
+	// for, in order and apart from each other.
+	Marks [][2]int `json:"marks,omitempty"`
+}
+
+const (
+	// snippetBytes is about what a result list shows of a message.
+	snippetBytes = 160
+	// snippetLead is how much of it comes before the first hit.
+	snippetLead = 40
+	// maxMarks bounds the phrases that are looked for; more marks help nobody.
+	maxMarks = 100
+)
+
+// marker finds what a query looks for in texts. It is not changed after it was
+// made.
+type marker struct {
+	sequences [][]matcher
+}
+
+// matcher fits a term.
+type matcher struct {
+	text    string
+	pattern *regexp.Regexp // instead of text
+}
+
+func (m matcher) fits(term []byte) bool {
+	if m.pattern != nil {
+		return m.pattern.Match(term)
+	}
+	return string(term) == m.text
+}
+
+// newMarker collects what n looks for in the body.
+func newMarker(n query.Node) *marker {
+	m := &marker{}
+	m.collect(n)
+	return m
+}
+
+func (m *marker) collect(n query.Node) {
+	switch n := n.(type) {
+	case *query.And:
+		for _, c := range n.Nodes {
+			m.collect(c)
+		}
+	case *query.Or:
+		for _, c := range n.Nodes {
+			m.collect(c)
+		}
+	case *query.Text:
+		if n.Field != query.Any && n.Field != query.Body || len(m.sequences) == maxMarks {
+			return
+		}
+		var sequence []matcher
+		for _, p := range wordParts(n.Value, n.Quoted) {
+			one := matcher{text: p.text}
+			if p.pattern {
+				var err error
+				if one.pattern, err = regexp.Compile("^(?s:" + toRegexp(p.text) + ")$"); err != nil {
+					return // too large; the search itself will say so
+				}
+			}
+			sequence = append(sequence, one)
+		}
+		m.sequences = append(m.sequences, sequence)
+	}
+}
+
+// window is the words last read, as far back as the longest sequence needs.
+type window struct {
+	terms [][]byte
+	start []int
+}
+
+// snippet takes a passage from text.
+func (m *marker) snippet(text string) Snippet {
+	from, to := 0, min(len(text), snippetBytes)
+	var marks [][2]int
+	if len(m.sequences) > 0 {
+		for t := range m.matches(text) {
+			if marks == nil {
+				from = startOf(text, t[0])
+				to = min(len(text), max(from+snippetBytes, t[1]))
+			}
+			if t[1] > to {
+				break
+			}
+			marks = append(marks, t)
+		}
+	}
+	to = endOf(text, from, to)
+	s := Snippet{Text: text[from:to]}
+	for _, k := range marks {
+		if k[1] <= to {
+			s.Marks = append(s.Marks, [2]int{k[0] - from, k[1] - from})
+		}
+	}
+	return s
+}
+
+// startOf returns the beginning of a word, or at least of a character, some way before at.
+func startOf(text string, at int) int {
+	if at <= snippetLead {
+		return 0
+	}
+	from := at - snippetLead
+	if i := strings.IndexByte(text[from:at], ' '); i >= 0 {
+		return from + i + 1
+	}
+	for from < at && !utf8.RuneStart(text[from]) {
+		from++
+	}
+	return from
+}
+
+// endOf returns the end of a word, or at least of a character, at or before to.
+func endOf(text string, from, to int) int {
+	if to == len(text) || text[to] == ' ' {
+		return to
+	}
+	if i := strings.LastIndexByte(text[from:to], ' '); i > 0 {
+		return from + i
+	}
+	for to > from && !utf8.RuneStart(text[to]) {
+		to--
+	}
+	return to
+}
+
+// matches yields the byte offsets of the sequences in text, in order.
+func (m *marker) matches(text string) func(yield func([2]int) bool) {
+	longest := 0
+	for _, s := range m.sequences {
+		longest = max(longest, len(s))
+	}
+	return func(yield func([2]int) bool) {
+		var w window
+		marked := 0
+		for t := range words.All(text) {
+			w.push(t, longest)
+			for _, s := range m.sequences {
+				at, ok := w.endsWith(s)
+				if !ok || at < marked {
+					continue
+				}
+				marked = t.End
+				if !yield([2]int{at, t.End}) {
+					return
+				}
+				break
+			}
+		}
+	}
+}
+
+func (w *window) push(t words.Token, size int) {
+	if len(w.terms) == size {
+		oldest := w.terms[0]
+		w.terms = append(w.terms[:0], w.terms[1:]...)
+		w.start = append(w.start[:0], w.start[1:]...)
+		w.terms = append(w.terms, append(oldest[:0], t.Term...))
+		w.start = append(w.start, t.Start)
+		return
+	}
+	w.terms = append(w.terms, append([]byte(nil), t.Term...))
+	w.start = append(w.start, t.Start)
+}
+
+// endsWith reports whether the words last read are the sequence, and where it
+// starts.
+func (w *window) endsWith(s []matcher) (start int, ok bool) {
+	first := len(w.terms) - len(s)
+	if first < 0 || len(s) == 0 {
+		return 0, false
+	}
+	for i := len(s) - 1; i >= 0; i-- {
+		if !s[i].fits(w.terms[first+i]) {
+			return 0, false
+		}
+	}
+	return w.start[first], true
+}

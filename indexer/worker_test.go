@@ -1,0 +1,193 @@
+package indexer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/internal/mailparse"
+)
+
+func TestMessageInTwoMailboxesIsOneHitWithBoth(t *testing.T) {
+	a := sample()
+	r := start(t, t.TempDir(), a, WorkerOptions{}).catchUp()
+	message := strings.ReplaceAll(a.messages[id("alice")], "\r\n", "\n")
+	a.put("alice", "archive", message)
+	r.catchUp()
+	r.want(map[string]string{
+		"jumps":                          "alice",
+		"mailbox:archive":                "alice",
+		"mailbox:sales jumps":            "alice",
+		"mailbox:sales":                  "alice bob",
+		"-mailbox:archive mailbox:sales": "bob",
+	})
+	if r.Count() != 5 {
+		t.Errorf("%d documents", r.Count())
+	}
+	res, err := r.Search(t.Context(), Request{Query: "jumps"})
+	if err != nil || !res.Hits[0].Received.Equal(received) {
+		t.Errorf("received is not that of the first deposit: %+v, %v", res, err)
+	}
+}
+
+func TestWorkerStopsAndGoesOnAnywhere(t *testing.T) {
+	dir, a := t.TempDir(), newMemory()
+	var want []string
+	for round := range 5 {
+		for i := range 40 {
+			// Every tenth message is deposited again: its new index is far behind its first.
+			a.put(fmt.Sprint("r", round, "m", i), "box", fmt.Sprintf("Subject: s\n\nround%d number%d\n", round, i))
+			if i%10 == 0 {
+				a.put(fmt.Sprint("r0m", i), fmt.Sprint("again", round), fmt.Sprintf("Subject: s\n\nround0 number%d\n", i))
+			}
+			want = append(want, fmt.Sprint("r", round, "m", i))
+		}
+		// Tiny batches, so that listings are cut.
+		start(t, dir, a, WorkerOptions{BatchMessages: 7, BatchTextBytes: 40, Parsers: 3}).catchUp().stop()
+	}
+	x, err := Open(t.Context(), Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	var got []string
+	if err := x.Each(t.Context(), "*", func(id string) error { got = append(got, name(id)); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("%d messages in the index, want %d", len(got), len(want))
+	}
+	for round := range 5 {
+		if res, err := x.Search(t.Context(), Request{Query: fmt.Sprint("mailbox:again", round)}); err != nil || res.Total != 4 {
+			t.Errorf("round %d: %+v, %v", round, res, err)
+		}
+	}
+}
+
+func TestUnreadableMessageIsFoundByWhatIsKnown(t *testing.T) {
+	a := sample()
+	a.broken[id("bob")] = errors.New("volume 3: damaged")
+	r := start(t, t.TempDir(), a, WorkerOptions{}).catchUp()
+	r.want(map[string]string{
+		"is:partial":    "bob",
+		"mailbox:sales": "alice bob",
+		"quick":         "alice",
+		"received:2024": "alice bob broken carol kanji",
+	})
+	if s := a.described[id("bob")]; !slices.Equal(s.Flags, []string{mailparse.FlagPartial}) {
+		t.Errorf("summary %+v", s)
+	}
+}
+
+// torn is an archive whose messages end in an error.
+type torn struct{ *memory }
+
+func (a torn) OpenMessage(ctx context.Context, id string) (io.ReadCloser, error) {
+	body, err := a.memory.OpenMessage(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(body, failing{}), body}, nil
+}
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errors.New("checksum of the frame is wrong") }
+
+func TestTornMessageIsIndexedAsFarAsItGoes(t *testing.T) {
+	a := sample()
+	w := NewWorker(nil, torn{a}, nil, WorkerOptions{})
+	items, err := a.Since(t.Context(), -1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := w.read(t.Context(), items[0])
+	if e.summary.Subject != "Quarterly report" || !slices.Contains(e.summary.Flags, mailparse.FlagPartial) || !strings.Contains(e.text, "quick brown") {
+		t.Errorf("%+v", e.summary)
+	}
+}
+
+func TestSummariesReachTheArchive(t *testing.T) {
+	a := sample()
+	start(t, t.TempDir(), a, WorkerOptions{}).catchUp()
+	want := archive.Summary{
+		Parser:      mailparse.Version,
+		Date:        time.Date(2024, 2, 29, 22, 30, 0, 0, time.UTC),
+		From:        "Carol <carol@sub.example.org>",
+		To:          `"Doe, John" <john.doe@example.com>, team@example.com`,
+		Cc:          "dave@example.net",
+		Subject:     "Photos",
+		Attachments: []string{"Annual-Report 2023.pdf", "notes.txt"},
+	}
+	got := a.described[id("carol")]
+	got.Flags = nil
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// flaky fails the first calls of Since and Describe.
+type flaky struct {
+	*memory
+	failures chan error
+}
+
+func (a flaky) Since(ctx context.Context, after int64, limit int) ([]archive.Indexable, error) {
+	select {
+	case err := <-a.failures:
+		return nil, err
+	default:
+		return a.memory.Since(ctx, after, limit)
+	}
+}
+
+func TestWorkerTriesAgainAfterAFailure(t *testing.T) {
+	x, err := Open(t.Context(), Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	a := flaky{sample(), make(chan error, 1)}
+	a.failures <- errors.New("catalog is locked")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- NewWorker(x, a, nil, WorkerOptions{}).Run(ctx) }()
+	if err := x.Wait(t.Context(), a.last()); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if err := x.Wait(ctx, 1000); !errors.Is(err, ctx.Err()) {
+		t.Errorf("Wait with a cancelled context: %v", err)
+	}
+}
+
+func TestRunEndsWhenTheIndexIsClosed(t *testing.T) {
+	x, err := Open(t.Context(), Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := NewWorker(x, newMemory(), nil, WorkerOptions{}).Run(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("Run: %v", err)
+	}
+	if err := x.Wait(t.Context(), 0); !errors.Is(err, ErrClosed) {
+		t.Errorf("Wait: %v", err)
+	}
+}

@@ -1,0 +1,89 @@
+package mailparse
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCharsets(t *testing.T) {
+	for _, c := range []struct{ charset, octets, want, used, issue string }{
+		{"", "abc", "abc", "us-ascii", ""},
+		{"", "caf\xc3\xa9", "café", "utf-8", ""},
+		{"", "caf\xe9 \x93x\x94", "café “x”", "windows-1252", ""},
+		{"utf-8", "caf\xe9", "café", "windows-1252", issueOctets},
+		{"utf-8", "\xc3\xa9 \xe9", "é é", "utf-8", issueOctets},
+		{"us-ascii", "caf\xc3\xa9", "café", "utf-8", issueOctets},
+		{"utf-8", "\xef\xbb\xbfabc", "abc", "utf-8", ""},
+		{"iso-8859-1", "caf\xe9\x80", "café€", "iso-8859-1", ""},
+		{"ISO-8859-15", "\xa4", "€", "iso-8859-15", ""},
+		{"8859_1", "\xe9", "é", "iso-8859-1", ""},
+		{"iso8859_2", "\xb1", "ą", "iso-8859-2", ""},
+		{"'windows-1251'", "\xef", "п", "windows-1251", ""},
+		{"cp1251", "\xef", "п", "cp1251", ""},
+		{"win1251", "\xef", "п", "win1251", ""},
+		{"cp850", "\x82", "é", "cp850", ""},
+		{"ansi", "\xe9", "é", "windows-1252", ""},
+		{"default", "\xe9", "é", "windows-1252", ""},
+		{"unknown-8bit", "\xe9", "é", "windows-1252", ""},
+		{"x-unknown", "\xc3\xa9", "é", "utf-8", ""},
+		{"binary", "\xc3\xa9", "é", "utf-8", ""},
+		{"euc-tw", "\xc3\xa9", "é", "utf-8", issueCharset},
+		{"euc-tw", "abc", "abc", "us-ascii", ""},
+		{"x-nonsense", "\xe9", "é", "windows-1252", issueCharset},
+		{"utf-7", "Hi Mom -+Jjo--+AOk-!+- 1+-1", "Hi Mom -☺-é!+ 1+1", "utf-7", ""},
+		{"viscii", "\xaa\x02", "ếẲ", "viscii", ""},
+		{"cp932", "\x93\xfa\x96{\x87@", "日本①", "cp932", ""},
+		{"cp949", "\xc7\xd1", "한", "cp949", ""},
+		{"ks_c_5601-1987", "\xc7\xd1", "한", "ks_c_5601-1987", ""},
+		{"gb2312", "\xd6\xd0", "中", "gb2312", ""},
+		{"gb18030", "\x81\x30\x81\x30", "\u0080", "gb18030", ""},
+		{"hz-gb-2312", "~{VP~}", "中", "hz-gb-2312", ""},
+		{"big5", "\xa4\xa4", "中", "big5", ""},
+		{"iso-2022-jp", "\x1b$BF|K\\\x1b(B", "日本", "iso-2022-jp", ""},
+		{"", "\x1b$BF|K\\\x1b(B", "日本", "iso-2022-jp", ""},
+		{"euc-jp", "\xc6\xfc", "日", "euc-jp", ""},
+		{"koi8-r", "\xd0", "п", "koi8-r", ""},
+		{"utf-16", "\xfe\xff\x00a", "a", "utf-16", ""},
+		{"utf-16le", "a\x00", "a", "utf-16le", ""},
+		{"", "\xff\xfea\x00", "a", "utf-16", ""},
+		{"iso-2022-kr", "\xc3\xa9", "é", "utf-8", issueCharset},
+	} {
+		text, used, issue := decodeCharset([]byte(c.octets), c.charset)
+		if text != c.want || used != c.used || issue != c.issue {
+			t.Errorf("%s %q: %q %q %q, want %q %q %q", c.charset, c.octets, text, used, issue, c.want, c.used, c.issue)
+		}
+	}
+}
+
+func TestHTMLText(t *testing.T) {
+	for _, c := range []struct{ name, in, want string }{
+		{"paragraphs", "<p>one</p><p>two<br>three</p>", "one\ntwo\nthree"},
+		{"white space", " a \n\t b&nbsp;c ", "a b c"},
+		{"inline", "in<b>di</b>vi<i>si</i>ble", "indivisible"},
+		{"entities", "caf&eacute; &lt;b&gt; &#8364; &amp;amp; &unknown;", "café <b> € &amp; &unknown;"},
+		{"left out", "<head><title>t</title><style>x{}</style></head><script>alert('<p>')</script><!-- no -->body", "t\nbody"},
+		{"table", "<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>", "a b\nc"},
+		{"list", "<ul><li>a<li>b</ul>c", "a\nb\nc"},
+		{"pre", "<pre>a\nb</pre>", "a\nb"},
+		{"picture", "<img src=x alt='a cat'>", "a cat"},
+		{"soft hyphen", "Donau&shy;dampf\u200bschiff", "Donaudampfschiff"},
+		{"broken", "<p <b>x</ i>y <", "x"},
+		{"not closed", "<div><div>a", "a"},
+		{"less than", "a < b", "a < b"},
+	} {
+		got := htmlText(c.in, 1000)
+		if c.name == "broken" {
+			got = strings.TrimSpace(got)[:1] // all that matters is that the text is there
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestHTMLSaysItsCharset(t *testing.T) {
+	const page = "<html><meta http-equiv=Content-Type content='text/html; charset=koi8-r'>\xd0"
+	if got := parse(t, "Content-Type: text/html\n\n"+page).Text(); got != "п\n" {
+		t.Errorf("text %q", got)
+	}
+}

@@ -1,0 +1,104 @@
+package pop3
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// protocolError is an answer that is not POP3, limitError one that is too
+// large.
+type (
+	protocolError string
+	limitError    string
+)
+
+func (e protocolError) Error() string { return string(e) }
+func (e limitError) Error() string    { return string(e) }
+
+// errTooSlow is a server that keeps below minBytesPerSecond.
+var errTooSlow = errors.New("the server sends too slowly")
+
+// explain sorts a failure to read or write, and puts its cause in better words.
+func explain(err error, idle time.Duration) (kind Kind, hint string, cause error) {
+	var (
+		protocol protocolError
+		limit    limitError
+	)
+	switch {
+	case errors.As(err, &protocol):
+		return KindProtocol, "", err
+	case errors.As(err, &limit):
+		return KindLimit, "", err
+	case errors.Is(err, errTooSlow):
+		return KindTimeout, "", fmt.Errorf("%w: less than %d bytes a second for %s", err, minBytesPerSecond, idle)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return KindTimeout, "", fmt.Errorf("no answer for %s: %w", idle, os.ErrDeadlineExceeded)
+	case errors.Is(err, net.ErrClosed):
+		return KindClosed, "", net.ErrClosed
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		// Whether the end arrives as FIN or as RST is a matter of timing.
+		return KindClosed, "", fmt.Errorf("the server closed the connection: %w", io.ErrUnexpectedEOF)
+	}
+	if hint, cause := explainTLS(err); cause != nil {
+		return KindTLS, hint, cause
+	}
+	return KindClosed, "", err
+}
+
+// explainTLS returns nil if err is no failure of TLS.
+func explainTLS(err error) (hint string, cause error) {
+	var (
+		host      x509.HostnameError
+		authority x509.UnknownAuthorityError
+		invalid   x509.CertificateInvalidError
+		verify    *tls.CertificateVerificationError
+		record    tls.RecordHeaderError
+		alert     tls.AlertError
+	)
+	switch {
+	case errors.As(err, &host):
+		return "check the host name", fmt.Errorf("the certificate is for another host: %w", host)
+	case errors.As(err, &authority):
+		return "configure the CA file of the server",
+			fmt.Errorf("the certificate is self-signed or its authority is unknown: %w", authority)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "renew the certificate of the server or check the clock",
+			fmt.Errorf("the certificate is expired or not yet valid: %w", invalid)
+	case errors.As(err, &verify):
+		return "", err
+	case errors.As(err, &record):
+		return "use starttls, or the port for implicit TLS, usually 995",
+			fmt.Errorf("the server does not speak TLS here: %w", err)
+	case errors.As(err, &alert), strings.HasPrefix(err.Error(), "tls: "):
+		return "", err
+	}
+	return "", nil
+}
+
+// explainDial sorts a failure of Options.Dialer.
+func explainDial(err error) (kind Kind, hint string, cause error) {
+	var timeout net.Error
+	switch {
+	case isUnknownHost(err):
+		return KindConnect, "check the host name", fmt.Errorf("unknown host: %w", err)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return KindConnect, "check host and port, and whether the server is running", err
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return KindTimeout, "check host, port and firewall", err
+	}
+	return KindConnect, "", err
+}
+
+func isUnknownHost(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns) && dns.IsNotFound
+}
