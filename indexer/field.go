@@ -2,6 +2,7 @@ package indexer
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/blevesearch/bleve/v2/document"
@@ -60,10 +61,9 @@ type field struct {
 	terms     index.TokenFrequencies
 
 	// The elements of terms are cut from these.
-	freqs     []index.TokenFreq
-	locations []index.TokenLocation
-	pointers  []*index.TokenLocation
-	bytes     []byte
+	freqs    []index.TokenFreq
+	pointers []*index.TokenLocation
+	bytes    []byte
 }
 
 var _ document.Field = (*field)(nil)
@@ -112,17 +112,32 @@ func (f *field) add(term []byte, position int) {
 }
 
 func (f *field) locate(t *index.TokenFreq, position int) {
-	if len(f.locations) == 0 {
-		f.locations = make([]index.TokenLocation, slab)
-		f.pointers = make([]*index.TokenLocation, slab)
-	}
-	l := &f.locations[0]
-	l.Position = position
 	if t.Locations == nil {
+		if len(f.pointers) == 0 {
+			f.pointers = make([]*index.TokenLocation, slab)
+		}
 		t.Locations = f.pointers[:0:1] // most terms occur once
+		f.pointers = f.pointers[1:]
 	}
-	t.Locations = append(t.Locations, l)
-	f.locations, f.pointers = f.locations[1:], f.pointers[1:]
+	t.Locations = append(t.Locations, location(position))
+}
+
+// sharedLocations are the first places of every text: Bleve wants a pointer
+// to 72 bytes for each word, of which nothing but the position differs and which it
+// only reads. Most texts need no others.
+var sharedLocations = sync.OnceValue(func() []index.TokenLocation {
+	shared := make([]index.TokenLocation, 1<<14)
+	for i := range shared {
+		shared[i].Position = i
+	}
+	return shared
+})
+
+func location(position int) *index.TokenLocation {
+	if shared := sharedLocations(); position < len(shared) {
+		return &shared[position]
+	}
+	return &index.TokenLocation{Position: position}
 }
 
 // addText adds the words of text behind position after, and returns the last

@@ -55,7 +55,8 @@ type Options struct {
 // Index is the search index of an archive. Its methods are safe for concurrent
 // use.
 type Index struct {
-	opts Options
+	opts     Options
+	eachPage int // less in tests
 
 	// mu is held for reading by whoever uses gen, for writing to replace it.
 	mu  sync.RWMutex
@@ -85,7 +86,7 @@ func Open(ctx context.Context, opts Options) (*Index, error) {
 	if err := os.MkdirAll(opts.Dir, disk.DirPerm); err != nil {
 		return nil, fmt.Errorf("open search index: %w", err)
 	}
-	x := &Index{opts: opts, moved: make(chan struct{})}
+	x := &Index{opts: opts, eachPage: eachPage, moved: make(chan struct{})}
 	if err := x.open(); err != nil {
 		return nil, err
 	}

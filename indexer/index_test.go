@@ -496,12 +496,13 @@ func TestSearchRefusesWhatItCannotDo(t *testing.T) {
 
 func TestEachYieldsEveryHitInTheOrderOfReceipt(t *testing.T) {
 	a := newMemory()
-	const n = eachPage + 7
+	const n = 50
 	for i := range n {
 		a.put(fmt.Sprint("m", i), "box", "Subject: x\n\nhello\n")
 	}
 	a.put("other", "box", "Subject: x\n\nbye\n")
 	r := start(t, t.TempDir(), a, WorkerOptions{}).catchUp()
+	r.eachPage = 7
 	i := 0
 	err := r.Each(t.Context(), "hello", func(got string) error {
 		if want := fmt.Sprint("m", i); name(got) != want {

@@ -192,7 +192,7 @@ func (x *Index) Each(ctx context.Context, q string, fn func(id string) error) er
 	}
 	var after []string
 	for {
-		req := bleve.NewSearchRequestOptions(x.compile(node), eachPage, 0, false)
+		req := bleve.NewSearchRequestOptions(x.compile(node), x.eachPage, 0, false)
 		req.Score = bleve.ScoreNone
 		req.Sort = search.SortOrder{byField(fieldOrder, false)}
 		req.SearchAfter = after
@@ -210,7 +210,7 @@ func (x *Index) Each(ctx context.Context, q string, fn func(id string) error) er
 			}
 			after = m.Sort
 		}
-		if len(found.Hits) < eachPage {
+		if len(found.Hits) < x.eachPage {
 			return nil
 		}
 	}

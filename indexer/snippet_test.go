@@ -38,8 +38,8 @@ func TestSnippetShowsThePassageOfTheFirstHit(t *testing.T) {
 		{"nothing", "the quick fox", "the quick fox"},
 		{"*", "", ""},
 		{"needle", filler + "needle " + filler,
-			"lorem ipsum lorem ipsum lorem ipsum [needle] " + strings.Repeat("lorem ipsum ", 9)[:12*9-1]},
-		{"nothing", filler, strings.Repeat("lorem ipsum ", 13) + "lorem"},
+			"lorem ipsum lorem ipsum lorem ipsum [needle] " + strings.Repeat("lorem ipsum ", 9) + "lorem"},
+		{"nothing", filler, strings.TrimSpace(strings.Repeat("lorem ipsum ", 13))},
 	} {
 		n, err := query.Parse(c.query)
 		if err != nil {
@@ -84,7 +84,7 @@ func TestSnippetsSurviveReopening(t *testing.T) {
 		}
 		var batch []string
 		for i := range 50 {
-			batch = append(batch, strings.Repeat(fmt.Sprint(round, i, " "), rand.IntN(4000)))
+			batch = append(batch, collapse(strings.Repeat(fmt.Sprint(round, i, " "), rand.IntN(4000)), maxSnippetText))
 		}
 		p, err := s.append(batch)
 		if err != nil {

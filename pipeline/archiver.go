@@ -218,7 +218,7 @@ func (a *Archiver) postpone(ctx context.Context, items []item, cause error) {
 	out := outbox{}
 	for _, it := range items {
 		n := deliveries(it.msg)
-		if it.body != nil && it.body.failed() && (errors.Is(it.body.err, errBodyMissing) || n >= maxBodyFailures) {
+		if it.body != nil && it.body.err != nil && (errors.Is(it.body.err, errBodyMissing) || n >= maxBodyFailures) {
 			a.refuse(ctx, it, archive.Receipt{ID: it.envelope.ID, Refused: it.body.err.Error()})
 			continue
 		}

@@ -93,9 +93,9 @@ func (b *Bus) putChunks(ctx context.Context, subject string, r io.Reader) (size 
 		if ring[slot] == nil {
 			ring[slot] = make([]byte, chunkSize)
 		}
-		got, readErr := fill(r, ring[slot])
-		if readErr != nil && readErr != io.EOF {
-			return size, readErr
+		got, end, err := fill(r, ring[slot])
+		if err != nil {
+			return size, err
 		}
 		if got > 0 {
 			ack, err := b.js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: ring[slot][:got]})
@@ -105,22 +105,27 @@ func (b *Bus) putChunks(ctx context.Context, subject string, r io.Reader) (size 
 			acks = append(acks, ack)
 			size += int64(got)
 		}
-		if readErr != nil {
+		if end {
 			return size, nil
 		}
 	}
 }
 
-// fill reads until p is full. Unlike io.ReadFull it passes on the reader's own
-// error: a body that ends with io.ErrUnexpectedEOF was cut off, and one that
-// ends with io.EOF was not.
-func fill(r io.Reader, p []byte) (n int, err error) {
-	for n < len(p) && err == nil {
-		var got int
-		got, err = r.Read(p[n:])
+// fill reads until p is full or r ends. Only io.EOF itself is the end: unlike
+// with io.ReadFull, a reader's own io.ErrUnexpectedEOF is an error, for it
+// means that the body was cut off.
+func fill(r io.Reader, p []byte) (n int, end bool, err error) {
+	for n < len(p) {
+		got, err := r.Read(p[n:])
 		n += got
+		if err == io.EOF {
+			return n, true, nil
+		}
+		if err != nil {
+			return n, false, err
+		}
 	}
-	return n, err
+	return n, false, nil
 }
 
 // waitForBodyRoom waits until a body of about size octets fits into the store.
@@ -178,6 +183,9 @@ func (b *Bus) openBody(ctx context.Context, name string) (*bodyReader, error) {
 
 func (r *bodyReader) Read(p []byte) (int, error) {
 	if r.err == nil && len(r.chunk) == 0 {
+		if r.left == 0 {
+			return 0, io.EOF
+		}
 		r.err = r.fetch()
 	}
 	if r.err != nil {
@@ -188,13 +196,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// failed reports whether reading ended before the end of the body.
-func (r *bodyReader) failed() bool { return r.err != nil && r.err != io.EOF }
-
 func (r *bodyReader) fetch() error {
-	if r.left == 0 {
-		return io.EOF
-	}
 	msg, err := r.stream.GetMsg(r.ctx, r.next, jetstream.WithGetMsgSubject(chunkSubjects+r.info.NUID))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return fmt.Errorf("%w: %d of %d octets are missing", errBodyMissing, r.left, r.info.Size)

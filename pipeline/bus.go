@@ -101,6 +101,7 @@ type Bus struct {
 	handles
 
 	inFlight *semaphore.Weighted // octets of published messages without acknowledgement
+	retrying *semaphore.Weighted // one message at a time
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -127,6 +128,7 @@ func connect(ctx context.Context, opts Options, t timing) (*Bus, error) {
 		// leases and jobs of pollers elsewhere do.
 		transient: jetstream.FileStorage,
 		inFlight:  semaphore.NewWeighted(maxInFlight),
+		retrying:  semaphore.NewWeighted(1),
 		closed:    make(chan struct{}),
 	}
 	// Close ends the bus, not the context of Connect.

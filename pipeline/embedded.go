@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,7 +49,7 @@ func startServer(opts Options) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	logger := &serverLog{log: opts.Logger.With("component", "nats-server")}
+	logger := &serverLog{log: opts.Logger}
 	srv.SetLogger(logger, false, false)
 	srv.Start()
 	if fatal := logger.fatal.Load(); fatal != nil {
@@ -71,16 +72,20 @@ type serverLog struct {
 	fatal atomic.Pointer[string]
 }
 
-func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l *serverLog) Debugf(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) }
+func (l *serverLog) say(level slog.Level, format string, v []any) {
+	l.log.Log(context.Background(), level, "embedded NATS server", "says", fmt.Sprintf(format, v...))
+}
+
+func (l *serverLog) Noticef(format string, v ...any) { l.say(slog.LevelDebug, format, v) }
+func (l *serverLog) Debugf(format string, v ...any)  { l.say(slog.LevelDebug, format, v) }
 func (l *serverLog) Tracef(string, ...any)           {}
-func (l *serverLog) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)) }
-func (l *serverLog) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
+func (l *serverLog) Warnf(format string, v ...any)   { l.say(slog.LevelWarn, format, v) }
+func (l *serverLog) Errorf(format string, v ...any)  { l.say(slog.LevelError, format, v) }
 
 // Fatalf must not return to a server that listens on the network; this one
 // does not, and startServer looks at the message.
 func (l *serverLog) Fatalf(format string, v ...any) {
+	l.say(slog.LevelError, format, v)
 	msg := fmt.Sprintf(format, v...)
-	l.log.Error(msg)
 	l.fatal.Store(&msg)
 }

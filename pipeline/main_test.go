@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -95,6 +96,8 @@ func startServerAt(t testing.TB, port int) *server.Server {
 func testLog(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
+
+var _ Store = (*archive.Store)(nil)
 
 // fakeStore keeps messages in memory, and does what a test tells it.
 type fakeStore struct {
@@ -286,11 +289,9 @@ func stream(t testing.TB, bus *Bus, name string) StreamStatus {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range st.Streams {
-		if s.Name == name {
-			return s
-		}
+	i := slices.IndexFunc(st.Streams, func(s StreamStatus) bool { return s.Name == name })
+	if i < 0 {
+		t.Fatalf("no stream %s", name)
 	}
-	t.Fatalf("no stream %s", name)
-	panic("not reached")
+	return st.Streams[i]
 }

@@ -7,13 +7,18 @@ import (
 	"github.com/postkeep/postkeep/archive"
 )
 
-// The archive's types that a poller deals in. A poller imports this package
-// and not the archive.
+// A poller imports this package and not the archive; these are the archive's
+// types that it deals in.
 type (
-	Deposit    = archive.Deposit
-	Source     = archive.Source
-	Listing    = archive.Listing
-	Holding    = archive.Holding
+	// Deposit is where and when a message was received.
+	Deposit = archive.Deposit
+	// Source is where a deposit came from.
+	Source = archive.Source
+	// Listing is a message as a server lists it.
+	Listing = archive.Listing
+	// Holding is a deposit that the archive has for a listed message.
+	Holding = archive.Holding
+	// PollReport is the reconciliation of one poll of one mailbox.
 	PollReport = archive.PollReport
 )
 

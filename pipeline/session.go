@@ -72,6 +72,7 @@ type Session struct {
 	ctx    context.Context // ends publishing
 	cancel context.CancelFunc
 	acks   sync.WaitGroup // goroutines that wait for acknowledgements
+	warn   sync.Once
 
 	mu      sync.Mutex
 	waiting []Receipt     // not read yet; at most a few per message published
@@ -217,23 +218,33 @@ func (s *Session) send(ctx context.Context, e *envelope, msgID string, data []by
 
 // retry publishes a message again until it is acknowledged or the session
 // ends: a full stream is back-pressure, not loss. The stream recognises a
-// message that it has by its id.
+// message that it has by its id. One message of the process tries at a time:
+// each try carries the whole body to a server that may refuse it.
 func (s *Session) retry(msg *nats.Msg, err error) error {
-	for pause := s.bus.newBackoff(); err != nil; {
-		if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrConnectionClosed) {
-			return err
-		}
-		if !isFull(err) {
-			s.bus.log.Warn("publishing failed, trying again", "session", s.id, "error", err)
-		}
-		if !s.bus.wait(s.ctx, pause.pause()) {
-			return err
-		}
-		if again := s.bus.publishOnce(s.ctx, msg); again == nil || s.ctx.Err() == nil {
+	if !isTemporary(err) {
+		return err
+	}
+	if !isFull(err) {
+		s.warn.Do(func() { s.bus.log.Warn("publishing failed, trying again", "session", s.id, "error", err) })
+	}
+	if s.bus.retrying.Acquire(s.ctx, 1) != nil {
+		return err
+	}
+	defer s.bus.retrying.Release(1)
+	for pause := s.bus.newBackoff(); ; {
+		again := s.bus.publishOnce(s.ctx, msg)
+		if s.ctx.Err() == nil || again == nil {
 			err = again
 		}
+		if !isTemporary(err) || !s.bus.wait(s.ctx, pause.pause()) {
+			return err
+		}
 	}
-	return nil
+}
+
+// isTemporary reports whether publishing again may help.
+func isTemporary(err error) bool {
+	return err != nil && !errors.Is(err, nats.ErrMaxPayload) && !errors.Is(err, nats.ErrConnectionClosed)
 }
 
 // publishOnce waits for the acknowledgement, but not longer than one may take.

@@ -100,7 +100,7 @@ func eachName(dir string, fn func(name string) error) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = d.Close() }() // only read
+	defer d.Close() // only read
 	for {
 		entries, err := d.ReadDir(dirBatch)
 		for _, e := range entries {
@@ -159,7 +159,7 @@ func holds(ctx context.Context, name string, m Message) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = f.Close() }() // only read
+	defer f.Close() // only read
 	h := sha256.New()
 	if _, err := io.Copy(h, contextReader{ctx, f}); err != nil {
 		return false, err

@@ -13,7 +13,7 @@ const (
 	// index, type, time and salt.
 	maxLine = max(MaxLeaf, MaxDetails) + 2*headSize
 	// readSize is the unit of sequential reading.
-	readSize = 64 << 10
+	readSize = 16 << 10
 )
 
 var (

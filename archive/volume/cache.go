@@ -1,19 +1,16 @@
 package volume
 
-import (
-	"container/list"
-	"sync"
-)
+import "sync"
 
-// A frameCache keeps the frames that were decoded last, so that a reader that goes
+// A frameCache keeps the frames that were read last, so that a reader that goes
 // through small entries in order decodes every frame once.
 type frameCache struct {
 	max int64 // bytes
 
 	mu    sync.Mutex
 	size  int64
-	order *list.List // of *cached, the latest first
-	byKey map[frameKey]*list.Element
+	byKey map[frameKey]*cachedFrame
+	ring  cachedFrame // next is the frame read last, prev the one to drop
 }
 
 type frameKey struct {
@@ -21,25 +18,29 @@ type frameKey struct {
 	off    int64 // in the file
 }
 
-type cached struct {
-	key  frameKey
-	data []byte
+type cachedFrame struct {
+	key        frameKey
+	data       []byte
+	prev, next *cachedFrame
 }
 
 func newFrameCache(maxBytes int64) *frameCache {
-	return &frameCache{max: maxBytes, order: list.New(), byKey: make(map[frameKey]*list.Element)}
+	c := &frameCache{max: maxBytes, byKey: make(map[frameKey]*cachedFrame)}
+	c.ring.prev, c.ring.next = &c.ring, &c.ring
+	return c
 }
 
 // get returns a decoded frame, which the caller must not change, or nil.
 func (c *frameCache) get(key frameKey) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.byKey[key]
+	f, ok := c.byKey[key]
 	if !ok {
 		return nil
 	}
-	c.order.MoveToFront(e)
-	return e.Value.(*cached).data
+	f.unlink()
+	f.linkAfter(&c.ring)
+	return f.data
 }
 
 // put takes data over.
@@ -49,12 +50,21 @@ func (c *frameCache) put(key frameKey, data []byte) {
 	if _, ok := c.byKey[key]; ok || int64(len(data)) > c.max {
 		return // another reader was faster
 	}
-	c.byKey[key] = c.order.PushFront(&cached{key: key, data: data})
+	f := &cachedFrame{key: key, data: data}
+	c.byKey[key] = f
+	f.linkAfter(&c.ring)
 	c.size += int64(len(data))
 	for c.size > c.max {
-		oldest := c.order.Back()
-		old := c.order.Remove(oldest).(*cached)
+		old := c.ring.prev
+		old.unlink()
 		delete(c.byKey, old.key)
 		c.size -= int64(len(old.data))
 	}
+}
+
+func (f *cachedFrame) unlink() { f.prev.next, f.next.prev = f.next, f.prev }
+
+func (f *cachedFrame) linkAfter(p *cachedFrame) {
+	f.prev, f.next = p, p.next
+	p.next.prev, p.next = f, f
 }

@@ -276,7 +276,7 @@ func (f *faultFS) Chmod(name string, mode fs.FileMode) error {
 
 func (f *faultFS) SyncDir(name string) error {
 	return f.do(func() error {
-		entries, err := f.FS.ReadDir(name)
+		entries, err := f.ReadDir(name)
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		for _, e := range entries {

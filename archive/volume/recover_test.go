@@ -378,7 +378,7 @@ func workload(t testing.TB, o Options, b *book) error {
 			err = b.append(t, s, mail(uint64(100+i), 3*testFrame))
 		}
 		if i == 2 && err == nil { // large, of other bytes: rolled back by truncating
-			m := message(mail(7, 40*testFrame))
+			m := message(mail(7, 8*testFrame))
 			m.ID = idOf(nil)
 			_, _, e := s.Append(t.Context(), m)
 			var mismatch *MismatchError
@@ -437,6 +437,9 @@ func TestNoFaultLosesWhatWasCommitted(t *testing.T) {
 	for k := 1; k <= counter.calls; k++ {
 		for _, mode := range []faultMode{failBefore, failAfter, failTorn} {
 			for _, dead := range []bool{false, true} {
+				if dead && mode != failTorn {
+					continue // the same as being torn at the next call
+				}
 				fsys := newFaultFS(k, mode)
 				fsys.dead = dead
 				o, b := run(t.TempDir(), fsys)

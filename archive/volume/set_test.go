@@ -158,7 +158,7 @@ func TestStockToolsUnpackVolumes(t *testing.T) {
 }
 
 func TestWhatIsNotAsAnnouncedLeavesNothing(t *testing.T) {
-	small, large := mail(1, 1000), mail(2, 40*testFrame)
+	small, large := mail(1, 1000), mail(2, 12*testFrame)
 	whole := func(data []byte) func(func()) io.Reader {
 		return func(func()) io.Reader { return bytes.NewReader(data) }
 	}
@@ -172,17 +172,17 @@ func TestWhatIsNotAsAnnouncedLeavesNothing(t *testing.T) {
 		mismatch bool
 	}{
 		"other bytes":           {idOf(small), 1000, whole(mail(3, 1000)), true},
-		"other bytes, large":    {idOf(large), 40 * testFrame, whole(mail(3, 40*testFrame)), true},
+		"other bytes, large":    {idOf(large), 12 * testFrame, whole(mail(3, 12*testFrame)), true},
 		"too short":             {idOf(small), 1001, whole(small), true},
 		"empty":                 {idOf(small), 1000, whole(nil), true},
-		"too short, large":      {idOf(large), 41 * testFrame, whole(large), true},
+		"too short, large":      {idOf(large), 13 * testFrame, whole(large), true},
 		"too long":              {idOf(small), 999, whole(small), true},
-		"too long, large":       {idOf(large), 39 * testFrame, whole(large), true},
+		"too long, large":       {idOf(large), 11 * testFrame, whole(large), true},
 		"body fails":            {idOf(small), 1000, fails(small[:500]), false},
-		"body fails, large":     {idOf(large), 40 * testFrame, fails(large[:20*testFrame]), false},
+		"body fails, large":     {idOf(large), 12 * testFrame, fails(large[:9*testFrame]), false},
 		"body fails at the end": {idOf(small), 1000, fails(small), false},
-		"canceled": {idOf(large), 40 * testFrame, func(cancel func()) io.Reader {
-			return io.MultiReader(bytes.NewReader(large[:20*testFrame]), call(cancel), bytes.NewReader(large[20*testFrame:]))
+		"canceled": {idOf(large), 12 * testFrame, func(cancel func()) io.Reader {
+			return io.MultiReader(bytes.NewReader(large[:9*testFrame]), call(cancel), bytes.NewReader(large[9*testFrame:]))
 		}, false},
 		"bad id":        {strings.ToUpper(idOf(small)), 1000, whole(small), false},
 		"negative size": {idOf(small), -1, whole(small), false},
@@ -402,10 +402,7 @@ func TestPlacesThatHoldNothing(t *testing.T) {
 }
 
 func TestLargeMessageIsStreamed(t *testing.T) {
-	if testing.Short() {
-		t.Skip("writes 200 MiB")
-	}
-	const size, limit = 200 << 20, 40 << 20
+	const size, limit = 64 << 20, 40 << 20
 	block := bytes.Repeat(mail(1, 64<<10), 16) // compresses well: the disk is not what is tested
 	body := func() io.Reader {
 		readers := make([]io.Reader, 0, size>>20)

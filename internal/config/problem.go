@@ -16,6 +16,8 @@ const (
 	contextLines = 2
 	// maxShown is how many characters of a line are shown.
 	maxShown = 120
+	// maxMessage is the length in bytes of a message, which may quote a value.
+	maxMessage = 400
 )
 
 // position is a place in the file, both counted from 1, columns in characters.
@@ -58,14 +60,18 @@ func (e *Error) Error() string {
 }
 
 func (d *decoder) fail(at position, format string, args ...any) {
-	d.problems = append(d.problems, Problem{Line: at.line, Column: at.column, Message: fmt.Sprintf(format, args...)})
+	message := fmt.Sprintf(format, args...)
+	if len(message) > maxMessage {
+		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
+	}
+	d.problems = append(d.problems, Problem{Line: at.line, Column: at.column, Message: message})
 }
 
 func (d *decoder) err(file string) error {
 	if len(d.problems) == 0 {
 		return nil
 	}
-	slices.SortFunc(d.problems, func(a, b Problem) int {
+	slices.SortStableFunc(d.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	lines := showable(string(d.text))
@@ -95,7 +101,7 @@ func snippet(lines []string, line, column int) string {
 var (
 	keyForm  = regexp.MustCompile(`([\w.-]+)["']?\s*:(?:\s|$)`)
 	wordForm = regexp.MustCompile(`^([\s-]*)(\w*)`)
-	userInfo = regexp.MustCompile(`://[^/@\s]*@`)
+	userInfo = regexp.MustCompile(`://\S*@`)
 )
 
 // showable returns the lines of the file with everything removed that could be

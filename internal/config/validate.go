@@ -126,7 +126,11 @@ func (d *decoder) checkMailbox(path string, m *Mailbox) {
 	}
 	checkRange(d, path+".port", m.Port, 1, 65535)
 	if m.TLS == TLSNone && !m.AllowPlaintext && !isLoopback(m.Host) {
-		d.fail(d.firstOf(path+".tls", path), "tls: none sends the password and the mail in the clear; "+
+		at, given := d.at[path+".tls"]
+		if !given { // it comes from the defaults, which are right for other mailboxes
+			at = d.at[path]
+		}
+		d.fail(at, "tls: none sends the password and the mail in the clear; "+
 			"use implicit or starttls, or add allow_plaintext: true")
 	}
 	if m.Username == "" || strings.ContainsFunc(m.Username, unicode.IsControl) {
@@ -160,14 +164,4 @@ func (d *decoder) checkPassword(path string, m *Mailbox) {
 	case env != none && !envForm.MatchString(m.PasswordEnv):
 		d.failKey(path+".password_env", "must be the name of an environment variable (letters, digits and _)")
 	}
-}
-
-// firstOf returns the position of the first of the paths that the file has.
-func (d *decoder) firstOf(paths ...string) position {
-	for _, path := range paths {
-		if at, given := d.at[path]; given {
-			return at
-		}
-	}
-	return position{1, 1}
 }

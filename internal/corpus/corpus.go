@@ -83,11 +83,11 @@ func Load(ctx context.Context, name string, fn func(path string, msg []byte) err
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(file) //nolint:gosec // the developer names the directory
+	f, err := os.Open(file)
 	if err != nil {
 		return fmt.Errorf("corpus %s: %w", name, err)
 	}
-	defer func() { _ = f.Close() }() // only read
+	defer f.Close() // only read
 	dec, err := zstd.NewReader(f, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		return fmt.Errorf("corpus %s: %w", name, err)

@@ -81,6 +81,7 @@ state_dir = {{.Dir}}/state
 log_path = {{.Dir}}/log
 protocols = pop3
 listen = 127.0.0.1
+login_greeting = {{.Greeting}}
 disable_plaintext_auth = no
 auth_mechanisms = plain login
 auth_failure_delay = 0
@@ -137,10 +138,10 @@ func (s *Server) config() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	data := struct{ Dir, Location, Internal, Group, Login, Chroot, Port, TLSPort, Extra string }{
+	data := struct{ Dir, Location, Internal, Group, Login, Chroot, Greeting, Port, TLSPort, Extra string }{
 		Dir: s.dir, Location: "maildir:~/Maildir",
 		Internal: internalUser, Group: internalUser, Login: loginUser,
-		Port: port, TLSPort: tlsPort, Extra: s.opts.ExtraConfig,
+		Greeting: s.greeting(), Port: port, TLSPort: tlsPort, Extra: s.opts.ExtraConfig,
 	}
 	if s.opts.Storage == Mbox {
 		data.Location = "mbox:~/mail:INBOX=~/inbox"

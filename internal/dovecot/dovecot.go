@@ -46,7 +46,8 @@ type Options struct {
 	Users map[string]string
 	// Storage is Maildir if empty.
 	Storage Storage
-	// ExtraConfig is appended to the configuration, in Dovecot's syntax.
+	// ExtraConfig is appended to the configuration, in Dovecot's syntax. It must
+	// leave login_greeting alone, by which Start knows its own server.
 	ExtraConfig string
 }
 
@@ -210,10 +211,11 @@ func (s *Server) launchOnce(ctx context.Context) error {
 	}()
 	if err := s.waitReady(ctx); err != nil {
 		s.endProcess()
-		if log := s.Log(); strings.Contains(log, "Address already in use") {
+		log := s.Log()
+		if strings.Contains(log, "Address already in use") {
 			return errPortTaken
 		}
-		return fmt.Errorf("%w; its log ends:\n%s", err, s.Log())
+		return fmt.Errorf("%w; its log ends:\n%s", err, log)
 	}
 	return nil
 }
@@ -272,7 +274,7 @@ func freePorts(ctx context.Context) (first, second string, err error) {
 		if err != nil {
 			return "", "", err
 		}
-		defer func() { _ = l.Close() }() // kept until both are chosen, so that they differ
+		defer l.Close() // kept until both are chosen, so that they differ
 		addrs[i] = l.Addr().String()
 	}
 	return addrs[0], addrs[1], nil

@@ -339,3 +339,10 @@ func TestRawReaderRefusesAnUnfinishedMessage(t *testing.T) {
 	}
 	_ = client.Close()
 }
+
+func TestServersAreNotMistakenForEachOther(t *testing.T) {
+	s, other := start(t, Options{}), start(t, Options{})
+	if conn, err := s.dial(t.Context(), other.Addr); err == nil {
+		t.Error(errors.Join(errors.New("a server took another one for itself"), conn.Close()))
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -70,7 +71,8 @@ func (s *Server) Count(ctx context.Context, user string) (int, error) {
 	return n, errors.Join(err, c.quit())
 }
 
-// dial connects and reads the greeting. Addresses of TLS listeners are known by being TLSAddr.
+// dial connects and reads the greeting, which must be that of this server: a
+// port may have gone to another one that was started at the same time.
 func (s *Server) dial(ctx context.Context, addr string) (net.Conn, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", addr)
@@ -81,11 +83,17 @@ func (s *Server) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if addr == s.TLSAddr {
 		conn = tls.Client(conn, &tls.Config{RootCAs: s.CAPool, ServerName: "localhost", MinVersion: tls.VersionTLS12})
 	}
-	if _, err := newRawClient(conn).status("greeting"); err != nil {
+	line, err := newRawClient(conn).status("greeting")
+	if err == nil && !strings.HasSuffix(line, s.greeting()) {
+		err = fmt.Errorf("%s is another server: %q", addr, line)
+	}
+	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
 }
+
+func (s *Server) greeting() string { return "test server " + filepath.Base(s.dir) }
 
 func setDeadline(ctx context.Context, conn net.Conn) {
 	deadline, ok := ctx.Deadline()

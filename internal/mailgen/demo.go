@@ -40,6 +40,9 @@ func Demo() ([]Mail, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, l := range g.lexicons {
+		l.words = nil // people read this: sentences with sense only
+	}
 	limited := map[Kind]int{Journal: 1, Bounce: 1, BrokenStructure: 1, BrokenBytes: 1, WrongCharset: 0}
 	for i := 0; len(mails) < demoCount; i++ {
 		if left, ok := limited[g.Kind(i)]; ok {
@@ -48,7 +51,11 @@ func Demo() ([]Mail, error) {
 			}
 			limited[g.Kind(i)]--
 		}
-		mails = append(mails, Mail{g.Mailbox(i), g.Message(i)})
+		mailbox := g.Mailbox(i)
+		if g.Kind(i) == Journal {
+			mailbox = "archive" // which is what journal reports are sent to
+		}
+		mails = append(mails, Mail{mailbox, g.Message(i)})
 	}
 	return mails, nil
 }

@@ -151,12 +151,14 @@ func (l *lexicon) letter(rng *rand.Rand, name string) prose {
 	if rng.IntN(12) == 0 { // a long one now and then
 		paragraphs += 8 + rng.IntN(30)
 	}
+	order, next := rng.Perm(len(l.sentences)), 0 // no sentence twice in a short letter
 	for range paragraphs {
 		var sentences []string
 		for range 1 + rng.IntN(4) {
-			sentences = append(sentences, l.expand(rng, pick(rng, l.sentences)))
+			sentences = append(sentences, l.expand(rng, l.sentences[order[next%len(order)]]))
+			next++
 		}
-		if rng.IntN(3) == 0 {
+		if len(l.words) > 0 && rng.IntN(3) == 0 {
 			sentences = append(sentences, l.filler(rng))
 		}
 		p.paragraphs = append(p.paragraphs, strings.Join(sentences, l.separator))

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/csv"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"image/png"
@@ -96,6 +97,18 @@ func TestHeaderEncodingIsReadByTheStandardLibrary(t *testing.T) {
 			if !isASCII(encoded) {
 				t.Errorf("%q is not ASCII", encoded)
 			}
+		}
+	}
+}
+
+// wellFormed reports an error of an XML document.
+func wellFormed(data []byte) error {
+	dec := xml.NewDecoder(bytes.NewReader(data))
+	for {
+		if _, err := dec.Token(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
 		}
 	}
 }

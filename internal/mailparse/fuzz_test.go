@@ -54,7 +54,7 @@ func FuzzParse(f *testing.F) {
 func FuzzFields(f *testing.F) {
 	for _, seed := range []string{
 		"=?utf-8?q?=c3?= =?utf-8?q?=a9?=", "=?iso-2022-jp?b?GyRC?=", `"a" <b@c>, (d) e@f; g: h@i`, "<@a,@b:c@d>", "1 Jan 04 3:4 PM +1", "2004-01-02T03:04:05Z",
-		`a/b (c); d="e\"f"; g*0*=utf-8''%C3; g*1=h`, "<a@b> <c", "\xe9\x80\x1b$B",
+		`a/b (c); d="e\"f"; g*0*=utf-8''%C3; g*1=h`, "<a@b> <c", "0A:", "\xe9\x80\x1b$B",
 	} {
 		f.Add(seed)
 	}

@@ -15,7 +15,8 @@ import (
 func htmlText(s string, limit int) string {
 	z := html.NewTokenizer(strings.NewReader(s))
 	var out textBuilder
-	var skip atom.Atom // the element whose content is left out
+	out.Grow(min(len(s)/4, limit)) // as much is text in what mailers write
+	var skip atom.Atom             // the element whose content is left out
 	for out.Len() <= limit {
 		switch z.Next() {
 		case html.ErrorToken:
@@ -69,6 +70,16 @@ type textBuilder struct {
 
 func (b *textBuilder) text(text []byte) {
 	for len(text) > 0 {
+		n := 0
+		for n < len(text) && text[n] > ' ' && text[n] < 0x7f {
+			n++
+		}
+		if n > 0 {
+			b.before()
+			b.Write(text[:n])
+			text = text[n:]
+			continue
+		}
 		r, size := utf8.DecodeRune(text)
 		text = text[size:]
 		switch {

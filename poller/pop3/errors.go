@@ -8,6 +8,7 @@ import (
 // Kind says what sort of failure an Error is.
 type Kind int
 
+// What went wrong. Temporary says which are worth another try.
 const (
 	KindConfig      Kind = iota + 1 // options or credentials that cannot be used; nothing was sent
 	KindConnect                     // no connection: unknown host, refused, unreachable

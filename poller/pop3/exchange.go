@@ -46,7 +46,7 @@ func (c *Conn) fail(op string, err error) *Error {
 
 func (c *Conn) explainCause(cause error) (Kind, error) {
 	if errors.Is(cause, errConnectTimeout) {
-		return KindTimeout, fmt.Errorf("no connection within %s: %w", c.opts.ConnectTimeout, context.DeadlineExceeded)
+		return KindTimeout, fmt.Errorf("connecting took longer than %s: %w", c.opts.ConnectTimeout, context.DeadlineExceeded)
 	}
 	return KindCanceled, cause
 }
@@ -91,6 +91,7 @@ func (c *Conn) write(op string, commands []byte, count int) error {
 func (c *Conn) readStatus(op string) (status, error) {
 	c.guard.newAnswer()
 	s, err := readStatus(c.br)
+	c.guard.newAnswer() // what follows need not make up for a late start
 	if err == nil && s.more && op != opLogin {
 		err = protocolError("the answer is a SASL challenge")
 	}

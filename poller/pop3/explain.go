@@ -38,7 +38,7 @@ func explain(err error, idle time.Duration) (kind Kind, hint string, cause error
 	case errors.As(err, &limit):
 		return KindLimit, "", err
 	case errors.Is(err, errTooSlow):
-		return KindTimeout, "", fmt.Errorf("%w: less than %d bytes a second for %s", err, minBytesPerSecond, idle)
+		return KindTimeout, "", fmt.Errorf("%w: less than %d bytes a second for %s", err, minBytesPerSecond, 2*idle)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return KindTimeout, "", fmt.Errorf("no answer for %s: %w", idle, os.ErrDeadlineExceeded)
 	case errors.Is(err, net.ErrClosed):

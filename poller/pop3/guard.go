@@ -30,7 +30,8 @@ func (g *guardedConn) Read(p []byte) (int, error) {
 	n, err := g.Conn.Read(p)
 	g.waited += time.Since(start)
 	g.got += int64(n)
-	if err == nil && g.waited > g.idle {
+	// Two timeouts, for a single wait of almost one is allowed.
+	if err == nil && g.waited > 2*g.idle {
 		if float64(g.got) < g.waited.Seconds()*minBytesPerSecond {
 			return n, errTooSlow
 		}

@@ -83,7 +83,7 @@ const (
 
 	// minBytesPerSecond ends sessions with servers that send one byte a
 	// minute. It is below any link that can still carry mail. Only time spent
-	// waiting for the server counts, in stretches of CommandTimeout.
+	// waiting for the server counts, in stretches of twice CommandTimeout.
 	minBytesPerSecond = 256
 )
 

@@ -50,13 +50,14 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	req := indexer.Request{Query: r.FormValue("q"), Limit: limit, Offset: offset, Sort: indexer.Sort(r.FormValue("sort"))}
+	// A limit of 0 asks for the total alone, which the index takes for its default.
+	req := indexer.Request{Query: r.FormValue("q"), Limit: max(limit, 1), Offset: offset, Sort: indexer.Sort(r.FormValue("sort"))}
 	found, err := s.opts.Index.Search(ctx, req)
 	if err != nil {
 		return err
 	}
 	result := SearchResult{Total: found.Total, Partial: found.PartialReason, Hits: []Message{}}
-	for _, hit := range found.Hits {
+	for _, hit := range found.Hits[:min(limit, len(found.Hits))] {
 		m, err := s.opts.Store.Message(ctx, hit.ID)
 		if err != nil {
 			return err
@@ -116,8 +117,8 @@ func (s *Server) message(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	parsed := mailparse.Parse(r.Context(), body, mailparse.Options{MaxTextBytes: maxShownText})
-	if err := joinClose(nil, body); err != nil {
+	parsed, err := mailparse.Parse(r.Context(), body, mailparse.Options{MaxTextBytes: maxShownText})
+	if err := joinClose(err, body); err != nil {
 		return err
 	}
 	d := Detail{Message: messageOf(&m), MessageID: parsed.MessageID, Deposits: m.Deposits, Problems: parsed.Problems}
@@ -157,10 +158,11 @@ func (s *Server) raw(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	q := r.FormValue("q")
-	total, err := s.opts.Index.Matches(ctx, q)
+	found, err := s.opts.Index.Search(ctx, indexer.Request{Query: q, Limit: 1})
 	if err != nil {
 		return err
 	}
+	total := found.Total
 	if _, err := s.opts.Store.Record(ctx, archive.Action{
 		Type: archive.ActionExport, Actor: Actor(ctx),
 		Details: map[string]any{"query": q, "format": r.FormValue("format"), "total": total},

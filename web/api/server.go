@@ -143,7 +143,12 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	}
 	st.Index = IndexStatus{Documents: s.opts.Index.Count(), Position: s.opts.Index.Position()}
 	st.Index.Behind = st.Index.Position < last
-	st.Index.Partial = s.opts.Index.Partial()
+	all, err := s.opts.Index.Search(ctx, indexer.Request{Limit: 1})
+	if err != nil {
+		st.Problem = append(st.Problem, "index: "+err.Error())
+	} else {
+		st.Index.Partial = all.PartialReason
+	}
 	if st.Archive.ReadOnly != "" {
 		st.Problem = append(st.Problem, "archive: "+st.Archive.ReadOnly)
 	}

@@ -1,6 +1,7 @@
 package pop3test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -95,7 +96,7 @@ func Start(config Config) (*Server, error) {
 	if err := s.setCertificate(); err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", config.Addr)
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", config.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("start POP3 server: %w", err)
 	}

@@ -2,6 +2,7 @@ package pop3test
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -116,7 +117,7 @@ func (s *Session) handshake() error {
 	}
 	conn := tls.Server(s.raw, s.server.tls)
 	_ = s.raw.SetDeadline(time.Now().Add(s.server.config.IdleTimeout))
-	if err := conn.Handshake(); err != nil {
+	if err := conn.HandshakeContext(context.Background()); err != nil { // drop interrupts it
 		return err
 	}
 	s.encrypted = true
