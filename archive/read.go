@@ -163,7 +163,7 @@ type checkedReader struct {
 func (r *checkedReader) Read(p []byte) (int, error) {
 	n, err := r.body.Read(p)
 	r.hash.Write(p[:n])
-	if err == io.EOF && hex.EncodeToString(r.hash.Sum(nil)) != r.id {
+	if errors.Is(err, io.EOF) && hex.EncodeToString(r.hash.Sum(nil)) != r.id {
 		err = fmt.Errorf("%w: message %s", ErrDamaged, r.id)
 	}
 	return n, err

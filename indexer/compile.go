@@ -9,10 +9,11 @@ import (
 	"github.com/postkeep/postkeep/indexer/words"
 )
 
-// compiler turns a query into one of Bleve.
+// compiler turns one query into one of Bleve.
 type compiler struct {
 	now      time.Time
 	location *time.Location
+	budget   *budget
 }
 
 func (c compiler) compile(n query.Node) bq.Query {
@@ -24,9 +25,9 @@ func (c compiler) compile(n query.Node) bq.Query {
 	case *query.Not:
 		return &exclude{bq.NewMatchAllQuery(), c.compile(n.Node)}
 	case *query.Text:
-		return textQuery(n)
+		return c.text(n)
 	case *query.Flag:
-		return exact(fieldFlag, n.Name)
+		return &phrase{field: fieldFlag, parts: []part{{text: n.Name}}, boost: 1}
 	case *query.Size:
 		return sizeQuery(n)
 	case *query.Date:
@@ -62,10 +63,6 @@ func (c compiler) and(n *query.And) bq.Query {
 	return q
 }
 
-func exact(field, value string) bq.Query {
-	return &phrase{field: field, parts: []part{wholePart(value, true)}, boost: 1}
-}
-
 // subjectBoost is what a word in the subject counts for when results are
 // sorted by relevance.
 const subjectBoost = 3
@@ -73,20 +70,20 @@ const subjectBoost = 3
 // anyFields are where words without a field are looked for.
 var anyFields = []string{fieldSubject, fieldBody, fieldParticipant, fieldFileName}
 
-func textQuery(t *query.Text) bq.Query {
+func (c compiler) text(t *query.Text) bq.Query {
 	if t.Field != query.Any {
-		return fieldQuery(string(t.Field), t)
+		return c.inField(string(t.Field), t)
 	}
 	var alternatives []bq.Query
 	for _, f := range anyFields {
-		alternatives = append(alternatives, fieldQuery(f, t))
+		alternatives = append(alternatives, c.inField(f, t))
 	}
 	return bq.NewDisjunctionQuery(alternatives)
 }
 
-func fieldQuery(field string, t *query.Text) bq.Query {
-	inWords := &phrase{field: field, parts: wordParts(t.Value, t.Quoted), boost: 1}
-	whole := &phrase{field: field, parts: []part{wholePart(t.Value, t.Quoted)}, boost: 1}
+func (c compiler) inField(field string, t *query.Text) bq.Query {
+	inWords := &phrase{field, wordParts(t.Value, t.Quoted), 1, c.budget}
+	whole := &phrase{field, []part{wholePart(t.Value, t.Quoted)}, 1, c.budget}
 	switch field {
 	case fieldSubject:
 		inWords.boost = subjectBoost

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync/atomic"
 
 	"github.com/blevesearch/bleve/v2/mapping"
 	"github.com/blevesearch/bleve/v2/search"
@@ -20,7 +21,13 @@ const (
 	// maxPhraseExpansions is the same inside of a phrase, where positions are
 	// compared too.
 	maxPhraseExpansions = 1_000
+	// maxQueryExpansions is the same for all of a query: enough for one wildcard
+	// at its limit in every field that a bare word is looked for in.
+	maxQueryExpansions = 40_000
 )
+
+// budget counts the expansions of a query.
+type budget struct{ used atomic.Int64 }
 
 // TooManyExpansionsError means that a wildcard stands for more words than a
 // search can look for.
@@ -31,7 +38,7 @@ type TooManyExpansionsError struct {
 }
 
 func (e *TooManyExpansionsError) Error() string {
-	return fmt.Sprintf("%s stands for %d words, more than the limit of %d: write more of the word", e.Pattern, e.Words, e.Limit)
+	return fmt.Sprintf("query: %s stands for %d words, more than the limit of %d; write more of the word", e.Pattern, e.Words, e.Limit)
 }
 
 // expand returns the terms of a field that a pattern with * and ? stands for.
@@ -92,9 +99,10 @@ var anyWord = part{"*", true}
 // phrase is a Bleve query for parts at consecutive positions of a field. A
 // single part may be anywhere.
 type phrase struct {
-	field string
-	parts []part
-	boost float64
+	field  string
+	parts  []part
+	boost  float64
+	budget *budget // may be nil if no part is a pattern
 }
 
 var _ bq.Query = (*phrase)(nil)
@@ -116,6 +124,9 @@ func (q *phrase) Searcher(ctx context.Context, r index.IndexReader, _ mapping.In
 			var err error
 			if terms[i], err = expand(ctx, r, q.field, p.text, limit); err != nil {
 				return nil, err
+			}
+			if used := q.budget.used.Add(int64(len(terms[i]))); used > maxQueryExpansions {
+				return nil, &TooManyExpansionsError{"all * and ? up to " + p.text, int(used), maxQueryExpansions}
 			}
 			if len(terms[i]) == 0 {
 				return searcher.NewMatchNoneSearcher(r)

@@ -83,8 +83,9 @@ func newField(name string, options index.FieldIndexingOptions, terms int) *field
 	return &field{name: name, options: options, terms: make(index.TokenFrequencies, terms)}
 }
 
-// slab is how many elements are allocated together.
-const slab = 128
+// slab is how many elements are allocated together: as many as there are,
+// since most fields have few terms and some have thousands.
+func (f *field) slab() int { return min(max(len(f.terms), 4), 256) }
 
 // add counts term at position. The bytes of term are copied.
 func (f *field) add(term []byte, position int) {
@@ -92,11 +93,11 @@ func (f *field) add(term []byte, position int) {
 	t := f.terms[string(term)]
 	if t == nil {
 		if len(f.freqs) == 0 {
-			f.freqs = make([]index.TokenFreq, slab)
+			f.freqs = make([]index.TokenFreq, f.slab())
 		}
 		t, f.freqs = &f.freqs[0], f.freqs[1:]
 		if len(f.bytes)+len(term) > cap(f.bytes) {
-			f.bytes = make([]byte, 0, max(slab*8, len(term)))
+			f.bytes = make([]byte, 0, max(8*f.slab(), len(term)))
 		}
 		n := len(f.bytes)
 		f.bytes = append(f.bytes, term...)
@@ -114,7 +115,7 @@ func (f *field) add(term []byte, position int) {
 func (f *field) locate(t *index.TokenFreq, position int) {
 	if t.Locations == nil {
 		if len(f.pointers) == 0 {
-			f.pointers = make([]*index.TokenLocation, slab)
+			f.pointers = make([]*index.TokenLocation, f.slab())
 		}
 		t.Locations = f.pointers[:0:1] // most terms occur once
 		f.pointers = f.pointers[1:]

@@ -265,10 +265,10 @@ func (g *generation) batch(ctx context.Context, b *bleve.Batch) error {
 	defer timeout.Stop()
 	select {
 	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("index batch: %w", err)
+		if failed := g.usable(); failed != nil || err == nil {
+			return failed
 		}
-		return g.usable()
+		return fmt.Errorf("index batch: %w", err)
 	case <-g.failed:
 		return g.usable()
 	case <-timeout.C:

@@ -462,9 +462,10 @@ func TestSortOrdersPagesAndDates(t *testing.T) {
 func TestSearchRefusesWhatItCannotDo(t *testing.T) {
 	a := newMemory()
 	var words strings.Builder
-	for i := range maxExpansions + 1 {
+	for i := range maxExpansions {
 		fmt.Fprintf(&words, "w%05d ", i)
 	}
+	words.WriteString("wx")
 	a.put("many", "m", mail("a@x", "b@x", "Mon, 1 Jan 2024 10:00:00 +0000", "s", words.String()))
 	r := start(t, t.TempDir(), a, WorkerOptions{}).catchUp()
 
@@ -474,6 +475,9 @@ func TestSearchRefusesWhatItCannotDo(t *testing.T) {
 	}
 	if _, err := r.Search(t.Context(), Request{Query: "w0*.w1*"}); !errors.As(err, &tooMany) || tooMany.Limit != maxPhraseExpansions {
 		t.Errorf("w0*.w1*: %v", err)
+	}
+	if _, err := r.Search(t.Context(), Request{Query: "body:(" + strings.Repeat("w??* -wx OR ", 4) + "w000*)"}); !errors.As(err, &tooMany) || tooMany.Limit != maxQueryExpansions {
+		t.Errorf("many wildcards: %v", err)
 	}
 	if got := r.find("w0000*"); got != "many" {
 		t.Errorf("w0000* finds %q", got)

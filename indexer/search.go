@@ -102,7 +102,7 @@ func (x *Index) Search(ctx context.Context, r Request) (*Result, error) {
 }
 
 func (x *Index) compile(n query.Node) bq.Query {
-	return compiler{now: x.opts.Now(), location: x.opts.Location}.compile(n)
+	return compiler{x.opts.Now(), x.opts.Location, &budget{}}.compile(n)
 }
 
 func newSearchRequest(r Request) (*bleve.SearchRequest, error) {

@@ -120,6 +120,9 @@ func (s *snippetFile) append(texts []string) ([]place, error) {
 }
 
 func (s *snippetFile) read(p place) (string, error) {
+	if p.size == 0 {
+		return "", nil
+	}
 	frame := make([]byte, p.length)
 	if _, err := s.f.ReadAt(frame, p.offset); err != nil {
 		return "", fmt.Errorf("read snippet: %w", err)

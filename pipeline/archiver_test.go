@@ -185,10 +185,20 @@ func TestMessageLargerThanTheObjectStoreIsAnError(t *testing.T) {
 		t.Errorf("honest size: %v", err)
 	}
 	m.Deposit.ListedSize = 1 // servers lie
-	if _, err := s.Publish(t.Context(), m, bytes.NewReader(make([]byte, 9<<20))); err == nil {
-		t.Error("a body larger than the store was accepted")
+	if _, err := s.Publish(t.Context(), m, bytes.NewReader(make([]byte, 9<<20))); err == nil || !strings.Contains(err.Error(), "full") {
+		t.Errorf("a size that is a lie: %v", err)
 	}
 	noBodies(t, bus)
+}
+
+func TestSessionNeedsAPlainIDAndAMailbox(t *testing.T) {
+	bus := (&bench{opts: embedded(t), timing: quick()}).connect(t)
+	for _, o := range []SessionOptions{{}, {ID: "a"}, {ID: "a.b", Mailbox: "m"}, {ID: "a>", Mailbox: "m"}} {
+		if s, err := bus.OpenSession(t.Context(), o); err == nil {
+			t.Errorf("%+v: accepted", o)
+			_ = s.Close()
+		}
+	}
 }
 
 func TestFullStreamSlowsPublishersDownAndLosesNothing(t *testing.T) {

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -33,7 +34,7 @@ const (
 var errBodyMissing = errors.New("the body is not in the object store")
 
 // putBody stores everything that r yields as the named object. When r or the
-// store fails, nothing is left behind. The error of r is returned as it is.
+// store fails, nothing is left behind. errors.Is finds the error of r.
 func (b *Bus) putBody(ctx context.Context, name string, r io.Reader) error {
 	id := nuid.Next()
 	size, err := b.putChunks(ctx, chunkSubjects+id, r)
@@ -48,6 +49,9 @@ func (b *Bus) putBody(ctx context.Context, name string, r io.Reader) error {
 	}
 	if err == nil {
 		return nil
+	}
+	if isFull(err) {
+		err = fmt.Errorf("the object store is full, try again later or raise max_store_bytes: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.timing.publish)
 	defer cancel()
@@ -141,7 +145,7 @@ func (b *Bus) waitForBodyRoom(ctx context.Context, size int64) error {
 			return nil
 		}
 		if !b.wait(ctx, pause.pause()) {
-			return errors.Join(errors.New("no room in the object store"), ctx.Err(), err)
+			return fmt.Errorf("no room for %d octets in the object store: %w", size, cmp.Or(err, ctx.Err(), context.Canceled))
 		}
 	}
 }

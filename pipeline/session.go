@@ -89,6 +89,9 @@ func (b *Bus) OpenSession(ctx context.Context, opts SessionOptions) (*Session, e
 	if !plain(opts.ID) {
 		return nil, fmt.Errorf("session id %q: only letters, digits, '-' and '_' are allowed", opts.ID)
 	}
+	if opts.Mailbox == "" {
+		return nil, errors.New("open session: no mailbox is named")
+	}
 	s := &Session{
 		bus: b, id: opts.ID, mailbox: opts.Mailbox, inbox: b.nc.NewInbox(),
 		wake: make(chan struct{}, 1),

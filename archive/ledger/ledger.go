@@ -93,7 +93,7 @@ type Options struct {
 	ReadOnly bool
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Rand is the source of salts and keys; nil means crypto/rand.
+	// Rand is the source of salts and keys, safe for concurrent use; nil means crypto/rand.
 	Rand io.Reader
 	// Logger is told of repairs; nil discards.
 	Logger *slog.Logger

@@ -300,7 +300,7 @@ func scenario(fsys disk.FS, opt Options) (acked int64, err error) {
 			if _, again := l.Append(ctx, eventSeries(0, 1)); !errors.Is(again, ErrBroken) {
 				return acked, fmt.Errorf("append after %w: %w", err, again)
 			}
-			if int64(l.Size()) != acked {
+			if l.Size() != acked {
 				return acked, fmt.Errorf("%d events are shown of which %d were acknowledged", l.Size(), acked)
 			}
 			return acked, err

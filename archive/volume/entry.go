@@ -61,7 +61,7 @@ func parseName(name string) (kind Kind, id string, n int) {
 	rest, ok2 := strings.CutSuffix(rest, ".json")
 	id, number, ok3 := strings.Cut(rest, ".")
 	n, err := strconv.Atoi(number)
-	if ok && ok2 && ok3 && err == nil && validID(id) && n <= MaxDeposit && name == depositName(id, n) {
+	if ok && ok2 && ok3 && err == nil && validID(id) && n >= 0 && n <= MaxDeposit && name == depositName(id, n) {
 		return KindDeposit, id, n
 	}
 	return KindUnknown, "", 0

@@ -12,8 +12,7 @@ import (
 
 const (
 	tarBlock = 512
-	// trailerBytes is the size of the end of a tar file: two blocks of zeros. The frame that
-	// holds it holds nothing else; no entry is as short as that.
+	// trailerBytes is the size of the end of a tar file: two blocks of zeros, in a frame of their own.
 	trailerBytes = 2 * tarBlock
 	// maxPackedBytes bounds the compressed size of a frame: zstd adds 3 bytes to each
 	// block of 128 KiB that it cannot compress, and a header.

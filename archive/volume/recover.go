@@ -28,8 +28,7 @@ func (s *Set) openVolume(ctx context.Context, v *vol, newest bool) (err error) {
 	frames, err := readTable(f, info.Size())
 	switch {
 	case err == nil:
-		v.size = info.Size()
-		v.setSealed(frames)
+		v.setSealed(frames, info.Size())
 		if err := s.checkShort(v); err != nil {
 			return err
 		}
@@ -41,11 +40,16 @@ func (s *Set) openVolume(ctx context.Context, v *vol, newest bool) (err error) {
 	return s.recover(ctx, v, f, info, newest)
 }
 
-// setSealed takes the frames up to the tar trailer.
-func (v *vol) setSealed(frames []frame) {
-	v.frames = frames[:len(frames)-1]
-	v.end = last(v.frames).tarEnd()
-	v.sealed = true
+// setSealed takes the frames of a file that is never written again. The end of
+// the tar file, and what follows it, holds no entry.
+func (v *vol) setSealed(frames []frame, size int64) {
+	for len(frames) > 0 && last(frames).bytes == 0 {
+		frames = frames[:len(frames)-1]
+	}
+	if last(frames).bytes == trailerBytes {
+		frames = frames[:len(frames)-1]
+	}
+	v.frames, v.size, v.end, v.sealed = frames, size, last(frames).tarEnd(), true
 }
 
 // finishSeal tidies up after the seek table is durable, which a crash may have left undone. If it
@@ -80,11 +84,7 @@ func (s *Set) recover(ctx context.Context, v *vol, f disk.File, info fs.FileInfo
 	// read-only yet. Else it is damaged, and the walk has replaced it.
 	if sealed && (!newest || !writable(info.Mode())) {
 		s.o.Logger.Error("seek table is damaged, read the volume instead", "volume", v.number)
-		for len(frames) > 1 && last(frames).bytes == 0 {
-			frames = frames[:len(frames)-1]
-		}
-		v.size = info.Size()
-		v.setSealed(frames)
+		v.setSealed(frames, info.Size())
 		return s.checkShort(v)
 	}
 	// What the ledger or the side file knows was durable once: it is not cut whatever it

@@ -2,7 +2,6 @@ package volume
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -536,56 +535,43 @@ func (f *readFaultFile) ReadAt(p []byte, off int64) (int, error) {
 	return f.File.ReadAt(p, off)
 }
 
-func FuzzWalk(f *testing.F) {
+func FuzzOpenSet(f *testing.F) {
 	o := testOptions(f.TempDir())
-	data, _, _ := smallVolume(f, o)
-	f.Add(data)
-	f.Add(data[:100])
-	f.Add([]byte{0x5E, 0x2A, 0x4D, 0x18, 0xff, 0xff, 0xff, 0xff})
-	f.Add([]byte{0x28, 0xB5, 0x2F, 0xFD, 0x64, 0, 1, 0x03, 0, 0})
-	codec, err := newCodec(1, 1)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
+	data, side, _ := smallVolume(f, o)
+	f.Add(data, side)
+	f.Add(data[:100], []byte{})
+	f.Add([]byte{0x5E, 0x2A, 0x4D, 0x18, 0, 0, 0, 0}, side)
+	f.Add([]byte{0x28, 0xB5, 0x2F, 0xFD, 0x64, 0, 1, 0x03, 0, 0}, side[:sideHead])
+	frames, _, _ := walk(bytesAt(data), nil, int64(len(data)))
+	f.Add(appendTable(bytes.Clone(data), frames), side)
+	f.Fuzz(func(t *testing.T, data, side []byte) {
 		frames, _, err := walk(bytesAt(data), nil, int64(len(data)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		var end, tarEnd int64
+		var before frame
 		for _, f := range frames {
-			if f.off != end || f.tar != tarEnd || f.packed == 0 || f.end() > int64(len(data)) || f.bytes%tarBlock != 0 {
-				t.Fatalf("frame %+v does not follow %d, %d", f, end, tarEnd)
+			if f.off != before.end() || f.tar != before.tarEnd() || f.packed == 0 || f.end() > int64(len(data)) || f.bytes%tarBlock != 0 {
+				t.Fatalf("frame %+v does not follow %+v", f, before)
 			}
-			end, tarEnd = f.end(), f.tarEnd()
+			before = f
 		}
-		_, _ = readTable(bytesAt(data), int64(len(data)))
-		_, _, _ = parseSide(data, 1, int64(len(data)))
-		if tarEnd > 1<<20 {
-			return
+		if err := os.Chmod(volumePath(o, 1), disk.FilePerm); err != nil {
+			t.Fatal(err)
 		}
-		st := &stream{ctx: context.Background(), fsys: memFS{data: data}, codec: codec, number: 1, frames: frames, limit: tarEnd}
-		_ = st.entries(func(e Entry, body io.Reader) error {
-			_, err := io.Copy(io.Discard, body)
-			return err
-		})
+		writeFile(t, volumePath(o, 1), data)
+		writeFile(t, filepath.Join(o.Dir, "00000001.seek"), side)
+		o := o
+		for _, o.ReadOnly = range []bool{true, false} {
+			s, err := OpenSet(t.Context(), o, nil)
+			if err != nil {
+				continue
+			}
+			_ = s.Scan(t.Context(), Place{}, func(e Entry, body io.Reader) error {
+				_, err := io.Copy(io.Discard, body)
+				return err
+			})
+			_ = s.Close()
+		}
 	})
 }
-
-// memFS has one file.
-type memFS struct {
-	disk.FS
-	data []byte
-}
-
-func (m memFS) OpenFile(string, int, os.FileMode) (disk.File, error) {
-	return memFile{at: bytesAt(m.data)}, nil
-}
-
-type memFile struct {
-	disk.File
-	at bytesAt
-}
-
-func (m memFile) ReadAt(p []byte, off int64) (int, error) { return m.at.ReadAt(p, off) }
-func (m memFile) Close() error                            { return nil }

@@ -130,10 +130,10 @@ type Message struct {
 
 // Info is the state of one volume.
 type Info struct {
-	Number uint32
-	Bytes  int64 // size of the file
-	End    int64 // end of the last entry in the uncompressed tar stream
-	Sealed bool  // never written again
+	Number uint32 `json:"number"`
+	Bytes  int64  `json:"bytes"`  // size of the file
+	End    int64  `json:"end"`    // end of the last entry in the uncompressed tar stream
+	Sealed bool   `json:"sealed"` // never written again
 }
 
 // Committed says what a commit made durable. The zero value means that there

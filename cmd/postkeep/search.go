@@ -54,7 +54,7 @@ as docs/query.md says. Without a query everything is listed, newest first.`,
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&limit, "limit", 50, "show at most this many")
+	f.IntVar(&limit, "limit", 50, "show at most this many, up to 1000")
 	f.IntVar(&offset, "offset", 0, "leave out this many first")
 	f.StringVar(&sort, "sort", "-date", "date (oldest first), -date (newest first) or relevance")
 	f.BoolVar(&asJSON, "json", false, "one JSON object a line")

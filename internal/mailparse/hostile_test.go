@@ -16,7 +16,7 @@ import (
 const maxHostileTime = 20 * time.Second
 
 func TestHostileMessagesTakeLinearTime(t *testing.T) {
-	const n = 1 << 20
+	const n = 1 << 19
 	rep := strings.Repeat
 	cases := map[string]string{
 		"10000 nested levels": func() string {
@@ -134,7 +134,7 @@ func (r *repeater) Read(p []byte) (int, error) {
 }
 
 func TestALargeAttachmentIsNotBuffered(t *testing.T) {
-	const size = 200 << 20
+	const size = 64 << 20
 	line := strings.Repeat("QUJD", 19) + "\r\n"
 	head := "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: application/zip; name=a.zip\r\nContent-Transfer-Encoding: base64\r\n\r\n"
 	var written int64

@@ -3,12 +3,11 @@ package mailparse
 import "strings"
 
 // isJournalReport recognises the reports that Exchange and Microsoft 365 write
-// for journaling ([MS-OXCSPAM] calls the field an envelope journal marker). The
-// second form, with its misspelling, is that of Exchange 2007.
+// for journaling. Older Exchange marks them by Content-Identifier, also misspelt.
 func isJournalReport(h Header) bool {
 	return h.Has("X-MS-Journal-Report") ||
 		strings.EqualFold(h.Raw("Content-Identifier"), "ExJournalReport") ||
-		strings.EqualFold(h.Raw("Content-Identifer"), "ExJournalReport")
+		strings.EqualFold(h.Raw("Content-Identifer"), "ExJournalReport") //nolint:misspell // so it is written
 }
 
 // parseJournal reads the first part of a journal report, lines of "Key: value":

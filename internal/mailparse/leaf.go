@@ -96,7 +96,7 @@ func (l *leaf) flush() {
 		}
 	}
 	if l.child != nil {
-		l.child.Write(out)
+		l.child.take(out)
 	}
 	if room := l.collect - len(l.w.text); room > 0 {
 		l.w.text = append(l.w.text, out[:min(room, len(out))]...)

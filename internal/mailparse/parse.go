@@ -28,7 +28,9 @@ type Options struct {
 	// part's decoded octets are written to the returned writer; nil means that
 	// they are only counted. A write error ends the writing to that part,
 	// not the parsing, and is returned by Parse at the end. The Part must not
-	// be kept; its Size and Text are not set yet.
+	// be kept; its Size and Text are not set yet. What stands in a multipart
+	// without any boundary is found to be a part at its end: of that only the
+	// collected text is written.
 	Part func(*Part) io.Writer
 }
 
@@ -87,7 +89,7 @@ func Parse(ctx context.Context, r io.Reader, opts Options) (*Message, error) {
 			}
 		}
 		s.msg.Size += int64(n)
-		w.Write(buf[:n])
+		w.take(buf[:n])
 	}
 	w.finish()
 	s.finish()

@@ -3,6 +3,7 @@ package mailparse
 import (
 	"bytes"
 	"encoding/base64"
+	"slices"
 	"strings"
 )
 
@@ -195,8 +196,8 @@ func (d *base64Decoder) line(dst, content, eol []byte) []byte {
 	if d.n == 0 && len(content)%4 == 0 {
 		// The usual line goes the fast way.
 		at := len(dst)
-		dst = append(dst, make([]byte, len(content)/4*3)...)
-		n, err := base64.StdEncoding.Decode(dst[at:], content)
+		dst = slices.Grow(dst, len(content)/4*3)
+		n, err := base64.StdEncoding.Decode(dst[at:cap(dst)], content)
 		dst = dst[:at+n]
 		if err == nil {
 			d.begun, d.padded = true, d.padded || content[len(content)-1] == '='

@@ -67,11 +67,8 @@ func newWalker(s *state, path string, depth, parent int) *walker {
 	return w
 }
 
-// Write takes the next octets of the message; it may change p, and never fails.
-func (w *walker) Write(p []byte) (int, error) {
-	w.lines.split(p, w.line)
-	return len(p), nil
-}
+// take takes the next octets of the message; it may change p.
+func (w *walker) take(p []byte) { w.lines.split(p, w.line) }
 
 // finish ends the message.
 func (w *walker) finish() {
@@ -93,6 +90,7 @@ func (w *walker) line(piece []byte, start, end bool) {
 		w.offset += int64(len(piece))
 		return
 	}
+	content, eol := cutEOL(piece)
 	if w.inHeader { // the offset is counted when it is known where the line belongs
 		v := w.hdr.line(piece, start)
 		if v == headerEndedBefore {
@@ -101,13 +99,15 @@ func (w *walker) line(piece []byte, start, end bool) {
 			return
 		}
 		w.offset += int64(len(piece))
+		w.eol = len(eol)
 		if v == headerEnded {
 			w.endHeader()
 		}
 		return
 	}
 	w.offset += int64(len(piece))
-	w.body(piece, start)
+	w.eol = len(eol)
+	w.body(content, eol, start)
 }
 
 // endHeader opens the entity whose header was read, and gives it the lines that
@@ -131,17 +131,14 @@ func (w *walker) endHeaders() {
 }
 
 // body takes a line that is neither header nor boundary.
-func (w *walker) body(piece []byte, start bool) {
+func (w *walker) body(content, eol []byte, start bool) {
 	top := &w.stack[len(w.stack)-1]
-	if top.kind == multipartEntity && top.children == 0 && start && w.guess(top, piece) {
+	if top.kind == multipartEntity && top.children == 0 && start && w.guess(top, content, eol) {
 		return
 	}
-	if top.leaf == nil {
-		return // what follows the last boundary, or a skipped part
+	if top.leaf != nil { // nil behind the last boundary, and in a skipped part
+		top.leaf.line(content, eol)
 	}
-	content, eol := cutEOL(piece)
-	w.eol = len(eol)
-	top.leaf.line(content, eol)
 }
 
 // delimiter handles a line that may be a boundary (RFC 2046 section 5.1.1). The
@@ -150,7 +147,7 @@ func (w *walker) body(piece []byte, start bool) {
 func (w *walker) delimiter(line []byte) bool {
 	text := bytes.TrimRight(line[2:], " \t\r\n")
 	last := bytes.HasSuffix(text, []byte("--"))
-	closedMatch := -1
+	closed, closedMatch := false, -1
 	for i := len(w.stack) - 1; i >= 0; i-- {
 		e := &w.stack[i]
 		if e.boundary == "" || !bytes.HasPrefix(text, []byte(e.boundary)) {
@@ -168,11 +165,11 @@ func (w *walker) delimiter(line []byte) bool {
 		case rest == 0 && closedMatch < 0:
 			closedMatch = i
 		case rest == 2 && last:
-			return true // closed twice
+			closed = true // once more
 		}
 	}
 	if closedMatch < 0 {
-		return false
+		return closed
 	}
 	w.issue(w.stack[closedMatch].part, "parts after the last boundary")
 	w.endPart(closedMatch)
@@ -182,7 +179,7 @@ func (w *walker) delimiter(line []byte) bool {
 
 // guess looks, before the first part of a multipart, for what its boundary is
 // if the declared one does not come.
-func (w *walker) guess(e *entity, line []byte) bool {
+func (w *walker) guess(e *entity, line, eol []byte) bool {
 	if e.candidate != "" && w.confirms(e, line) {
 		issue := issueWrongBoundary
 		if e.boundary == "" {
@@ -191,14 +188,16 @@ func (w *walker) guess(e *entity, line []byte) bool {
 		w.issue(e.part, issue)
 		e.boundary = e.candidate
 		w.nextPart(e)
-		w.line(line, true, true)
+		if w.hdr.line(append(line, eol...), true) == headerEnded { // they lie side by side
+			w.endHeader()
+		}
 		return true
 	}
 	e.candidate = ""
 	if len(line) < 3 || line[0] != '-' || line[1] != '-' {
 		return false
 	}
-	text := string(bytes.TrimRight(line[2:], " \t\r\n"))
+	text := string(bytes.TrimRight(line[2:], " \t"))
 	if strings.Trim(text, "-") != "" && !strings.ContainsAny(text, " \t") && len(text) <= maxNameBytes {
 		e.candidate = text
 	}
@@ -211,7 +210,7 @@ func (w *walker) confirms(e *entity, line []byte) bool {
 	if len(line) > 8 && bytes.EqualFold(line[:8], []byte("content-")) {
 		return true
 	}
-	return e.boundary == "" && len(bytes.TrimRight(line, "\r\n")) == 0
+	return e.boundary == "" && len(line) == 0
 }
 
 // endPart ends what is above the multipart at place i of the stack.

@@ -98,34 +98,35 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	return nil, joinClose(p, resp.Body)
 }
 
-func (c *Client) get(ctx context.Context, path string, query url.Values, out any) error {
+func get[T any](ctx context.Context, c *Client, path string, query url.Values) (out T, err error) {
 	resp, err := c.do(ctx, http.MethodGet, path, query, nil)
 	if err != nil {
-		return err
+		return out, err
 	}
-	return joinClose(json.NewDecoder(resp.Body).Decode(out), resp.Body)
+	err = joinClose(json.NewDecoder(resp.Body).Decode(&out), resp.Body)
+	return out, err
 }
 
 // Status returns the state of the instance.
-func (c *Client) Status(ctx context.Context) (st Status, err error) {
-	return st, c.get(ctx, "/api/v1/status", nil, &st)
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return get[Status](ctx, c, "/api/v1/status", nil)
 }
 
 // Mailboxes lists the mailboxes of configuration and archive.
-func (c *Client) Mailboxes(ctx context.Context) (m []Mailbox, err error) {
-	return m, c.get(ctx, "/api/v1/mailboxes", nil, &m)
+func (c *Client) Mailboxes(ctx context.Context) ([]Mailbox, error) {
+	return get[[]Mailbox](ctx, c, "/api/v1/mailboxes", nil)
 }
 
 // Search runs a query.
-func (c *Client) Search(ctx context.Context, query, sort string, limit, offset int) (r SearchResult, err error) {
-	return r, c.get(ctx, "/api/v1/search", url.Values{
+func (c *Client) Search(ctx context.Context, query, sort string, limit, offset int) (SearchResult, error) {
+	return get[SearchResult](ctx, c, "/api/v1/search", url.Values{
 		"q": {query}, "sort": {sort}, "limit": {strconv.Itoa(limit)}, "offset": {strconv.Itoa(offset)},
-	}, &r)
+	})
 }
 
 // Message returns a message by its id or an unambiguous prefix of it.
-func (c *Client) Message(ctx context.Context, id string) (d Detail, err error) {
-	return d, c.get(ctx, "/api/v1/messages/"+url.PathEscape(id), nil, &d)
+func (c *Client) Message(ctx context.Context, id string) (Detail, error) {
+	return get[Detail](ctx, c, "/api/v1/messages/"+url.PathEscape(id), nil)
 }
 
 // Raw writes the exact bytes of a message to w. An error means that w did not

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/postkeep/postkeep/archive"
@@ -19,8 +20,6 @@ import (
 const (
 	// defaultHits fits a screen.
 	defaultHits = 50
-	// maxHits bounds the answer's memory; more comes by offset or by export.
-	maxHits = 10000
 	// maxShownText is how much text of a message is sent for reading. The
 	// whole of it is a raw download away.
 	maxShownText = 1 << 20
@@ -39,19 +38,35 @@ func number(r *http.Request, name string, otherwise, most int) (int, error) {
 	return n, nil
 }
 
+// everything is the query that finds all messages.
+const everything = "*"
+
+func queryOf(r *http.Request) string {
+	if q := strings.TrimSpace(r.FormValue("q")); q != "" {
+		return q
+	}
+	return everything
+}
+
 // search answers a query. It is in the ledger before anybody sees the answer.
 func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	limit, err := number(r, "limit", defaultHits, maxHits)
+	limit, err := number(r, "limit", defaultHits, indexer.MaxLimit)
 	if err != nil {
 		return err
 	}
-	offset, err := number(r, "offset", 0, maxHits)
+	offset, err := number(r, "offset", 0, indexer.MaxOffset)
 	if err != nil {
 		return err
+	}
+	switch sort := indexer.Sort(r.FormValue("sort")); sort {
+	case "", indexer.SortNewest, indexer.SortOldest, indexer.SortRelevance:
+	default:
+		return &Problem{Status: http.StatusBadRequest, Title: "Bad request",
+			Detail: fmt.Sprintf("sort is %q, want %s, %s or %s", sort, indexer.SortNewest, indexer.SortOldest, indexer.SortRelevance)}
 	}
 	// A limit of 0 asks for the total alone, which the index takes for its default.
-	req := indexer.Request{Query: r.FormValue("q"), Limit: max(limit, 1), Offset: offset, Sort: indexer.Sort(r.FormValue("sort"))}
+	req := indexer.Request{Query: queryOf(r), Limit: max(limit, 1), Offset: offset, Sort: indexer.Sort(r.FormValue("sort"))}
 	found, err := s.opts.Index.Search(ctx, req)
 	if err != nil {
 		return err
@@ -157,7 +172,7 @@ func (s *Server) raw(w http.ResponseWriter, r *http.Request) error {
 // Exported in its PAX record "comment". The client makes the format from it.
 func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	q := r.FormValue("q")
+	q := queryOf(r)
 	found, err := s.opts.Index.Search(ctx, indexer.Request{Query: q, Limit: 1})
 	if err != nil {
 		return err

@@ -143,7 +143,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	}
 	st.Index = IndexStatus{Documents: s.opts.Index.Count(), Position: s.opts.Index.Position()}
 	st.Index.Behind = st.Index.Position < last
-	all, err := s.opts.Index.Search(ctx, indexer.Request{Limit: 1})
+	all, err := s.opts.Index.Search(ctx, indexer.Request{Query: everything, Limit: 1})
 	if err != nil {
 		st.Problem = append(st.Problem, "index: "+err.Error())
 	} else {

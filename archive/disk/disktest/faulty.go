@@ -124,19 +124,12 @@ func (f *Faulty) do(op Op, work func() error) error {
 	case !struck:
 		return work()
 	case f.fault.Mode == FailPersisted:
-		err = work()
+		_ = work() // its own error must not make the fault look like something harmless
 	}
-	return injected(op, err)
+	return injected(op)
 }
 
-// injected is the error of a struck operation. What the operation itself may
-// have returned must not make the fault look like something harmless.
-func injected(op Op, err error) error {
-	if err != nil {
-		return fmt.Errorf("%s %s: %w (%v)", op.Kind, op.Path, ErrInjected, err)
-	}
-	return fmt.Errorf("%s %s: %w", op.Kind, op.Path, ErrInjected)
-}
+func injected(op Op) error { return fmt.Errorf("%s %s: %w", op.Kind, op.Path, ErrInjected) }
 
 // OpenFile opens a file; it counts, as Create or Truncate, if it makes or empties one.
 func (f *Faulty) OpenFile(name string, flag int, perm fs.FileMode) (disk.File, error) {
@@ -255,11 +248,11 @@ func (f *faultyFile) write(p []byte, work func([]byte) (int, error)) (int, error
 	n := 0
 	switch f.f.fault.Mode {
 	case Torn:
-		n, err = work(p[:min(f.f.fault.Bytes, len(p))])
+		n, _ = work(p[:min(f.f.fault.Bytes, len(p))])
 	case FailPersisted:
-		n, err = work(p)
+		n, _ = work(p)
 	}
-	return n, injected(op, err)
+	return n, injected(op)
 }
 
 func (f *faultyFile) Truncate(size int64) error {
