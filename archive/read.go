@@ -17,8 +17,8 @@ import (
 )
 
 // Known reports which of the listed server entries are archived for mailbox,
-// by UIDL and size in octets. Entries without a UIDL are never known: ask by
-// id. A listing may have several holdings when the server reused a UIDL; the
+// by UIDL and size in octets. Entries without a UIDL are never known: only
+// their bytes can tell, and Put recognises those. A listing may have several holdings when the server reused a UIDL; the
 // newest comes last.
 func (s *Store) Known(ctx context.Context, mailbox string, listed []Listing) ([]Holding, error) {
 	var out []Holding
@@ -36,30 +36,6 @@ func (s *Store) Known(ctx context.Context, mailbox string, listed []Listing) ([]
 				return nil, err
 			}
 			out = append(out, holding)
-		}
-	}
-	return out, nil
-}
-
-// KnownIDs reports which of the messages are archived for mailbox, whatever
-// their UIDL: for servers that have none.
-func (s *Store) KnownIDs(ctx context.Context, mailbox string, ids []string) ([]Holding, error) {
-	var out []Holding
-	for _, id := range ids {
-		held, err := s.catalog.ByMessage(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		for _, h := range held {
-			d, err := detailsOf(h)
-			if err != nil {
-				return nil, err
-			}
-			if d.Mailbox == mailbox {
-				holding, _ := holdingOf(h)
-				out = append(out, holding)
-				break
-			}
 		}
 	}
 	return out, nil

@@ -38,7 +38,6 @@ const (
 type Store interface {
 	Put(ctx context.Context, batch []archive.Delivery) ([]archive.Receipt, error)
 	Known(ctx context.Context, mailbox string, listed []archive.Listing) ([]archive.Holding, error)
-	KnownIDs(ctx context.Context, mailbox string, ids []string) ([]archive.Holding, error)
 	RecordPoll(ctx context.Context, r archive.PollReport) error
 }
 

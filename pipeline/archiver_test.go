@@ -557,14 +557,6 @@ func TestArchiveServicesAnswer(t *testing.T) {
 			t.Fatalf("%d holdings, %v", len(got), err)
 		}
 
-		s := openSession(t, bus, "a")
-		sent := publish(t, s, 1, []byte("x"))
-		next(t, s.Receipts())
-		got, err = bus.KnownIDs(t.Context(), "a", []string{sent.ID, sum(nil)})
-		if err != nil || len(got) != 1 || got[0].ID != sent.ID {
-			t.Fatalf("holdings %+v, %v", got, err)
-		}
-
 		if err := bus.RecordPoll(t.Context(), PollReport{Mailbox: "a", Listed: 3}); err != nil || len(store.reports) != 1 {
 			t.Fatalf("%d reports, %v", len(store.reports), err)
 		}

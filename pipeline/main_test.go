@@ -173,18 +173,6 @@ func (s *fakeStore) Known(_ context.Context, mailbox string, listed []archive.Li
 	return list, nil
 }
 
-func (s *fakeStore) KnownIDs(_ context.Context, _ string, ids []string) ([]archive.Holding, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var list []archive.Holding
-	for _, id := range ids {
-		if size, ok := s.bodies[id]; ok {
-			list = append(list, archive.Holding{ID: id, Listing: archive.Listing{Size: size}})
-		}
-	}
-	return list, nil
-}
-
 func (s *fakeStore) RecordPoll(_ context.Context, r archive.PollReport) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 // in smaller parts: some 150 KiB.
 const maxHoldings = 400
 
-// services answers what Bus.Known, KnownIDs and RecordPoll ask. Each service
+// services answers what Bus.Known and RecordPoll ask. Each service
 // handles one request at a time.
 type services struct {
 	*Archiver
@@ -42,9 +42,8 @@ func (a *Archiver) serve(ctx context.Context) (*services, error) {
 		return nil, err
 	}
 	for name, answer := range map[string]func(context.Context, []byte) ([]byte, error){
-		serviceKnown:    s.known,
-		serviceKnownIDs: s.known,
-		serviceReport:   s.report,
+		serviceKnown:  s.known,
+		serviceReport: s.report,
 	} {
 		handler := micro.HandlerFunc(func(r micro.Request) { s.handle(name, r, answer) })
 		subject := serviceSubject(name, a.bus.opts.Shard)
@@ -93,19 +92,13 @@ func (s *services) known(ctx context.Context, data []byte) ([]byte, error) {
 	if err := json.Unmarshal(data, &q); err != nil {
 		return nil, fmt.Errorf("question is not readable: %w", err)
 	}
-	var holdings []Holding
-	var err error
-	if len(q.IDs) > 0 {
-		holdings, err = s.store.KnownIDs(ctx, q.Mailbox, q.IDs)
-	} else {
-		holdings, err = s.store.Known(ctx, q.Mailbox, q.Listed)
-	}
+	holdings, err := s.store.Known(ctx, q.Mailbox, q.Listed)
 	if err != nil {
 		return nil, err
 	}
 	// More than one holding per entry comes from servers that use a UIDL again
 	// and again. What is left out here is only fetched once more.
-	if len(q.IDs)+len(q.Listed) == 1 {
+	if len(q.Listed) == 1 {
 		holdings = holdings[:min(len(holdings), maxHoldings)]
 	}
 	return json.Marshal(holdings)

@@ -13,13 +13,12 @@ import (
 
 // Names of the services; subjects are archive.<name>.<shard>.
 const (
-	serviceKnown    = "known"
-	serviceKnownIDs = "knownids"
-	serviceReport   = "report"
+	serviceKnown  = "known"
+	serviceReport = "report"
 )
 
 const (
-	// questionEntries is the number of listings or ids in one request. Answers
+	// questionEntries is the number of listings in one request. Answers
 	// are some 300 octets for each.
 	questionEntries = 500
 	// codeFailed: the archive could not answer. codeSplit: the answer is too
@@ -31,40 +30,17 @@ const (
 // A question asks which messages of a mailbox the archive has.
 type question struct {
 	Mailbox string    `json:"mailbox"`
-	Listed  []Listing `json:"listed,omitempty"`
-	IDs     []string  `json:"ids,omitempty"`
+	Listed  []Listing `json:"listed"`
 }
 
 // Known asks the archive which of the listed messages it holds for the
-// mailbox. It waits some seconds for an archive worker to appear.
+// mailbox: in parts, of which one is halved when its answer is too large. It
+// waits some seconds for an archive worker to appear.
 func (b *Bus) Known(ctx context.Context, mailbox string, listed []Listing) ([]Holding, error) {
-	return ask(ctx, b, serviceKnown, listed, func(part []Listing) question {
-		return question{Mailbox: mailbox, Listed: part}
-	})
-}
-
-// KnownIDs asks the archive which of the messages, by SHA-256 in lower-case
-// hex, it holds for the mailbox.
-func (b *Bus) KnownIDs(ctx context.Context, mailbox string, ids []string) ([]Holding, error) {
-	return ask(ctx, b, serviceKnownIDs, ids, func(part []string) question {
-		return question{Mailbox: mailbox, IDs: part}
-	})
-}
-
-// RecordPoll has the archive write the report of a poll into its ledger.
-func (b *Bus) RecordPoll(ctx context.Context, r PollReport) error {
-	_, err := b.request(ctx, serviceReport, r)
-	return err
-}
-
-var errSplit = errors.New("the answer is too large for one message")
-
-// ask puts a question in parts, and halves a part whose answer is too large.
-func ask[T any](ctx context.Context, b *Bus, service string, entries []T, of func([]T) question) ([]Holding, error) {
 	var all []Holding
-	for n := questionEntries; len(entries) > 0; {
-		n = min(n, len(entries))
-		data, err := b.request(ctx, service, of(entries[:n]))
+	for n := questionEntries; len(listed) > 0; {
+		n = min(n, len(listed))
+		data, err := b.request(ctx, serviceKnown, question{Mailbox: mailbox, Listed: listed[:n]})
 		if errors.Is(err, errSplit) && n > 1 {
 			n /= 2
 			continue
@@ -74,12 +50,20 @@ func ask[T any](ctx context.Context, b *Bus, service string, entries []T, of fun
 		}
 		var part []Holding
 		if err := json.Unmarshal(data, &part); err != nil {
-			return nil, fmt.Errorf("archive service %s: answer is not readable: %w", service, err)
+			return nil, fmt.Errorf("archive service %s: answer is not readable: %w", serviceKnown, err)
 		}
-		all, entries = append(all, part...), entries[n:]
+		all, listed = append(all, part...), listed[n:]
 	}
 	return all, nil
 }
+
+// RecordPoll has the archive write the report of a poll into its ledger.
+func (b *Bus) RecordPoll(ctx context.Context, r PollReport) error {
+	_, err := b.request(ctx, serviceReport, r)
+	return err
+}
+
+var errSplit = errors.New("the answer is too large for one message")
 
 func (b *Bus) request(ctx context.Context, service string, v any) ([]byte, error) {
 	data, err := json.Marshal(v)
