@@ -154,7 +154,7 @@ func (a *app) tour(ctx context.Context, client *api.Client, cfg *config.Config, 
 	if left, err = onServer(server, names); err != nil {
 		return err
 	}
-	say("   On the server now: %s. Each message was deleted only after its receipt.\n", left)
+	say("   On the server now: %s.\n   Each message was deleted only after its receipt.\n", left)
 	return errors.Join(a.tourArchive(ctx, client, cfg, st, say), a.tourSearches(ctx, client, cfg, st, say))
 }
 
@@ -177,15 +177,15 @@ func (a *app) tourArchive(ctx context.Context, client *api.Client, cfg *config.C
 	}
 	say("%s", st.bold("3. What is on the disk, in "+cfg.DataDir))
 	for _, v := range status.Archive.Volumes {
-		say("   volumes/%08d.tar.zst  %s for %s of mail: plain tar and zstd, readable without Postkeep", v.Number, size(v.Bytes), size(status.Archive.Bytes))
+		say("   volumes/  %08d.tar.zst, %s for %s of mail (plain tar and zstd)", v.Number, size(v.Bytes), size(status.Archive.Bytes))
 	}
-	say("   ledger/  %s events in a Merkle tree, signed:", count(status.Archive.Events))
+	say("   ledger/   %s events in a Merkle tree, signed:", count(status.Archive.Events))
 	for _, line := range strings.Split(strings.TrimSpace(status.Archive.Checkpoint), "\n") {
 		if line != "" {
 			say("     %s", st.dim(fit(line, minWidth-5)))
 		}
 	}
-	say("   index/   %s documents\n", count(status.Index.Documents))
+	say("   index/    %s documents\n", count(status.Index.Documents))
 	return nil
 }
 

@@ -160,11 +160,15 @@ func (l *leaf) takeText(p *Part) {
 	if issue != "" && l.size <= int64(len(octets)) { // a character that was cut is no mistake
 		l.issue(issue)
 	}
+	decoded := text
 	room := w.textRoom()
 	if p.MediaType == "text/html" {
 		text = htmlText(text, max(room, sniffBytes))
 	} else {
 		text = plainText(text)
+	}
+	if strings.IndexByte(decoded, 0) >= 0 {
+		l.issue("NUL in text") // RFC 5322 section 4.1: obsolete, never to be sent
 	}
 	w.inspect(p, text)
 	if l.size > int64(len(octets)) || len(text) > room {

@@ -59,7 +59,7 @@ func TestWhatLosesMailElsewhereIsRead(t *testing.T) {
 		"header only":                 {"Subject: s", "s", []string{"1 text/plain"}, ""},
 		"bare CR":                     {"Subject: s\rTo: a@b\r\rbody\r", "s", []string{"1 text/plain body"}, "lines end in a bare CR"},
 		"CRCRLF":                      {"Subject: s\r\r\n\r\r\nbody", "s", []string{"1 text/plain body"}, ""},
-		"NUL in header and body":      {"Subject: s\x00\n\nbo\x00dy", "s", []string{"1 text/plain body"}, ""},
+		"NUL in header and body":      {"Subject: s\x00\n\nbo\x00dy", "s", []string{"1 text/plain body"}, "NUL in text"},
 
 		"multipart":                         {"Content-Type: multipart/mixed; boundary=b\n\n" + two, "", []string{"1.1 text/plain one", "1.2 text/html two"}, ""},
 		"multipart without boundary":        {"Content-Type: multipart/mixed\n\n" + two, "", []string{"1.1 text/plain one", "1.2 text/html two"}, issueNoBoundary},

@@ -87,3 +87,10 @@ func TestHTMLSaysItsCharset(t *testing.T) {
 		t.Errorf("text %q", got)
 	}
 }
+
+func TestNULInTextIsFlaggedAndDropped(t *testing.T) {
+	m := parse(t, "Subject: a\r\n\r\nbefore\x00after\r\n")
+	if !m.HasFlag(FlagMalformed) || !strings.Contains(m.Text(), "beforeafter") {
+		t.Errorf("flags %v, text %q", m.Flags, m.Text())
+	}
+}
