@@ -97,9 +97,9 @@ func (c compiler) inField(field string, t *query.Text) bq.Query {
 	case fieldFileName:
 		return bq.NewDisjunctionQuery([]bq.Query{inWords, whole})
 	case fieldFrom, fieldTo, fieldCc, fieldBcc, fieldParticipant:
-		if strings.Contains(t.Value, "@") {
+		if strings.Contains(t.Value, "@") && !strings.Contains(t.Value, " ") {
 			// @example.com is the domain, sales@ the local part.
-			whole.parts[0] = wholePart(strings.Trim(t.Value, "@ "), t.Quoted)
+			whole.parts[0] = wholePart(strings.Trim(t.Value, "@<>"), t.Quoted)
 			return whole
 		}
 		return bq.NewDisjunctionQuery([]bq.Query{inWords, whole})

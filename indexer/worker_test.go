@@ -191,3 +191,25 @@ func TestRunEndsWhenTheIndexIsClosed(t *testing.T) {
 		t.Errorf("Wait: %v", err)
 	}
 }
+
+func TestSearchGoesOnWhileMessagesAreIndexed(t *testing.T) {
+	a := newMemory()
+	for i := range 200 {
+		a.put(fmt.Sprint("m", i), "box", "Subject: s\n\nhello\n")
+	}
+	r := start(t, t.TempDir(), a, WorkerOptions{BatchMessages: 10})
+	var last uint64
+	for r.Position() < a.last() {
+		res, err := r.Search(t.Context(), Request{Query: "hello"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Total < last {
+			t.Fatalf("%d hits after %d", res.Total, last)
+		}
+		last = res.Total
+	}
+	if got, err := r.Search(t.Context(), Request{Query: "hello", Limit: 1}); err != nil || got.Total != 200 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

@@ -25,7 +25,7 @@ func between(received bool, a, b Point) Node {
 }
 
 func TestParseUnderstandsTheLanguage(t *testing.T) {
-	for in_, want := range map[string]Node{
+	for text, want := range map[string]Node{
 		"invoice":                     word("invoice"),
 		"  annual   report ":          and(word("annual"), word("report")),
 		"annual AND report":           and(word("annual"), word("report")),
@@ -72,11 +72,11 @@ func TestParseUnderstandsTheLanguage(t *testing.T) {
 		"date:(2023 OR 2025)":         or(during(day(2023, 0, 0)), during(day(2025, 0, 0))),
 		"東京都 -会議":                     and(word("東京都"), &Not{word("会議")}),
 	} {
-		got, err := Parse(in_)
+		got, err := Parse(text)
 		if err != nil {
-			t.Errorf("Parse(%q): %v", in_, err)
+			t.Errorf("Parse(%q): %v", text, err)
 		} else if !reflect.DeepEqual(got, want) {
-			t.Errorf("Parse(%q) = %s, want %s", in_, got, want)
+			t.Errorf("Parse(%q) = %s, want %s", text, got, want)
 		}
 	}
 }
@@ -150,7 +150,7 @@ func TestBoundsFollowTheTimeZone(t *testing.T) {
 		t.Skip("no time zone database: ", err)
 	}
 	now := time.Date(2024, 3, 31, 22, 30, 0, 0, time.UTC) // already April in Berlin
-	for in_, want := range map[string]string{
+	for text, want := range map[string]string{
 		"date:2024-03-31":   "2024-03-30T23:00:00Z 2024-03-31T22:00:00Z", // 23 hours: summer time begins
 		"date:2024-03":      "2024-02-29T23:00:00Z 2024-03-31T22:00:00Z",
 		"date:2024":         "2023-12-31T23:00:00Z 2024-12-31T23:00:00Z",
@@ -163,13 +163,13 @@ func TestBoundsFollowTheTimeZone(t *testing.T) {
 		"date:..2024-03-01": "- 2024-03-01T23:00:00Z",
 		"date:2d..1d":       "2024-03-29T23:00:00Z 2024-03-31T22:00:00Z",
 	} {
-		n, err := Parse(in_)
+		n, err := Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		from, to := n.(*Date).Bounds(now, berlin)
 		if got := stamp(from) + " " + stamp(to); got != want {
-			t.Errorf("%s: %s, want %s", in_, got, want)
+			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
 }

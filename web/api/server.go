@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -235,8 +236,17 @@ func (s *Server) indexed(ctx context.Context, reports []pipeline.PollReport) err
 	for _, r := range reports {
 		last = max(last, r.Index)
 	}
-	return s.opts.Index.Wait(ctx, last)
+	ctx, cancel := context.WithTimeout(ctx, indexPatience)
+	defer cancel()
+	if err := s.opts.Index.Wait(ctx, last); err != nil {
+		return fmt.Errorf("everything is archived, but not all of it is searchable yet: %w", err)
+	}
+	return nil
 }
+
+// indexPatience is how long a poll waits for the index after the archive has
+// everything. Rebuilding a large index takes longer, and goes on by itself.
+const indexPatience = 10 * time.Minute
 
 // lineWriter writes JSON lines until the first error.
 type lineWriter struct {
