@@ -194,6 +194,22 @@ func (s *Store) indexable(ctx context.Context, h catalog.Held) (Indexable, error
 	return m, nil
 }
 
+// Undescribed lists messages that no parser has described, at most limit: new
+// ones, and all of them after the catalog was made anew.
+func (s *Store) Undescribed(ctx context.Context, limit int) ([]Indexable, error) {
+	ids, err := s.catalog.Undescribed(ctx, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Indexable, len(ids))
+	for i, id := range ids {
+		if out[i], err = s.indexable(ctx, catalog.Held{ID: id}); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
 // LastDeposit is the ledger index of the newest deposit, -1 if there is none:
 // an index that is complete up to there has everything.
 func (s *Store) LastDeposit(ctx context.Context) (int64, error) { return s.catalog.LastDeposit(ctx) }

@@ -36,14 +36,13 @@ func (s *Store) openLedger(ctx context.Context) error {
 func (s *Store) openCatalog(ctx context.Context) error {
 	path := filepath.Join(s.dir, catalogName)
 	var err error
-	if s.catalog, err = catalog.Open(ctx, path); err == nil {
-		var fits bool
-		if fits, err = s.catalogFits(ctx); err == nil && fits {
+	if s.catalog, err = catalog.Open(ctx, path); err != nil && !errors.Is(err, catalog.ErrUnusable) {
+		return err
+	}
+	if err == nil {
+		if err = s.catalogFits(ctx); err == nil {
 			return s.replay(ctx)
 		}
-	}
-	if err != nil && !errors.Is(err, catalog.ErrUnusable) {
-		return err
 	}
 	s.opts.Logger.Warn("catalog is made anew from the ledger", "path", path, "error", err)
 	if err := s.dropCatalog(path); err != nil {
@@ -69,17 +68,22 @@ func (s *Store) dropCatalog(path string) error {
 	return errors.Join(errs...)
 }
 
-// catalogFits reports whether the catalog was made from this ledger.
-func (s *Store) catalogFits(ctx context.Context) (bool, error) {
+// catalogFits returns why the catalog cannot have been made from this ledger.
+func (s *Store) catalogFits(ctx context.Context) error {
 	position, err := s.catalog.Position(ctx)
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", catalog.ErrUnusable, err)
+		return err
 	}
 	verifier, err := s.catalog.Meta(ctx, verifierMeta)
-	if err != nil {
-		return false, fmt.Errorf("%w: %w", catalog.ErrUnusable, err)
+	switch {
+	case err != nil:
+		return err
+	case position > s.ledger.Size():
+		return fmt.Errorf("it has %d events, the ledger %d", position, s.ledger.Size())
+	case position > 0 && verifier != s.ledger.Verifier():
+		return errors.New("it was made from another ledger")
 	}
-	return position <= s.ledger.Size() && (position == 0 || verifier == s.ledger.Verifier()), nil
+	return nil
 }
 
 // replay takes into the catalog what the ledger has beyond its position.
@@ -104,10 +108,9 @@ func (s *Store) replay(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("replay ledger: %w", err)
 	}
-	if change.Position > 0 {
-		return s.catalog.Apply(ctx, change)
-	}
-	return nil
+	// Applied also when there is nothing: a new catalog has to know its ledger.
+	change.Position = s.ledger.Size()
+	return s.catalog.Apply(ctx, change)
 }
 
 func (s *Store) newChange() catalog.Change {
@@ -126,9 +129,7 @@ func addEvent(change *catalog.Change, e ledger.Entry) error {
 		change.Messages = append(change.Messages, catalog.Message{
 			ID: d.ID, Volume: d.Volume, Offset: d.Offset, Size: d.Size, Received: d.Received,
 		})
-		if d.Mailbox != "" {
-			change.Deposits = append(change.Deposits, d.row(e.Index, e.Details))
-		}
+		change.Deposits = append(change.Deposits, d.row(e.Index, e.Details))
 	case ledger.TypePoll:
 		var r PollReport
 		if err := json.Unmarshal(e.Details, &r); err != nil {
@@ -161,7 +162,10 @@ func (s *Store) openVolumes(ctx context.Context) error {
 // ledger knows: a crash between the two fsyncs, or a ledger put back from an
 // older copy.
 func (s *Store) adopt(ctx context.Context) error {
-	var events []ledger.Event
+	var (
+		events []ledger.Event
+		before volume.Entry // the message whose deposit should come next
+	)
 	flush := func() error {
 		s.adopted += len(events)
 		_, err := s.ledger.Append(ctx, events)
@@ -169,15 +173,28 @@ func (s *Store) adopt(ctx context.Context) error {
 		return err
 	}
 	err := s.volumes.Unknown(ctx, func(e volume.Entry, body io.Reader) error {
-		event, err := recovered(e, body)
-		if err != nil {
-			return fmt.Errorf("adopt %s in volume %d: %w", e.Name, e.Place.Volume, err)
+		if before.ID != "" && e.ID != before.ID {
+			events = append(events, orphan(before))
 		}
-		if events = append(events, event); len(events) < replayBatch {
+		before = volume.Entry{}
+		switch e.Kind {
+		case volume.KindMessage:
+			before = e
+		case volume.KindDeposit:
+			event, err := redeposit(e, body)
+			if err != nil {
+				return fmt.Errorf("adopt %s in volume %d: %w", e.Name, e.Place.Volume, err)
+			}
+			events = append(events, event)
+		}
+		if len(events) < replayBatch {
 			return nil
 		}
 		return flush()
 	})
+	if err == nil && before.ID != "" {
+		events = append(events, orphan(before))
+	}
 	if err == nil && len(events) > 0 {
 		err = flush()
 	}
@@ -188,22 +205,30 @@ func (s *Store) adopt(ctx context.Context) error {
 	return s.replay(ctx)
 }
 
-// recovered is the event that adopts an entry. A message whose deposit was
-// lost has no mailbox; it is deposited when the server lists it again.
-func recovered(e volume.Entry, body io.Reader) (ledger.Event, error) {
-	details := depositDetails{
-		Deposit: Deposit{Received: e.ModTime}, ID: e.ID, Size: e.Size,
-		Volume: e.Place.Volume, Offset: e.Place.Offset,
+// redeposit is the event that adopts a deposit with its message.
+func redeposit(e volume.Entry, body io.Reader) (ledger.Event, error) {
+	var details depositDetails
+	if err := json.NewDecoder(body).Decode(&details); err != nil {
+		return ledger.Event{}, err
 	}
-	if e.Kind == volume.KindDeposit {
-		details = depositDetails{}
-		if err := json.NewDecoder(body).Decode(&details); err != nil {
-			return ledger.Event{}, err
-		}
-	}
-	record, err := json.Marshal(details)
+	return recoveredEvent(e, details), nil
+}
+
+// recoveredMailbox stands for the mailbox of a message whose deposit was lost
+// in a crash: nobody knows it until the server lists the message again.
+const recoveredMailbox = "(recovered)"
+
+// orphan is the event that adopts a message without a deposit.
+func orphan(e volume.Entry) ledger.Event {
+	return recoveredEvent(e, depositDetails{
+		Deposit: Deposit{Mailbox: recoveredMailbox, Received: e.ModTime, Source: Source{Protocol: "recovery"}},
+		ID:      e.ID, Size: e.Size, Volume: e.Place.Volume, Offset: e.Place.Offset,
+	})
+}
+
+func recoveredEvent(e volume.Entry, details depositDetails) ledger.Event {
 	return ledger.Event{
 		Type: ledger.TypeRecovered, Actor: systemActor, IDs: []string{e.ID},
-		Volume: e.Place.Volume, End: e.End, Details: json.RawMessage(record),
-	}, err
+		Volume: e.Place.Volume, End: e.End, Details: details,
+	}
 }

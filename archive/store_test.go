@@ -312,15 +312,22 @@ func TestSinceListsEachMessageOnceWithAllMailboxes(t *testing.T) {
 }
 
 func TestDescribeKeepsTheSummary(t *testing.T) {
-	s, _ := create(t)
+	s, dir := create(t)
 	id := mustPut(t, s, delivery("sales", "1", "hello"))[0].ID
 	want := Summary{Parser: 3, From: "a@example.com", Subject: "s", Attachments: []string{"x.pdf"}, Flags: []string{"signed"}, Date: received}
 	if err := s.Describe(t.Context(), []Description{{ID: id, Summary: want}}); err != nil {
 		t.Fatal(err)
 	}
-	if m, err := s.Message(t.Context(), id); err != nil || !reflect.DeepEqual(m.Summary, want) {
-		t.Errorf("summary %+v, %v; want %+v", m.Summary, err, want)
+	check := func(s *Store) {
+		if m, err := s.Message(t.Context(), id); err != nil || !reflect.DeepEqual(m.Summary, want) {
+			t.Errorf("summary %+v, %v; want %+v", m.Summary, err, want)
+		}
 	}
+	check(s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check(reopen(t, dir, Options{})) // the catalog is kept, not made anew
 }
 
 func TestPollReportsAreKeptAndChecked(t *testing.T) {
@@ -423,6 +430,34 @@ func TestAnOlderLedgerAdoptsWhatTheVolumesHold(t *testing.T) {
 	}
 	if r := mustPut(t, s, delivery("support", "2", "there"))[0]; !r.Known {
 		t.Errorf("receipt %+v, want the adopted deposit to be known", r)
+	}
+}
+
+func TestMessageWithoutItsDepositIsAdoptedAndFound(t *testing.T) {
+	s, dir := create(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d := delivery("sales", "1", "the deposit was lost in a crash")
+	set, err := volume.OpenSet(t.Context(), volume.Options{
+		FS: disk.OS(), Dir: filepath.Join(dir, volumesName), Quarantine: filepath.Join(dir, quarantineName),
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = set.Append(t.Context(), volume.Message{ID: d.ID, Size: d.Size, Time: received, Body: d.Body})
+	if err == nil {
+		_, err = set.Commit(t.Context())
+	}
+	if err := errors.Join(err, set.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s = reopen(t, dir, Options{})
+	if all, err := s.Since(t.Context(), -1, 10); err != nil || len(all) != 1 || all[0].ID != d.ID || all[0].Mailboxes[0] != recoveredMailbox {
+		t.Errorf("to be indexed: %+v, %v", all, err)
+	}
+	if r := mustPut(t, s, delivery("sales", "1", "the deposit was lost in a crash"))[0]; r.Stored || r.Known {
+		t.Errorf("receipt %+v, want a new deposit of the bytes that are there", r)
 	}
 }
 

@@ -113,6 +113,17 @@ func (a *memory) Describe(_ context.Context, descriptions []archive.Description)
 	return nil
 }
 
+func (a *memory) Undescribed(ctx context.Context, limit int) ([]archive.Indexable, error) {
+	all, err := a.Since(ctx, -1, len(a.deposits))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all = slices.DeleteFunc(all, func(i archive.Indexable) bool {
+		_, ok := a.described[i.ID]
+		return ok
+	})
+	return all[:min(limit, len(all))], err
+}
+
 func (a *memory) last() int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()

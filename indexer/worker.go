@@ -24,6 +24,8 @@ type Archive interface {
 	Since(ctx context.Context, after int64, limit int) ([]archive.Indexable, error)
 	// OpenMessage returns the bytes of a message.
 	OpenMessage(ctx context.Context, id string) (io.ReadCloser, error)
+	// Undescribed lists messages that Describe was never told of, at most limit.
+	Undescribed(ctx context.Context, limit int) ([]archive.Indexable, error)
 	// Describe stores summaries for lists of results. It may be told the same again.
 	Describe(ctx context.Context, descriptions []archive.Description) error
 }
@@ -93,10 +95,14 @@ func NewWorker(x *Index, a Archive, wake <-chan struct{}, opts WorkerOptions) *W
 // Run works until ctx is done, which is no error, or the Index is closed. What
 // else goes wrong is logged and tried again; a failed index is built anew.
 func (w *Worker) Run(ctx context.Context) error {
-	retry := firstRetry
+	retry, described := firstRetry, false
 	for {
 		pause := w.opts.Interval
 		err := w.catchUp(ctx)
+		if err == nil && !described {
+			err = w.describe(ctx)
+			described = err == nil
+		}
 		if errors.Is(err, ErrUnusable) {
 			w.opts.Logger.Warn("rebuilding the search index", "reason", err)
 			err = errors.Join(err, w.index.rebuild())
@@ -260,6 +266,32 @@ func (w *Worker) open(ctx context.Context, id string) (m *mailparse.Message, err
 	return mailparse.Parse(ctx, body, mailparse.Options{})
 }
 
+// describe makes up for summaries that the archive has lost: its catalog is
+// derived, and was made anew.
+func (w *Worker) describe(ctx context.Context) error {
+	for {
+		items, err := w.archive.Undescribed(ctx, w.opts.BatchMessages)
+		if err != nil || len(items) == 0 {
+			return err
+		}
+		entries, err := w.parse(ctx, items)
+		if err != nil {
+			return err
+		}
+		if err := w.archive.Describe(ctx, descriptionsOf(entries)); err != nil {
+			return err
+		}
+	}
+}
+
+func descriptionsOf(entries []*entry) []archive.Description {
+	out := make([]archive.Description, len(entries))
+	for i, e := range entries {
+		out[i] = archive.Description{ID: e.item.ID, Summary: e.summary}
+	}
+	return out
+}
+
 func withFlag(flags []string, flag string) []string {
 	if slices.Contains(flags, flag) {
 		return flags
@@ -271,11 +303,7 @@ func withFlag(flags []string, flag string) []string {
 // for certain, and a crash in between repeats both.
 func (w *Worker) commit(ctx context.Context, b batch) error {
 	if len(b.entries) > 0 {
-		descriptions := make([]archive.Description, len(b.entries))
-		for i, e := range b.entries {
-			descriptions[i] = archive.Description{ID: e.item.ID, Summary: e.summary}
-		}
-		if err := w.archive.Describe(ctx, descriptions); err != nil {
+		if err := w.archive.Describe(ctx, descriptionsOf(b.entries)); err != nil {
 			return err
 		}
 	}

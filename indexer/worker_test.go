@@ -153,6 +153,30 @@ func (a flaky) Since(ctx context.Context, after int64, limit int) ([]archive.Ind
 	}
 }
 
+func TestSummariesThatTheArchiveLostAreMadeAgain(t *testing.T) {
+	dir, a := t.TempDir(), sample()
+	start(t, dir, a, WorkerOptions{}).catchUp().stop()
+	want := a.described
+	a.described = map[string]archive.Summary{}
+	r := start(t, dir, a, WorkerOptions{BatchMessages: 2})
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for described := 0; described < len(want); {
+		select {
+		case <-tick.C:
+			a.mu.Lock()
+			described = len(a.described)
+			a.mu.Unlock()
+		case <-time.After(30 * time.Second):
+			t.Fatal("not described again")
+		}
+	}
+	r.stop()
+	if !reflect.DeepEqual(a.described, want) {
+		t.Errorf("described %+v, want %+v", a.described, want)
+	}
+}
+
 func TestWorkerTriesAgainAfterAFailure(t *testing.T) {
 	x, err := Open(t.Context(), Options{Dir: t.TempDir()})
 	if err != nil {

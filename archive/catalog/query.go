@@ -76,16 +76,25 @@ func (c *Catalog) Prefix(ctx context.Context, prefix string, limit int) ([]strin
 	if err != nil {
 		return nil, err
 	}
+	return c.ids(ctx, "SELECT id FROM messages WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", low, high, limit)
+}
+
+// Undescribed returns up to limit ids of messages without a summary, oldest
+// first.
+func (c *Catalog) Undescribed(ctx context.Context, limit int) ([]string, error) {
+	return c.ids(ctx, "SELECT id FROM messages WHERE summary IS NULL ORDER BY n LIMIT ?", limit)
+}
+
+func (c *Catalog) ids(ctx context.Context, query string, args ...any) ([]string, error) {
 	var ids []string
-	err = c.each(ctx, "SELECT id FROM messages WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", []any{low, high, limit},
-		func(scan func(...any) error) error {
-			var id []byte
-			if err := scan(&id); err != nil {
-				return err
-			}
-			ids = append(ids, hex.EncodeToString(id))
-			return nil
-		})
+	err := c.each(ctx, query, args, func(scan func(...any) error) error {
+		var id []byte
+		if err := scan(&id); err != nil {
+			return err
+		}
+		ids = append(ids, hex.EncodeToString(id))
+		return nil
+	})
 	return ids, err
 }
 

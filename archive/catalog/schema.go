@@ -21,6 +21,7 @@ CREATE TABLE messages (
 	parser   INTEGER NOT NULL DEFAULT 0,
 	summary  BLOB
 );
+CREATE INDEX messages_undescribed ON messages(n) WHERE summary IS NULL;
 
 CREATE TABLE deposits (
 	idx      INTEGER PRIMARY KEY,

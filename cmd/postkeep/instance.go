@@ -124,7 +124,7 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, daemon bool, f
 	if !daemon {
 		return nil
 	}
-	l, err := api.Listen(cfg.DataDir)
+	l, err := api.Listen(ctx, cfg.DataDir)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, daemon bool, f
 	if cfg.Web.Listen == "" {
 		return nil
 	}
-	l, err = net.Listen("tcp", cfg.Web.Listen)
+	l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Web.Listen)
 	if err != nil {
 		return fmt.Errorf("web.listen: %w", err)
 	}
