@@ -626,7 +626,10 @@ func TestDamagedIndexIsRebuilt(t *testing.T) {
 			if res, err := r.Search(t.Context(), Request{Query: "quick"}); err != nil || res.Partial {
 				t.Errorf("after the rebuild: %+v, %v", res, err)
 			}
-			if got := list(t, dir); got != "gen-000001.damaged gen-000002" {
+			// Bleve may pass over snapshots whose segments it cannot load and begin
+			// with nothing, which is a rebuild in place.
+			inPlace := name == "segments"
+			if got := list(t, dir); got != "gen-000001.damaged gen-000002" && !(inPlace && got == "gen-000001") {
 				t.Errorf("directories: %s", got)
 			}
 		})
