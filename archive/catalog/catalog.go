@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
@@ -40,6 +41,9 @@ const (
 type Catalog struct {
 	read  *sql.DB
 	write *sql.DB
+
+	mu    sync.Mutex
+	stmts map[string]*sql.Stmt // of read: parsing takes SQLite longer than looking up
 }
 
 // Open opens the catalog file, creating it when it does not exist. It returns
@@ -53,7 +57,7 @@ func Open(ctx context.Context, path string) (*Catalog, error) {
 	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("open catalog: %w", err)
 	}
-	c := &Catalog{}
+	c := &Catalog{stmts: map[string]*sql.Stmt{}}
 	if c.write, err = connect(path, 1); err != nil {
 		return nil, err
 	}
@@ -106,6 +110,22 @@ func (c *Catalog) prepare(ctx context.Context) error {
 		return tx.Commit()
 	}
 	return fmt.Errorf("version %d, want %d", version, schemaVersion)
+}
+
+// stmt returns the prepared statement of a query. Queries are constants, so
+// that there are a few of them.
+func (c *Catalog) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.stmts[query]; s != nil {
+		return s, nil
+	}
+	s, err := c.read.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	c.stmts[query] = s
+	return s, nil
 }
 
 // Close closes the catalog. It is idempotent.

@@ -34,7 +34,11 @@ func scanRow(scan func(...any) error) (Row, error) {
 
 // each runs a query and calls fn for every row.
 func (c *Catalog) each(ctx context.Context, query string, args []any, fn func(scan func(...any) error) error) error {
-	rows, err := c.read.QueryContext(ctx, query, args...)
+	stmt, err := c.stmt(ctx, query)
+	if err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
+	rows, err := stmt.QueryContext(ctx, args...)
 	if err != nil {
 		return fmt.Errorf("catalog: %w", err)
 	}
@@ -55,7 +59,11 @@ func (c *Catalog) Message(ctx context.Context, id string) (Row, bool, error) {
 	if err != nil {
 		return Row{}, false, err
 	}
-	r, err := scanRow(c.read.QueryRowContext(ctx, "SELECT "+rowColumns+" FROM messages WHERE id = ?", b).Scan)
+	stmt, err := c.stmt(ctx, "SELECT "+rowColumns+" FROM messages WHERE id = ?")
+	if err != nil {
+		return Row{}, false, fmt.Errorf("catalog: %w", err)
+	}
+	r, err := scanRow(stmt.QueryRowContext(ctx, b).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Row{}, false, nil
 	}
