@@ -48,7 +48,7 @@ func decodePlace(b []byte) (place, error) {
 		n[i], b = v, b[size:]
 	}
 	p := place{int64(n[0]), int(n[1]), int(n[2]), int(n[3])}
-	if p.offset < 0 || n[1] > 2*maxSnippetBlock || n[2]+n[3] > maxSnippetBlock {
+	if p.offset < 0 || n[1] > 2*maxSnippetBlock || n[2] > maxSnippetBlock || n[3] > maxSnippetBlock-n[2] {
 		return place{}, errPlace
 	}
 	return p, nil
