@@ -49,6 +49,9 @@ func (s *Store) Put(ctx context.Context, batch []Delivery) ([]Receipt, error) {
 	if len(batch) == 0 {
 		return nil, nil
 	}
+	if err := s.room(); err != nil {
+		return nil, err
+	}
 	p := &put{store: s, places: map[string]*placed{}, receipts: make([]Receipt, len(batch)), pending: map[depositKey]int{}}
 	for i := range batch {
 		if err := p.add(ctx, i, &batch[i]); err != nil {
@@ -87,7 +90,6 @@ type put struct {
 	details  []depositDetails
 	records  [][]byte // details, encoded
 	owner    []int    // receipt of each event
-	stored   []catalog.Message
 	same     [][2]int // receipts that repeat another of the batch
 }
 
@@ -147,7 +149,6 @@ func (p *put) place(ctx context.Context, i int, d *Delivery) (*placed, error) {
 		}
 		at.place = place
 		p.receipts[i].Stored = true
-		p.stored = append(p.stored, catalog.Message{ID: d.ID, Volume: place.Volume, Offset: place.Offset, Size: d.Size, Received: d.Received})
 	}
 	p.places[d.ID] = at
 	return at, nil
@@ -197,17 +198,22 @@ func (p *put) commit(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
-	change := catalog.Change{Messages: p.stored, Ends: map[uint32]int64{}, Position: first + int64(len(p.events))}
+	change := catalog.Change{Ends: map[uint32]int64{}, Position: first + int64(len(p.events))}
 	for i, details := range p.details {
 		event, index := &p.events[i], first+int64(i)
 		p.receipts[p.owner[i]].Index = index
 		change.Ends[event.Volume] = max(change.Ends[event.Volume], event.End)
+		change.Messages = append(change.Messages, details.message())
 		change.Deposits = append(change.Deposits, details.row(index, p.records[i]))
 	}
 	for _, pair := range p.same {
 		p.receipts[pair[0]].Index = p.receipts[pair[1]].Index
 	}
 	return p.store.catalog.Apply(ctx, change)
+}
+
+func (d *depositDetails) message() catalog.Message {
+	return catalog.Message{ID: d.ID, Volume: d.Volume, Offset: d.Offset, Size: d.Size, Received: d.Received}
 }
 
 func (d *depositDetails) row(index int64, record []byte) catalog.Deposit {

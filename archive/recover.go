@@ -94,8 +94,14 @@ func (s *Store) replay(ctx context.Context) error {
 	}
 	change := s.newChange()
 	n := 0
+	var lost []lostDeposit
 	err = s.ledger.Read(ctx, position, func(e ledger.Entry) error {
-		if err := addEvent(&change, e); err != nil {
+		if deposits(e) && e.Details == nil {
+			change.Ends[e.Volume] = max(change.Ends[e.Volume], e.End)
+			if !e.Erased {
+				lost = append(lost, lostDeposit{e.Index, e.Volume, e.End})
+			}
+		} else if err := addEvent(&change, e); err != nil {
 			return fmt.Errorf("ledger event %d: %w", e.Index, err)
 		}
 		change.Position = e.Index + 1
@@ -110,7 +116,16 @@ func (s *Store) replay(ctx context.Context) error {
 	}
 	// Applied also when there is nothing: a new catalog has to know its ledger.
 	change.Position = s.ledger.Size()
+	if len(lost) > 0 {
+		if err := s.noteLost(ctx, &change, lost); err != nil {
+			return err
+		}
+	}
 	return s.catalog.Apply(ctx, change)
+}
+
+func deposits(e ledger.Entry) bool {
+	return e.Type == ledger.TypeDeposit || e.Type == ledger.TypeRecovered
 }
 
 func (s *Store) newChange() catalog.Change {
@@ -126,9 +141,7 @@ func addEvent(change *catalog.Change, e ledger.Entry) error {
 		if err := json.Unmarshal(e.Details, &d); err != nil {
 			return err
 		}
-		change.Messages = append(change.Messages, catalog.Message{
-			ID: d.ID, Volume: d.Volume, Offset: d.Offset, Size: d.Size, Received: d.Received,
-		})
+		change.Messages = append(change.Messages, d.message())
 		change.Deposits = append(change.Deposits, d.row(e.Index, e.Details))
 	case ledger.TypePoll:
 		var r PollReport

@@ -33,6 +33,12 @@ type Options struct {
 	// VolumeBytes is the compressed size at which a volume is sealed; 0 is
 	// the volume package's default.
 	VolumeBytes int64
+	// MinFree is how many bytes the file system must have free for the archive
+	// to take messages; 0 is DefaultMinFree. Below it pollers leave mail on
+	// their servers, while there is still room for ledger and index.
+	MinFree int64
+	// Free tells the free bytes at a path; disk.Free if nil.
+	Free func(path string) (int64, error)
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 	// Logger gets what an operator should know; nothing is logged if nil.
@@ -43,6 +49,12 @@ func (o *Options) fill() {
 	if o.FS == nil {
 		o.FS = disk.OS()
 	}
+	if o.MinFree == 0 {
+		o.MinFree = DefaultMinFree
+	}
+	if o.Free == nil {
+		o.Free = disk.Free
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -50,6 +62,10 @@ func (o *Options) fill() {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 }
+
+// DefaultMinFree leaves room for what is in the streams (up to 4 GiB only when
+// the archive stands still), the index and the ledger of some days.
+const DefaultMinFree int64 = 256 << 20
 
 // Names inside the data directory.
 const (
@@ -165,6 +181,9 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	if err := s.openVolumes(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.refill(ctx); err != nil {
+		opts.Logger.Error("archive lists less than it holds", "dir", dir, "error", err)
+	}
 	if s.readOnly != nil {
 		opts.Logger.Error("archive is read-only", "dir", dir, "reason", s.readOnly)
 		return s, nil
@@ -172,11 +191,14 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	return s, s.adopt(ctx)
 }
 
-// ReadOnly is why the archive takes nothing new, nil when it does.
+// ReadOnly is why the archive takes no messages, nil when it does.
 func (s *Store) ReadOnly() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.writable()
+	if err := s.writable(); err != nil {
+		return err
+	}
+	return s.room()
 }
 
 // Adopted is how many entries Open found in the volumes that the ledger did not
@@ -193,6 +215,19 @@ func (s *Store) writable() error {
 		return fmt.Errorf("%w: %w", ErrBroken, s.broken)
 	case s.readOnly != nil:
 		return fmt.Errorf("%w: %w", ErrReadOnly, s.readOnly)
+	}
+	return nil
+}
+
+// room returns an error while the file system is too full to take messages.
+// What people do is still recorded: that needs little.
+func (s *Store) room() error {
+	free, err := s.opts.Free(s.dir)
+	if err != nil {
+		return fmt.Errorf("free space of %s: %w", s.dir, err)
+	}
+	if free < s.opts.MinFree {
+		return fmt.Errorf("%w: %s has %d MiB free, less than the %d MiB that have to be: make room", ErrReadOnly, s.dir, free>>20, s.opts.MinFree>>20)
 	}
 	return nil
 }

@@ -380,6 +380,56 @@ func TestDamagedBytesAreNotGivenOutAsTheMessage(t *testing.T) {
 	}
 }
 
+func TestDamagedSidecarIsMadeUpForByTheVolumes(t *testing.T) {
+	s, dir := create(t)
+	for n := range 5 {
+		mustPut(t, s, delivery("sales", fmt.Sprint(n), fmt.Sprint("message ", n)), delivery("support", fmt.Sprint(n), fmt.Sprint("message ", n)))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sidecar := filepath.Join(dir, ledgerName, "details.jsonl")
+	data, err := os.ReadFile(sidecar)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	for _, n := range []int{2, 3, 7} {
+		lines[n][len(lines[n])/2] ^= 1
+	}
+	err = errors.Join(os.WriteFile(sidecar, bytes.Join(lines, nil), 0o600), os.Remove(filepath.Join(dir, catalogName)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = reopen(t, dir, Options{})
+	for n := range 5 {
+		m, err := s.Message(t.Context(), delivery("", "", fmt.Sprint("message ", n)).ID)
+		if err != nil || len(m.Deposits) != 2 {
+			t.Errorf("message %d: %+v, %v", n, m, err)
+		}
+	}
+}
+
+func TestFullDiskTakesNoMessagesUntilThereIsRoom(t *testing.T) {
+	s, dir := create(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	free := int64(99)
+	s = reopen(t, dir, Options{MinFree: 100, Free: func(string) (int64, error) { return free, nil }})
+	if _, err := s.Put(t.Context(), []Delivery{delivery("sales", "1", "hello")}); !errors.Is(err, ErrReadOnly) || !strings.Contains(err.Error(), "make room") {
+		t.Errorf("Put: %v", err)
+	}
+	if st, err := s.Status(t.Context()); err != nil || !strings.Contains(st.ReadOnly, "make room") {
+		t.Errorf("status %+v, %v", st, err)
+	}
+	if _, err := s.Record(t.Context(), Action{Type: ActionSearch, Actor: "a"}); err != nil {
+		t.Errorf("a search cannot be recorded: %v", err)
+	}
+	free = 100
+	mustPut(t, s, delivery("sales", "1", "hello"))
+}
+
 func TestAnOlderVolumeOpensReadOnlyWithTheReason(t *testing.T) {
 	s, dir := create(t)
 	mustPut(t, s, delivery("sales", "1", "hello"))

@@ -120,6 +120,10 @@ type PollReport struct {
 	Bytes    int64          `json:"bytes"` // octets received in messages
 	Seconds  float64        `json:"seconds"`
 	Error    string         `json:"error,omitempty"`
+	// Kind is the kind of the error in a word, such as "auth" or "busy", "" if it is none of POP3.
+	Kind string `json:"kind,omitempty"`
+	// RetryAfter is how many seconds the server wants to be left alone, 0 if it does not say.
+	RetryAfter float64 `json:"retry_after,omitempty"`
 	// Temporary means that the error may go away by itself: try again later.
 	Temporary bool `json:"temporary,omitempty"`
 	// Inconsistent means that the numbers do not add up, which is a defect.
