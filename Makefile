@@ -16,7 +16,7 @@ LINT       := bin/tools/golangci-lint-$(LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build test deps vet lint gotest cross fuzz bench demo torture clean
+.PHONY: help build test deps vet lint gotest cross fuzz bench scale demo torture clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -51,11 +51,15 @@ fuzz: ## every fuzz target for FUZZTIME (5s)
 bench: ## benchmarks: BENCH=regexp PKG=./archive/...
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
 
+scale: ## 10,000 mailboxes every 5 minutes for ten minutes: lateness, CPU, memory
+	go run ./internal/bench/mailboxes
+
 demo: ## the whole system with generated mail, no network, no configuration
 	go run ./cmd/postkeep demo
 
-torture: ## crash and fault tests ROUNDS (20) times, then ten minutes for every fuzz target
+torture: ## crash and fault tests ROUNDS (20) times, 600 sessions with faults in a row, ten minutes for every fuzz target
 	CGO_ENABLED=1 go test -race -count=$(ROUNDS) -timeout 6h -run 'Kill|Crash|Fault|Torn|Recover' $(PKG)
+	POSTKEEP_TORTURE=1 CGO_ENABLED=1 go test -race -count=1 -timeout 2h -v -run '^TestRandomFaults' ./poller
 	.ci/fuzz 10m
 
 clean: ## remove what was built

@@ -34,11 +34,11 @@ type request struct {
 // wherever a poller works; if none does, it waits until ctx ends.
 func (p *Poller) PollNow(ctx context.Context, names []string, on Events) ([]pipeline.PollReport, error) {
 	if len(names) == 0 {
-		names = p.names
+		names = p.Names()
 	}
 	waiting := map[string]*request{}
 	for _, name := range names {
-		if _, ok := p.mailboxes[name]; !ok {
+		if _, _, ok := p.mailbox(name); !ok {
 			return nil, fmt.Errorf("%w: %q", ErrUnknownMailbox, name)
 		}
 		waiting[name] = &request{PollRequest: pipeline.PollRequest{Mailbox: name, ID: newID(), Requested: p.opts.Now()}}

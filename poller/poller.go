@@ -10,10 +10,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/robfig/cron/v3"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/postkeep/postkeep/pipeline"
 	"github.com/postkeep/postkeep/poller/pop3"
@@ -33,6 +33,7 @@ type Mailbox struct {
 	ReceiptWait time.Duration
 	// Jitter delays each scheduled poll by a random time below it.
 	Jitter time.Duration
+	Policy
 }
 
 // A DeletePolicy says when a message that the archive holds is deleted on the
@@ -72,12 +73,17 @@ type Options struct {
 
 // Poller polls mailboxes. It is safe for concurrent use.
 type Poller struct {
-	bus       *pipeline.Bus
-	mailboxes map[string]Mailbox
+	bus    *pipeline.Bus
+	opts   Options
+	all    chan struct{} // a place for every session
+	quirks quirks
+
+	mu        sync.Mutex
+	mailboxes map[string]*scheduled
 	names     []string                 // in the order of the configuration
-	all       chan struct{}            // a place for every session
-	hosts     map[string]chan struct{} // and for every session to a host
-	opts      Options
+	hosts     map[string]chan struct{} // a place for every session to a host
+	cron      *cron.Cron               // nil unless Schedule runs
+	tick      func(name string)        // what the cron calls
 }
 
 // New makes a poller. It fails on a schedule that cannot be read and on two
@@ -98,28 +104,21 @@ func New(bus *pipeline.Bus, mailboxes []Mailbox, opts Options) (*Poller, error) 
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Poller{
-		bus: bus, mailboxes: map[string]Mailbox{}, opts: opts,
-		all: make(chan struct{}, opts.Sessions), hosts: map[string]chan struct{}{},
-	}
-	for _, m := range mailboxes {
-		if _, ok := p.mailboxes[m.Name]; ok {
-			return nil, fmt.Errorf("mailbox %q is there twice", m.Name)
-		}
-		if m.ReceiptWait <= 0 {
-			m.ReceiptWait = DefaultReceiptWait
-		}
-		if opts.PerHost > 0 && p.hosts[m.Server.Host] == nil {
-			p.hosts[m.Server.Host] = make(chan struct{}, opts.PerHost)
-		}
-		p.mailboxes[m.Name] = m
-		p.names = append(p.names, m.Name)
-	}
-	return p, nil
+	p := &Poller{bus: bus, opts: opts, all: make(chan struct{}, opts.Sessions), hosts: map[string]chan struct{}{}}
+	return p, p.Update(mailboxes)
 }
 
-// Names lists the mailboxes in the order of the configuration.
-func (p *Poller) Names() []string { return p.names }
+// mailbox returns the mailbox and the places that its host has, nil if they
+// are not limited.
+func (p *Poller) mailbox(name string) (m Mailbox, host chan struct{}, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.mailboxes[name]
+	if s == nil {
+		return Mailbox{}, nil, false
+	}
+	return s.Mailbox, p.hosts[s.Server.Host], true
+}
 
 // maxJobs bounds the jobs that wait here for a place, so that a slow host does
 // not keep the other mailboxes waiting. A job costs a goroutine.
@@ -128,14 +127,16 @@ const maxJobs = 4096
 // Work runs the sessions that are asked for until ctx ends. Sessions then
 // stop fetching, delete what was receipted, and QUIT.
 func (p *Poller) Work(ctx context.Context) error {
+	p.mu.Lock()
 	jobs := min(max(len(p.names), p.opts.Sessions), maxJobs)
+	p.mu.Unlock()
 	return p.bus.ServePolls(ctx, jobs, func(ctx context.Context, req pipeline.PollRequest) error {
-		m, ok := p.mailboxes[req.Mailbox]
+		m, host, ok := p.mailbox(req.Mailbox)
 		if !ok {
 			return fmt.Errorf("mailbox %q is not in the configuration", req.Mailbox)
 		}
 		// The host's place first: who waits for it must not hold one of all.
-		for _, places := range []chan struct{}{p.hosts[m.Server.Host], p.all} {
+		for _, places := range []chan struct{}{host, p.all} {
 			if places == nil {
 				continue
 			}
@@ -150,66 +151,4 @@ func (p *Poller) Work(ctx context.Context) error {
 	})
 }
 
-// Schedule asks for polls by the mailboxes' schedules until ctx ends. Those
-// with an "@every" schedule are polled at the start too.
-func (p *Poller) Schedule(ctx context.Context) error {
-	c := cron.New(cron.WithLocation(p.opts.Location), cron.WithLogger(cronLogger{p.opts.Logger}),
-		cron.WithChain(cron.Recover(cronLogger{p.opts.Logger})))
-	var first []string
-	for _, name := range p.names {
-		schedule, err := cron.ParseStandard(p.mailboxes[name].Schedule)
-		if err != nil {
-			return fmt.Errorf("schedule of mailbox %q: %w", name, err)
-		}
-		if _, ok := schedule.(cron.ConstantDelaySchedule); ok {
-			first = append(first, name)
-		}
-		c.Schedule(schedule, cron.FuncJob(func() { p.tick(ctx, name) }))
-	}
-	c.Start()
-	var group errgroup.Group
-	for _, name := range first {
-		group.Go(func() error { p.tick(ctx, name); return nil })
-	}
-	<-ctx.Done()
-	<-c.Stop().Done() // waits for running jobs
-	return group.Wait()
-}
-
-// tick asks for one poll after a random delay. A poll that is still waiting or
-// running makes the request superfluous: missed ticks coalesce.
-func (p *Poller) tick(ctx context.Context, name string) {
-	if jitter := p.mailboxes[name].Jitter; jitter > 0 {
-		timer := time.NewTimer(rand.N(jitter))
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-	_, err := p.bus.RequestPoll(ctx, pipeline.PollRequest{Mailbox: name, ID: newID(), Requested: p.opts.Now()})
-	if err != nil && ctx.Err() == nil {
-		p.opts.Logger.Error("cannot ask for a poll", "mailbox", name, "error", err)
-	}
-}
-
-// Next returns when the schedule of the mailbox is due after now, zero if it
-// is not known.
-func (p *Poller) Next(name string) time.Time {
-	schedule, err := cron.ParseStandard(p.mailboxes[name].Schedule)
-	if err != nil {
-		return time.Time{}
-	}
-	return schedule.Next(p.opts.Now().In(p.opts.Location))
-}
-
 func newID() string { return fmt.Sprintf("%016x", rand.Uint64()) }
-
-// cronLogger hands what cron has to say to slog.
-type cronLogger struct{ log *slog.Logger }
-
-func (l cronLogger) Info(msg string, kv ...any) { l.log.Debug("cron: "+msg, kv...) }
-func (l cronLogger) Error(err error, msg string, kv ...any) {
-	l.log.Error("cron: "+msg, append(kv, "error", err)...)
-}

@@ -13,6 +13,25 @@ import (
 // end one that is idle for ten minutes (RFC 1939 section 3); many do after one or two.
 const noopEvery = time.Minute
 
+// openMail begins to publish. Each POP3 session has an inbox of its own: a late
+// receipt for message 5 of an earlier one must not be taken for this one's.
+func (s *session) openMail(ctx context.Context) (err error) {
+	if s.mail, err = s.poller.bus.OpenSession(ctx, pipeline.SessionOptions{ID: s.sessionID(s.number), Mailbox: s.mailbox.Name}); err != nil {
+		return err
+	}
+	s.mailing.Go(s.collect)
+	return nil
+}
+
+func (s *session) closeMail() error {
+	if s.mail == nil {
+		return nil
+	}
+	err := s.mail.Close()
+	s.mailing.Wait()
+	return err
+}
+
 // collect keeps what the archive says. A good receipt outweighs an earlier
 // failure.
 func (s *session) collect() {
@@ -39,18 +58,13 @@ func good(r pipeline.Receipt) bool { return r.Err == "" && r.Refused == "" && r.
 func (s *session) outstanding() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := 0
-	for number := range s.sent {
-		if _, ok := s.receipts[number]; !ok {
-			n++
-		}
-	}
-	return n
+	return len(s.sent) - len(s.receipts)
 }
 
 // await waits until everything that was sent has its receipt, or none has
-// come for the mailbox's ReceiptWait.
-func (s *session) await(ctx context.Context) error {
+// come for the mailbox's ReceiptWait. When the connection is lost the receipts
+// still tell the report what is archived.
+func (s *session) await(ctx context.Context, connected bool) error {
 	patience := time.NewTimer(s.mailbox.ReceiptWait)
 	defer patience.Stop()
 	noop := time.NewTicker(noopEvery)
@@ -58,7 +72,7 @@ func (s *session) await(ctx context.Context) error {
 	total := len(s.sent)
 	for {
 		n := s.outstanding()
-		if n == 0 {
+		if n <= 0 {
 			return nil
 		}
 		s.progress("wait", total-n, total)
@@ -66,13 +80,16 @@ func (s *session) await(ctx context.Context) error {
 		case <-s.arrived:
 			patience.Reset(s.mailbox.ReceiptWait)
 		case <-noop.C:
-			if err := s.conn.Noop(ctx); err != nil {
+			if !connected {
+				continue
+			}
+			if err := lost(s.conn.Noop(ctx)); err != nil {
 				return err
 			}
 		case <-patience.C:
-			return nil
+			return fmt.Errorf("no receipt for %d messages: the archive was silent for %s", n, s.mailbox.ReceiptWait)
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 }
@@ -93,16 +110,30 @@ func (s *session) judge() {
 			s.outcomes[i] = outcome{why: "archive refused: " + r.Refused}
 		case !good(r):
 		case r.ID != sent.ID:
-			s.outcomes[i] = outcome{why: fmt.Sprintf("receipt is for another message (%s)", r.ID)}
+			s.outcomes[i] = outcome{why: "receipt is for another message"}
 		default:
-			s.outcomes[i] = outcome{state: archived, why: whyPolicy}
-			if r.Known {
-				s.outcomes[i].state = known
-			}
-			s.items[i].delete = s.mailbox.Delete.due(s.report.Started, s.report.Started)
-			s.report.Index = max(s.report.Index, r.Index)
+			s.accept(i, r)
 		}
 	}
+}
+
+// accept takes a good receipt. A message counts as received now, unless it is
+// the very one that the archive holds under this UIDL.
+func (s *session) accept(i int, r pipeline.Receipt) {
+	it, now := &s.items[i], s.poller.opts.Now()
+	received := now
+	s.report.Index = max(s.report.Index, r.Index)
+	s.outcomes[i] = outcome{state: archived, why: whyPolicy}
+	if r.Known {
+		s.outcomes[i].state = known
+	}
+	if h := it.holding; h != nil && h.ID == r.ID {
+		received = h.Received
+		if it.changed { // TOP gave another header than RETR
+			s.poller.quirks.note(s.mailbox.Name, func(q *quirk) { q.noTOPUntil = now.Add(distrustTOP) })
+		}
+	}
+	it.delete = s.mailbox.Delete.due(received, now)
 }
 
 // keep notes why what could have been deleted was not.
@@ -114,6 +145,19 @@ func (s *session) keep(why string) {
 	}
 }
 
+// fenced says why nothing may be deleted any more: the lease is gone, or the
+// time to end is over.
+func (s *session) fenced(ctx context.Context) error {
+	err := context.Cause(ctx)
+	switch {
+	case errors.Is(err, errLease):
+		s.keep(whyLease)
+	case err != nil:
+		s.keep(whyStopped)
+	}
+	return err
+}
+
 // deleteAndQuit sends DELE for what may go and ends the session. A deletion
 // counts when the server has answered QUIT; until then it may have forgotten.
 func (s *session) deleteAndQuit(ctx context.Context) error {
@@ -123,19 +167,19 @@ func (s *session) deleteAndQuit(ctx context.Context) error {
 			numbers = append(numbers, s.items[i].number)
 		}
 	}
-	select {
-	case <-s.lease.Lost():
-		s.keep(whyLease)
-		return errors.Join(errors.New("the lease on the mailbox was lost, nothing was deleted"), s.conn.Quit(ctx))
-	default:
+	if err := s.fenced(ctx); err != nil {
+		return err
 	}
 	err := s.conn.Delete(ctx, numbers, func(number int, err error) {
 		o := &s.outcomes[s.at[number]]
 		o.deleted = err == nil
 		if err != nil {
-			o.why = err.Error()
+			o.why = refusal("DELE", err)
 		}
 	})
+	if fenced := s.fenced(ctx); fenced != nil {
+		return errors.Join(err, fenced) // without QUIT nothing is deleted
+	}
 	if err == nil {
 		err = s.conn.Quit(ctx)
 	}

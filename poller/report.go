@@ -1,9 +1,9 @@
 package poller
 
 import (
-	"context"
 	"errors"
-	"time"
+	"fmt"
+	"strings"
 
 	"github.com/postkeep/postkeep/pipeline"
 	"github.com/postkeep/postkeep/poller/pop3"
@@ -14,7 +14,7 @@ type state int
 
 const (
 	left     state = iota // not archived
-	archived              // archived by this session
+	archived              // archived by this poll
 	known                 // archived before
 )
 
@@ -26,10 +26,28 @@ type outcome struct {
 	why string
 }
 
+// Reasons in reports.
+const (
+	whyEnded     = "session ended early"
+	whyStopped   = "poller was stopped"
+	whyEmpty     = "server sent nothing"
+	whyArriving  = "arrived while listing"
+	whyNoReceipt = "no receipt"
+	whyPolicy    = "policy"
+	whyDisposed  = "disposed"
+	whyLease     = "lease was lost"
+	whyQuit      = "server did not confirm the deletion"
+	whyRestored  = "server lists it again after its deletion"
+	whyMessages  = "more than max_messages"
+	whyDuration  = "max_duration is over"
+	whyCommit    = "not reached, commit_every"
+	whyBreaking  = "broke an earlier session"
+)
+
 // count adds the outcomes up.
-func count(r *pipeline.PollReport, outcomes []outcome) {
-	r.Listed = len(outcomes)
-	for _, o := range outcomes {
+func count(r *pipeline.PollReport, results []result) {
+	r.Listed = len(results)
+	for _, o := range results {
 		switch o.state {
 		case left:
 			r.Left++
@@ -49,43 +67,78 @@ func count(r *pipeline.PollReport, outcomes []outcome) {
 	}
 }
 
-// maxReasons bounds the different reasons of a report: a hostile server can
-// give another one for every message.
-const maxReasons = 20
+const (
+	// maxReasons bounds the different reasons of a report: a hostile server can
+	// give another one for every message.
+	maxReasons = 20
+	// maxWhyBytes and maxErrorBytes bound the texts of a report.
+	maxWhyBytes   = 300
+	maxErrorBytes = 2000
+)
 
 func add(reasons *map[string]int, why string) {
 	if *reasons == nil {
 		*reasons = map[string]int{}
 	}
+	why = oneLine(why, maxWhyBytes)
 	if _, ok := (*reasons)[why]; !ok && len(*reasons) >= maxReasons {
 		why = "other reasons"
 	}
 	(*reasons)[why]++
 }
 
-// recordWait bounds how long a report waits for the archive to take it.
-const recordWait = 30 * time.Second
+// oneLine makes one line of a text that may be several joined errors, each of
+// them once.
+func oneLine(text string, limit int) string {
+	var lines []string
+	seen := map[string]bool{}
+	for l := range strings.Lines(text) {
+		if l = strings.TrimSpace(l); l != "" && !seen[l] {
+			seen[l] = true
+			lines = append(lines, l)
+		}
+	}
+	text = strings.Join(lines, "; ")
+	if len(text) > limit {
+		text = strings.ToValidUTF8(text[:limit], "") + "…"
+	}
+	return text
+}
 
-// poll runs one session and makes its report known, whatever happens.
-func (p *Poller) poll(ctx context.Context, m Mailbox, req pipeline.PollRequest) error {
-	s := &session{
-		poller: p, mailbox: m, id: newID(),
-		report: pipeline.PollReport{Mailbox: m.Name, Request: req.ID, Started: p.opts.Now().UTC(), Index: -1},
+// refusal is the server's refusal of a command for one message, in words that
+// are the same for every message.
+func refusal(verb string, err error) string {
+	var e *pop3.Error
+	if !errors.As(err, &e) || e.Err != nil {
+		return err.Error()
 	}
-	s.report.Session = s.id
-	s.log = p.opts.Logger.With("mailbox", m.Name, "session", s.id)
-	err := s.leased(ctx)
-	r := &s.report
-	count(r, s.outcomes)
-	r.Seconds = p.opts.Now().Sub(r.Started).Seconds()
-	if err != nil {
-		r.Error = err.Error()
-		var refusal *pop3.Error
-		r.Temporary = !errors.As(err, &refusal) || refusal.Temporary()
+	words := e.Text
+	if e.Code != "" {
+		words = strings.TrimSuffix("["+e.Code+"] "+words, " ")
 	}
-	s.log.Info("polled", "listed", r.Listed, "archived", r.Archived, "known", r.Known, "left", r.Left,
-		"deleted", r.Deleted, "kept", r.Kept, "bytes", r.Bytes, "seconds", r.Seconds, "error", r.Error)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWait)
-	defer cancel()
-	return errors.Join(p.bus.RecordPoll(ctx, *r), p.bus.PublishReport(ctx, *r))
+	return fmt.Sprintf("server refused %s: %q", verb, words)
+}
+
+// lost returns err if it ended the POP3 session. A server that refuses a
+// command is still there.
+func lost(err error) error {
+	switch pop3.KindOf(err) {
+	case 0, pop3.KindAuth, pop3.KindBusy, pop3.KindTemporary, pop3.KindRefused, pop3.KindUnsupported:
+		return nil
+	}
+	return err
+}
+
+// temporary reports whether the same poll may succeed later by itself.
+func temporary(err error) bool {
+	var refusal *pop3.Error
+	return !errors.As(err, &refusal) || refusal.Temporary()
+}
+
+// kind is the kind of an error of POP3 in a word, "" for another one.
+func kind(err error) string {
+	if k := pop3.KindOf(err); k != 0 {
+		return k.String()
+	}
+	return ""
 }

@@ -55,15 +55,20 @@ type rigOptions struct {
 	archive  archive.Options
 	dir      string // of the archive; a new one if empty
 	mailbox  func(*Mailbox)
-	noStore  bool // no archive worker
+	through  func(*archive.Store) pipeline.Store // what the archive worker sees; the store itself if nil
 	grace    time.Duration
 	poller   context.Context // of the poller's work; the test's if nil
+	streams  int64           // octets that the streams may hold; the default if 0
 	messages []string
+	maildrop []pop3test.Message // after messages
 }
 
 const (
 	user   = "sales"
 	secret = "geheim"
+	// As long as those of Microsoft 365, which do not fit into a command line.
+	token = secret + "-0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789" +
+		"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
 )
 
 func newRig(t *testing.T, o rigOptions) *rig {
@@ -72,7 +77,7 @@ func newRig(t *testing.T, o rigOptions) *rig {
 	for _, m := range o.messages {
 		messages = append(messages, pop3test.Bytes([]byte(m)))
 	}
-	o.server.Mailboxes = []pop3test.Mailbox{{User: user, Password: secret, Messages: messages}}
+	o.server.Mailboxes = []pop3test.Mailbox{{User: user, Password: secret, Token: token, Messages: append(messages, o.maildrop...)}}
 	r := &rig{t: t, clock: &clock{}}
 	var err error
 	if r.server, err = pop3test.Start(o.server); err != nil {
@@ -87,13 +92,15 @@ func newRig(t *testing.T, o rigOptions) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.store.Close() }) // a broken store may say so again
-	if r.bus, err = pipeline.Connect(t.Context(), pipeline.Options{Dir: t.TempDir()}); err != nil {
+	if r.bus, err = pipeline.Connect(t.Context(), pipeline.Options{Dir: t.TempDir(), MaxStoreBytes: o.streams}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.check(r.bus.Close()) })
-	if !o.noStore {
-		r.background(context.Background(), pipeline.NewArchiver(r.bus, r.store, pipeline.ArchiverOptions{}).Run)
+	var through pipeline.Store = r.store
+	if o.through != nil {
+		through = o.through(r.store)
 	}
+	r.background(context.Background(), pipeline.NewArchiver(r.bus, through, pipeline.ArchiverOptions{}).Run)
 	m := Mailbox{
 		Name: user, Schedule: "@every 5m", Username: user,
 		Server:   pop3.Options{Host: r.server.Host(), Port: r.server.Port(), TLS: pop3.TLSNone},

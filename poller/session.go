@@ -1,44 +1,43 @@
 package poller
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/postkeep/postkeep/pipeline"
 	"github.com/postkeep/postkeep/poller/pop3"
 )
 
-// session is one visit to a mailbox: list, ask the archive what it knows,
-// fetch the rest, wait for receipts, delete what may go, quit.
+// session is one POP3 session of a visit: list, ask the archive what it
+// knows, fetch the rest, wait for receipts, delete what may go, quit.
 //
 // The rule for DELE: the message was fetched in this session, where message
 // numbers mean the same thing throughout, and the archive's receipt names the
 // SHA-256 of what was read; or the archive had it before and TOP has just
 // confirmed that its header is still that of the archived message.
 type session struct {
-	poller  *Poller
-	mailbox Mailbox
-	id      string
-	log     *slog.Logger
-	report  pipeline.PollReport
+	*visit
+	number int // of the visit's sessions, from 1
+	quirk  quirk
 
 	conn     *pop3.Conn
 	source   pipeline.Source
-	mail     *pipeline.Session
-	lease    *pipeline.Lease
-	peek     *bufio.Reader
+	mail     *pipeline.Session // nil until something is fetched
+	mailing  sync.WaitGroup    // collects receipts
+	taker    taker
+	listed   bool
 	items    []item
 	outcomes []outcome   // of items
 	at       map[int]int // message number -> index of items
+	taken    int         // messages published
+	cut      bool        // commit_every left work undone
+	advanced bool        // and another session may get further
 
 	mu       sync.Mutex
 	sent     map[int]pipeline.Sent    // by message number
@@ -52,133 +51,101 @@ type item struct {
 	number  int
 	listing pipeline.Listing
 	holding *pipeline.Holding // what the archive has under this UIDL and size
-	confirm bool              // may be deleted once its identity is confirmed
+	settled bool              // an earlier session of the visit dealt with it
+	due     bool              // the policy allows its deletion once its identity is confirmed
+	confirm bool              // compare its header with that of the holding
+	changed bool              // and it was another one
 	delete  bool              // confirmed
 	fetch   bool
 }
 
-// Reasons in reports.
-const (
-	whyEnded     = "session ended early"
-	whyStopped   = "poller was stopped"
-	whyEmpty     = "server sent nothing"
-	whyArriving  = "arrived while listing"
-	whyNoReceipt = "no receipt"
-	whyPolicy    = "policy"
-	whyDisposed  = "disposed"
-	whyLease     = "lease was lost"
-	whyQuit      = "server did not confirm the deletion"
-)
-
-var (
-	errStopped = errors.New(whyStopped)
-	errRefused = errors.New("archive takes nothing at the moment")
-)
-
-// leased runs the session under the mailbox's lease. When ctx ends the session
-// has Options.Grace to end properly.
-func (s *session) leased(ctx context.Context) (err error) {
-	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.AfterFunc(s.poller.opts.Grace, cancel)
-		context.AfterFunc(hard, func() { timer.Stop() })
-	})
-	defer stop()
-	if s.lease, err = s.poller.bus.Lease(hard, s.mailbox.Name, s.id); err != nil {
-		return err
+func newSession(v *visit, number int) *session {
+	return &session{
+		visit: v, number: number, quirk: v.poller.quirks.get(v.mailbox.Name), at: map[int]int{},
+		sent: map[int]pipeline.Sent{}, receipts: map[int]pipeline.Receipt{}, arrived: make(chan struct{}, 1),
 	}
-	defer func() { err = errors.Join(err, s.lease.Release()) }()
-	if s.mail, err = s.poller.bus.OpenSession(hard, pipeline.SessionOptions{ID: s.id, Mailbox: s.mailbox.Name}); err != nil {
-		return err
-	}
-	s.sent, s.receipts = map[int]pipeline.Sent{}, map[int]pipeline.Receipt{}
-	s.arrived = make(chan struct{}, 1)
-	collected := make(chan struct{})
-	go func() {
-		defer close(collected)
-		s.collect()
-	}()
-	defer func() {
-		err = errors.Join(err, s.mail.Close())
-		<-collected
-	}()
-	return s.run(ctx, hard)
 }
 
 // run talks to the server. ctx is the wish to stop, hard the end of all
 // patience.
 func (s *session) run(ctx, hard context.Context) (err error) {
-	if err := s.login(hard); err != nil {
+	if s.conn, err = s.connect(hard, s.number > 1); err != nil {
 		return err
 	}
 	defer func() { _ = s.conn.Close() }() // after QUIT, or because there can be none
-	if err := s.list(hard); err != nil {
-		return err
+	defer func() { err = errors.Join(err, s.closeMail()) }()
+	s.identify()
+	err = s.list(hard)
+	if err == nil {
+		err = s.recognise(hard)
 	}
-	if err := s.recognise(hard); err != nil {
+	if err == nil {
+		err = s.confirm(ctx, hard)
+	} else if lost(err) == nil {
 		return errors.Join(err, s.conn.Quit(hard))
 	}
-	err = s.confirm(ctx, hard)
 	if err == nil {
 		err = s.fetch(ctx, hard)
 	}
-	waitErr := s.await(hard)
+	err = errors.Join(err, s.await(hard, lost(err) == nil))
 	s.judge()
-	if lost := connectionError(errors.Join(err, waitErr)); lost != nil {
+	if lost(err) != nil || hard.Err() != nil {
 		s.keep(whyEnded)
-		return lost
+		return errors.Join(err, context.Cause(hard))
 	}
 	return errors.Join(err, s.deleteAndQuit(hard))
 }
 
-// connectionError returns err if it ended the POP3 session.
-func connectionError(err error) error {
-	var e *pop3.Error
-	if errors.As(err, &e) {
-		return err
-	}
-	return nil
-}
-
-func (s *session) login(ctx context.Context) (err error) {
-	password, err := s.mailbox.Password(ctx)
-	if err != nil {
-		return err
-	}
-	if s.conn, err = pop3.Dial(ctx, s.mailbox.Server); err != nil {
-		return err
-	}
-	if err := s.conn.Login(ctx, pop3.Credentials{Username: s.mailbox.Username, Password: password}); err != nil {
-		return errors.Join(err, s.conn.Close())
-	}
+// identify notes where the messages of the session come from.
+func (s *session) identify() {
 	s.source = pipeline.Source{
-		Protocol: "pop3", Host: net.JoinHostPort(s.mailbox.Server.Host, strconv.Itoa(s.mailbox.Server.Port)), User: s.mailbox.Username, Session: s.id,
+		Protocol: "pop3", Host: net.JoinHostPort(s.mailbox.Server.Host, strconv.Itoa(s.mailbox.Server.Port)),
+		User: s.mailbox.Username, Session: s.sessionID(s.number),
 	}
 	if state := s.conn.TLS(); state != nil {
 		s.source.TLS = tls.VersionName(state.Version)
 	}
-	return nil
 }
 
-// list reads LIST and UIDL. A message that only LIST shows arrived between the
-// two: it is left for the next poll, which will know its UIDL.
+// maxUIDLBytes is what the archive takes as a UIDL; RFC 1939 allows 70. A longer
+// one counts as none.
+const maxUIDLBytes = 4096
+
+// uidls asks for the unique-ids. A number that comes twice with different ones
+// has none. last is the highest number, -1 if the server has no UIDL.
+func (s *session) uidls(ctx context.Context) (byNumber map[int]string, last int, err error) {
+	entries, err := s.conn.UIDL(ctx)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil, -1, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	byNumber = make(map[int]string, len(entries))
+	for _, u := range entries {
+		old, twice := byNumber[u.Number]
+		if twice && old != u.UIDL || len(u.UIDL) > maxUIDLBytes {
+			u.UIDL = ""
+		}
+		byNumber[u.Number] = u.UIDL
+		last = max(last, u.Number)
+	}
+	return byNumber, last, nil
+}
+
+// list reads UIDL and LIST. A message beyond the last that UIDL shows arrived
+// between the two: it is left for the next poll, which will know its UIDL. When
+// UIDL shows nothing at all it says nothing about LIST.
 func (s *session) list(ctx context.Context) error {
-	uidls, err := s.conn.UIDL(ctx)
-	supported := !errors.Is(err, errors.ErrUnsupported)
-	if err != nil && supported {
+	byNumber, last, err := s.uidls(ctx)
+	if err != nil {
 		return err
 	}
 	entries, err := s.conn.List(ctx)
 	if err != nil {
 		return err
 	}
-	byNumber, last := map[int]string{}, 0
-	for _, u := range uidls {
-		byNumber[u.Number] = u.UIDL
-		last = max(last, u.Number)
-	}
-	s.at = make(map[int]int, len(entries))
+	s.listed = true
 	for _, e := range entries {
 		if _, twice := s.at[e.Number]; twice {
 			return fmt.Errorf("LIST at %s shows message %d twice: the listing cannot be trusted", s.source.Host, e.Number)
@@ -186,10 +153,16 @@ func (s *session) list(ctx context.Context) error {
 		s.at[e.Number] = len(s.items)
 		it := item{number: e.Number, listing: pipeline.Listing{UIDL: byNumber[e.Number], Size: e.Size}, fetch: true}
 		o := outcome{why: whyEnded}
-		if supported && e.Number > last {
+		if last > 0 && e.Number > last {
 			it.fetch, o.why = false, whyArriving
 		}
 		s.items, s.outcomes = append(s.items, it), append(s.outcomes, o)
+	}
+	s.resume(s)
+	for i := range s.items {
+		if s.items[i].settled {
+			s.items[i].fetch = false
+		}
 	}
 	s.progress("listed", 0, len(s.items))
 	return nil
@@ -202,10 +175,11 @@ func (s *session) recognise(ctx context.Context) error {
 	for i := range s.items {
 		times[s.items[i].listing.UIDL]++
 	}
+	asks := func(it *item) bool { return !it.settled && it.listing.UIDL != "" && times[it.listing.UIDL] == 1 }
 	var ask []pipeline.Listing
 	for i := range s.items {
-		if l := s.items[i].listing; l.UIDL != "" && times[l.UIDL] == 1 {
-			ask = append(ask, l)
+		if asks(&s.items[i]) {
+			ask = append(ask, s.items[i].listing)
 		}
 	}
 	if len(ask) == 0 {
@@ -220,10 +194,11 @@ func (s *session) recognise(ctx context.Context) error {
 		held[holdings[i].Listing] = &holdings[i] // the newest comes last
 	}
 	for i := range s.items {
-		if h := held[s.items[i].listing]; h != nil && times[h.UIDL] == 1 {
+		if h := held[s.items[i].listing]; h != nil && asks(&s.items[i]) {
 			s.recognised(i, h)
 		}
 	}
+	s.sample()
 	return nil
 }
 
@@ -237,8 +212,31 @@ func (s *session) recognised(i int, h *pipeline.Holding) {
 		s.outcomes[i] = outcome{state: known, why: whyPolicy}
 	default:
 		s.outcomes[i] = outcome{state: known, why: whyEnded}
+		it.due = true
 		it.confirm = h.HeaderHash != ""
 		it.fetch = !it.confirm
+	}
+}
+
+// samples is how many of the messages that stay for ever a session confirms
+// all the same, at random. Servers reuse UIDLs, and a new message under an old
+// one, of the same size by chance, must not be taken for known for ever.
+const samples = 16
+
+func (s *session) sample() {
+	if !s.mailbox.Delete.Never || s.poller.opts.Now().Before(s.quirk.noTOPUntil) {
+		return
+	}
+	picked := 0
+	for _, i := range rand.Perm(len(s.items)) {
+		it := &s.items[i]
+		if it.holding == nil || it.holding.Disposed || it.holding.HeaderHash == "" {
+			continue
+		}
+		it.confirm = true
+		if picked++; picked == samples {
+			return
+		}
 	}
 }
 
@@ -248,116 +246,62 @@ func (s *session) recognised(i int, h *pipeline.Holding) {
 func (s *session) confirm(ctx, hard context.Context) error {
 	var numbers []int
 	for i := range s.items {
-		if s.items[i].confirm {
-			numbers = append(numbers, s.items[i].number)
+		it := &s.items[i]
+		switch {
+		case !it.confirm:
+		case s.mailbox.CommitEvery > 0 && len(numbers) >= s.mailbox.CommitEvery:
+			it.confirm, s.cut, s.outcomes[i].why = false, true, whyCommit
+		default:
+			numbers = append(numbers, it.number)
 		}
 	}
 	if len(numbers) == 0 {
 		return nil
 	}
-	return s.conn.RetrieveTop(hard, numbers, 0, func(m *pop3.Message) error {
+	err := s.conn.RetrieveTop(hard, numbers, 0, func(m *pop3.Message) error {
 		if ctx.Err() != nil {
 			return errStopped
 		}
-		it := &s.items[s.at[m.Number]]
-		it.fetch = true
-		if m.Err != nil {
-			return nil
+		if s.overdue() {
+			return errOverdue
 		}
-		hash, confirmable, err := pop3.HeaderHash(m.Body)
-		if err == nil && confirmable && hash == it.holding.HeaderHash {
-			it.fetch, it.delete = false, true
-		}
+		s.confirmed(s.at[m.Number], m)
 		return nil // an error in reading ends the session by itself
 	})
-}
-
-// fetch downloads and publishes. It goes on after a message that the server
-// refuses, and stops when the archive takes no more.
-func (s *session) fetch(ctx, hard context.Context) error {
-	var numbers []int
-	for i := range s.items {
-		if s.items[i].fetch {
-			numbers = append(numbers, s.items[i].number)
-		}
-	}
-	done := 0
-	err := s.conn.Retrieve(hard, numbers, func(m *pop3.Message) error {
-		if err := s.halted(ctx); err != nil {
-			return err
-		}
-		err := s.take(hard, m)
-		done++
-		s.progress("fetch", done, len(numbers))
+	if !errors.Is(err, errOverdue) {
 		return err
-	})
-	if errors.Is(err, errStopped) || errors.Is(err, errRefused) {
-		for i := range s.items {
-			if o := &s.outcomes[i]; s.items[i].fetch && o.why == whyEnded {
-				o.why = err.Error()
-			}
+	}
+	for _, n := range numbers {
+		if it := &s.items[s.at[n]]; it.due && !it.delete && !it.fetch {
+			s.outcomes[s.at[n]].why = whyDuration
 		}
-	}
-	return err
-}
-
-// halted says why nothing more is to be fetched.
-func (s *session) halted(ctx context.Context) error {
-	if ctx.Err() != nil {
-		return errStopped
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.refusal != "" {
-		return fmt.Errorf("%w: %s", errRefused, s.refusal)
 	}
 	return nil
 }
 
-// take publishes one message.
-func (s *session) take(ctx context.Context, m *pop3.Message) error {
-	i := s.at[m.Number]
+var errOverdue = errors.New(whyDuration)
+
+func (s *session) confirmed(i int, m *pop3.Message) {
+	it := &s.items[i]
 	if m.Err != nil {
-		s.outcomes[i] = outcome{why: m.Err.Error()}
-		return nil
+		it.fetch = it.due
+		return
 	}
-	if s.peek == nil {
-		s.peek = bufio.NewReader(nil)
+	hash, confirmable, err := pop3.HeaderHash(m.Body)
+	switch {
+	case err != nil:
+	case confirmable && hash == it.holding.HeaderHash:
+		it.delete = it.due
+	default:
+		it.fetch, it.changed = true, true
+		s.outcomes[i] = outcome{why: whyEnded}
 	}
-	s.peek.Reset(m.Body)
-	if _, err := s.peek.Peek(1); err == io.EOF && s.items[i].listing.Size != 0 {
-		s.outcomes[i] = outcome{why: whyEmpty}
-		return nil
-	}
-	header := pop3.NewHeaderHasher()
-	sent, err := s.mail.Publish(ctx, pipeline.Mail{
-		Number: m.Number,
-		Deposit: pipeline.Deposit{
-			Mailbox: s.mailbox.Name, UIDL: s.items[i].listing.UIDL, ListedSize: s.items[i].listing.Size,
-			Source: s.sourceOf(m.Number),
-		},
-		Finish: func(d *pipeline.Deposit) {
-			d.Received = s.poller.opts.Now().UTC()
-			if hash, confirmable := header.Sum(); confirmable {
-				d.HeaderHash = hash
-			}
-		},
-	}, io.TeeReader(s.peek, header))
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.sent[m.Number] = sent
-	s.mu.Unlock()
-	s.report.Bytes += sent.Size
-	s.outcomes[i] = outcome{why: whyNoReceipt}
-	return nil
 }
 
-func (s *session) sourceOf(number int) pipeline.Source {
-	source := s.source
-	source.Number = number
-	return source
+// overdue reports whether MaxDuration is over.
+func (s *session) overdue() bool {
+	limit := s.mailbox.MaxDuration
+	return limit > 0 && s.poller.opts.Now().Sub(s.report.Started) >= limit
 }
 
 func (s *session) progress(phase string, done, total int) {

@@ -72,119 +72,6 @@ func TestDeleteAfterWaitsAndThenConfirmsByHeader(t *testing.T) {
 	same(t, "on the server", r.onServer(), nil)
 }
 
-func TestReusedUIDLIsNotTakenForTheArchivedMessage(t *testing.T) {
-	old, other := mail(1), mail(2) // of the same size
-	r := newRig(t, rigOptions{mailbox: func(m *Mailbox) { m.Delete.After = time.Hour }})
-	set := func(body string) {
-		m := pop3test.Bytes([]byte(body))
-		m.UIDL = "reused"
-		r.must(r.server.SetMessages(user, m))
-	}
-	set(old)
-	r.want(r.poll(), "listed 1 archived 1 known 0 left 0 deleted 0 kept 1")
-	set(other)
-	r.clock.advance(2 * time.Hour)
-	r.want(r.poll(), "listed 1 archived 1 known 0 left 0 deleted 0 kept 1")
-	same(t, "archived", r.archived(), []string{old, other})
-}
-
-func TestTruncatedTOPLeadsToADownload(t *testing.T) {
-	hook := pop3test.Reply("TOP", "", "+OK\r\nReceived: x\r\n\r\n.")
-	r := newRig(t, rigOptions{
-		messages: mails(1), server: pop3test.Config{Hook: hook},
-		mailbox: func(m *Mailbox) { m.Delete.After = time.Hour },
-	})
-	r.poll()
-	r.clock.advance(2 * time.Hour)
-	// Fetched again and receipted: it is known, but its policy counts from this session.
-	r.want(r.poll(), "listed 1 archived 0 known 1 left 0 deleted 0 kept 1")
-	same(t, "archived", r.archived(), mails(1))
-}
-
-func TestDuplicateUIDLsAreAllDownloaded(t *testing.T) {
-	hook := pop3test.Reply("UIDL", "", "+OK\r\n1 same\r\n2 same\r\n3 other\r\n.")
-	r := newRig(t, rigOptions{messages: mails(3), server: pop3test.Config{Hook: hook}})
-	r.want(r.poll(), "listed 3 archived 3 known 0 left 0 deleted 3 kept 0")
-	same(t, "archived", r.archived(), mails(3))
-}
-
-func TestServerWithoutUIDLIsEmptied(t *testing.T) {
-	r := newRig(t, rigOptions{messages: mails(3), server: pop3test.Config{Without: []string{"UIDL"}}})
-	r.want(r.poll(), "listed 3 archived 3 known 0 left 0 deleted 3 kept 0")
-	same(t, "archived", r.archived(), mails(3))
-}
-
-func TestServerWithoutUIDLKnowsMessagesByTheirHash(t *testing.T) {
-	r := newRig(t, rigOptions{
-		messages: mails(3), server: pop3test.Config{Without: []string{"UIDL"}},
-		mailbox: func(m *Mailbox) { m.Delete.Never = true },
-	})
-	r.want(r.poll(), "listed 3 archived 3 known 0 left 0 deleted 0 kept 3")
-	r.want(r.poll(), "listed 3 archived 0 known 3 left 0 deleted 0 kept 3")
-}
-
-func TestMessageArrivingWhileListingIsLeftForTheNextPoll(t *testing.T) {
-	hook := pop3test.Times(1, pop3test.Reply("UIDL", "", "+OK\r\n1 a\r\n2 b\r\n."))
-	r := newRig(t, rigOptions{messages: mails(3), server: pop3test.Config{Hook: hook}})
-	report := r.poll()
-	r.want(report, "listed 3 archived 2 known 0 left 1 deleted 2 kept 0")
-	if report.Reasons[whyArriving] != 1 {
-		t.Errorf("reasons %v", report.Reasons)
-	}
-	r.want(r.poll(), "listed 1 archived 1 known 0 left 0 deleted 1 kept 0")
-}
-
-func TestRefusedMessageIsLeftAndTheOthersAreArchived(t *testing.T) {
-	hook := pop3test.Reply("RETR", "2", "-ERR Message can not load")
-	r := newRig(t, rigOptions{messages: mails(3), server: pop3test.Config{Hook: hook}})
-	report := r.poll()
-	r.want(report, "listed 3 archived 2 known 0 left 1 deleted 2 kept 0")
-	if why := fmt.Sprint(report.Reasons); !strings.Contains(why, "can not load") {
-		t.Errorf("reasons %s lack the server's words", why)
-	}
-	same(t, "on the server", r.onServer(), []string{mail(1)})
-}
-
-func TestEmptyAnswerToRETRIsNotTakenForTheMessage(t *testing.T) {
-	hook := pop3test.Reply("RETR", "1", "+OK\r\n.")
-	r := newRig(t, rigOptions{messages: mails(2), server: pop3test.Config{Hook: hook}})
-	report := r.poll()
-	r.want(report, "listed 2 archived 1 known 0 left 1 deleted 1 kept 0")
-	same(t, "on the server", r.onServer(), []string{mail(0)})
-}
-
-func TestConnectionLostInMidMessageLosesNothing(t *testing.T) {
-	hook := pop3test.Times(1, pop3test.On("RETR", "3", func(_ *pop3test.Session, normal pop3test.Answer) pop3test.Answer {
-		return pop3test.DropAfter(40, normal)
-	}))
-	r := newRig(t, rigOptions{messages: mails(5), server: pop3test.Config{Hook: hook}})
-	report := r.poll()
-	r.want(report, "listed 5 archived 2 known 0 left 3 deleted 0 kept 2")
-	if report.Error == "" || !report.Temporary {
-		t.Errorf("error %q, temporary %v", report.Error, report.Temporary)
-	}
-	same(t, "on the server", r.onServer(), mails(5))
-	r.want(r.poll(), "listed 5 archived 3 known 2 left 0 deleted 5 kept 0")
-	same(t, "archived", r.archived(), mails(5))
-}
-
-func TestDropAfterQUITWasSentIsConfirmedAtTheNextPoll(t *testing.T) {
-	hook := pop3test.Times(1, pop3test.On("QUIT", "", func(*pop3test.Session, pop3test.Answer) pop3test.Answer { return pop3test.Drop() }))
-	r := newRig(t, rigOptions{messages: mails(2), server: pop3test.Config{Hook: hook}})
-	report := r.poll()
-	r.want(report, "listed 2 archived 2 known 0 left 0 deleted 0 kept 2")
-	if report.KeptWhy[whyQuit] != 2 {
-		t.Errorf("kept because %v", report.KeptWhy)
-	}
-	r.want(r.poll(), "listed 2 archived 0 known 2 left 0 deleted 2 kept 0")
-}
-
-func TestRefusedDELEIsReportedAsKept(t *testing.T) {
-	hook := pop3test.Reply("DELE", "1", "-ERR not today")
-	r := newRig(t, rigOptions{messages: mails(2), server: pop3test.Config{Hook: hook}})
-	r.want(r.poll(), "listed 2 archived 2 known 0 left 0 deleted 1 kept 1")
-}
-
 func TestWrongPasswordIsReportedAndNotTemporary(t *testing.T) {
 	r := newRig(t, rigOptions{messages: mails(1), mailbox: func(m *Mailbox) {
 		m.Password = func(context.Context) (string, error) { return "wrong-password", nil }
@@ -195,18 +82,8 @@ func TestWrongPasswordIsReportedAndNotTemporary(t *testing.T) {
 	}
 }
 
-func TestLockedMaildropIsTemporary(t *testing.T) {
-	hook := pop3test.Reply("PASS", "", "-ERR [IN-USE] maildrop is locked")
-	r := newRig(t, rigOptions{messages: mails(1), server: pop3test.Config{Hook: hook, Without: []string{"SASL"}}})
-	if report := r.poll(); report.Error == "" || !report.Temporary {
-		t.Errorf("error %q, temporary %v", report.Error, report.Temporary)
-	}
-}
-
 func TestNothingIsDeletedWithoutAReceipt(t *testing.T) {
-	r := newRig(t, rigOptions{messages: mails(3), noStore: true, mailbox: func(m *Mailbox) { m.ReceiptWait = 100 * time.Millisecond }})
-	// Somebody has to answer what is known, but nobody archives.
-	r.background(context.Background(), pipeline.NewArchiver(r.bus, silent{r.store}, pipeline.ArchiverOptions{}).Run)
+	r := newRig(t, rigOptions{messages: mails(3), through: func(s *archive.Store) pipeline.Store { return silent{s} }})
 	report := r.poll()
 	r.want(report, "listed 3 archived 0 known 0 left 3 deleted 0 kept 0")
 	if report.Reasons[whyNoReceipt] != 3 {
@@ -215,7 +92,7 @@ func TestNothingIsDeletedWithoutAReceipt(t *testing.T) {
 	same(t, "on the server", r.onServer(), mails(3))
 }
 
-// silent is a store that never ends a Put before its context does.
+// silent archives nothing and says nothing of it.
 type silent struct{ *archive.Store }
 
 func (silent) Put(_ context.Context, batch []archive.Delivery) ([]archive.Receipt, error) {

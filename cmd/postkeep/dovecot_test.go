@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -281,4 +282,41 @@ func TestCommandsWorkWhileRunIsRunning(t *testing.T) {
 func sha(b []byte) string {
 	sum := sha256.Sum256(b)
 	return fmt.Sprintf("%x", sum)
+}
+
+func TestHangupTakesOverChangedMailboxes(t *testing.T) {
+	server := startDovecot(t, "sales", "support")
+	deliver(t, server, "support", generated(t, 5))
+	s := newSite(t, "mailboxes:\n"+mailboxYAML(server, "sales", ""))
+	client, _ := s.daemon()
+	old, err := os.ReadFile(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	configured := func(name string) bool {
+		boxes, err := client.Mailboxes(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(boxes, func(m api.Mailbox) bool { return m.Configured && m.Name == name })
+	}
+	hangup := func(yaml string, done func() bool) {
+		t.Helper()
+		s.write("postkeep.yaml", yaml)
+		if err := s.process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for deadline := time.Now().Add(time.Minute); !done(); <-tick.C {
+			if time.Now().After(deadline) {
+				t.Fatal("the configuration was not taken over")
+			}
+		}
+	}
+	hangup(string(old)+mailboxYAML(server, "support", ""), func() bool { return configured("support") })
+	if r := reports(t, s.ok("poll", "--json", "--mailbox", "support"))["support"]; r.Archived != 5 {
+		t.Errorf("new mailbox: %+v", r)
+	}
+	hangup("data_dir: data\nmailboxes:\n"+mailboxYAML(server, "support", ""), func() bool { return !configured("sales") })
 }

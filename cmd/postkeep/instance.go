@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
@@ -21,7 +18,6 @@ import (
 	"github.com/postkeep/postkeep/internal/config"
 	"github.com/postkeep/postkeep/pipeline"
 	"github.com/postkeep/postkeep/poller"
-	"github.com/postkeep/postkeep/poller/pop3"
 	"github.com/postkeep/postkeep/web/api"
 )
 
@@ -34,6 +30,8 @@ type instance struct {
 	bus    *pipeline.Bus
 	poller *poller.Poller
 	api    *api.Server
+
+	mailboxes atomic.Pointer[[]api.Mailbox] // of the configuration, as answers show them
 
 	stages []stage
 	failed atomic.Pointer[error] // the first worker that ended by itself
@@ -80,11 +78,27 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, dae
 	}); err != nil {
 		return nil, err
 	}
+	i.describe(cfg)
 	i.api = api.NewServer(api.Options{
-		Store: i.store, Index: i.index, Bus: i.bus, Poller: i.poller, Mailboxes: describe(cfg),
-		Version: version, DataDir: cfg.DataDir, Running: daemon, Problems: i.problems, Logger: log,
+		Store: i.store, Index: i.index, Bus: i.bus, Poller: i.poller,
+		Mailboxes: func() []api.Mailbox { return *i.mailboxes.Load() },
+		Version:   version, DataDir: cfg.DataDir, Running: daemon, Problems: i.problems, Logger: log,
 	})
 	return i, i.start(ctx, cfg, daemon, failed)
+}
+
+// reload takes over the mailboxes of a changed configuration. Sessions under
+// way end as they began.
+func (i *instance) reload(cfg *config.Config) error {
+	boxes, err := mailboxes(cfg, i.log)
+	if err != nil {
+		return err
+	}
+	if err := i.poller.Update(boxes); err != nil {
+		return err
+	}
+	i.describe(cfg)
+	return nil
 }
 
 func (i *instance) problems() []string {
@@ -174,58 +188,8 @@ func (i *instance) close() error {
 	return errors.Join(errs...)
 }
 
-// mailboxes turns the configuration into what the poller takes.
-func mailboxes(cfg *config.Config, log *slog.Logger) ([]poller.Mailbox, error) {
-	out := make([]poller.Mailbox, 0, len(cfg.Mailboxes))
-	for _, m := range cfg.Mailboxes {
-		server, err := serverOf(m, log)
-		if err != nil {
-			return nil, fmt.Errorf("mailbox %s: %w", m.Name, err)
-		}
-		out = append(out, poller.Mailbox{
-			Name: m.Name, Schedule: string(m.Schedule), Server: server, Username: m.Username,
-			Password: func(ctx context.Context) (string, error) {
-				secret, err := m.Password(ctx, log)
-				return secret.Reveal(), err
-			},
-			Delete:      poller.DeletePolicy{Never: m.Delete.Never, After: m.Delete.After},
-			ReceiptWait: m.ReceiptWait, Jitter: m.Jitter,
-		})
-	}
-	return out, nil
-}
-
-func serverOf(m config.Mailbox, log *slog.Logger) (pop3.Options, error) {
-	o := pop3.Options{
-		Host: m.Host, Port: m.Port, AllowPlaintext: m.AllowPlaintext,
-		CommandTimeout: m.Timeout, ConnectTimeout: min(m.Timeout, pop3.DefaultConnectTimeout), Logger: log,
-	}
-	switch m.TLS {
-	case config.TLSStartTLS:
-		o.TLS = pop3.TLSStart
-	case config.TLSNone:
-		o.TLS = pop3.TLSNone
-	}
-	if m.Pipelining == config.PipeliningOff {
-		o.PipelineWindow = 1
-	}
-	if m.CAFile == "" {
-		return o, nil
-	}
-	pem, err := os.ReadFile(m.CAFile)
-	if err != nil {
-		return o, fmt.Errorf("ca_file: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return o, fmt.Errorf("ca_file: %s holds no certificate in PEM", m.CAFile)
-	}
-	o.TLSConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	return o, nil
-}
-
-// describe is the configuration as status answers show it.
-func describe(cfg *config.Config) []api.Mailbox {
+// describe notes the configuration as answers show it.
+func (i *instance) describe(cfg *config.Config) {
 	out := make([]api.Mailbox, 0, len(cfg.Mailboxes))
 	for _, m := range cfg.Mailboxes {
 		policy := "after_archive"
@@ -240,7 +204,7 @@ func describe(cfg *config.Config) []api.Mailbox {
 			Server: net.JoinHostPort(m.Host, strconv.Itoa(m.Port)),
 		})
 	}
-	return out
+	i.mailboxes.Store(&out)
 }
 
 const (

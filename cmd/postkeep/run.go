@@ -4,8 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
+	"reflect"
+	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/postkeep/postkeep/internal/config"
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -15,7 +21,7 @@ func (a *app) runCommand() *cobra.Command {
 		Long: `Polls the mailboxes by their schedules, archives, indexes, and answers the other
 commands on the socket in the data directory. SIGINT or SIGTERM ends sessions
 properly: what was receipted is deleted, the rest stays on the server. A second
-signal stops at once.`,
+signal stops at once. SIGHUP reads the mailboxes of the configuration again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.load()
@@ -30,7 +36,7 @@ signal stops at once.`,
 				return err
 			}
 			log.Info("running", "version", version, "data_dir", cfg.DataDir, "mailboxes", len(cfg.Mailboxes))
-			<-ctx.Done()
+			a.reloads(ctx, cfg, i)
 			log.Info("stopping: sessions end properly, a second signal stops at once")
 			err = i.close()
 			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
@@ -40,4 +46,39 @@ signal stops at once.`,
 			return err
 		},
 	}
+}
+
+// reloads reads the configuration again at every SIGHUP until ctx ends. What
+// cannot be used changes nothing.
+func (a *app) reloads(ctx context.Context, cfg *config.Config, i *instance) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+		}
+		next, err := config.Load(a.configPath)
+		if err == nil {
+			err = i.reload(next)
+		}
+		if err != nil {
+			i.log.Error("the configuration was not taken over", "error", err)
+			continue
+		}
+		i.log.Info("configuration read again", "mailboxes", len(next.Mailboxes))
+		if !sameBase(cfg, next) {
+			i.log.Warn("settings other than defaults and mailboxes take effect at the next start")
+		}
+	}
+}
+
+// sameBase reports whether two configurations differ in their mailboxes at most.
+func sameBase(a, b *config.Config) bool {
+	x, y := *a, *b
+	x.Mailboxes, y.Mailboxes = nil, nil
+	x.Defaults, y.Defaults = config.Session{}, config.Session{}
+	return reflect.DeepEqual(x, y)
 }

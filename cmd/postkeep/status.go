@@ -1,20 +1,12 @@
 package main
 
 import (
-	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
-	"slices"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/postkeep/postkeep/internal/config"
-	"github.com/postkeep/postkeep/poller/pop3"
 	"github.com/postkeep/postkeep/web/api"
 )
 
@@ -94,6 +86,9 @@ func (a *app) printMailboxes(cfg *config.Config, boxes []api.Mailbox) error {
 				last += " failed"
 				notes = append(notes, fmt.Sprintf("%s: %s", m.Name, st.red(printable(m.LastPoll.Error))))
 			}
+			if m.Failures > 1 {
+				last += fmt.Sprintf(" %d times", m.Failures)
+			}
 		}
 		switch {
 		case !m.Configured:
@@ -115,7 +110,7 @@ func (a *app) printMailboxes(cfg *config.Config, boxes []api.Mailbox) error {
 }
 
 func (a *app) mailboxCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "mailbox", Short: "List and test mailboxes", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "mailbox", Short: "List, test and authorize mailboxes", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	var asJSON bool
 	list := &cobra.Command{
@@ -140,77 +135,6 @@ func (a *app) mailboxCommand() *cobra.Command {
 		},
 	}
 	list.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
-	cmd.AddCommand(list, &cobra.Command{
-		Use: "test NAME", Short: "Connect to a mailbox, log in, count, and change nothing", Args: cobra.ExactArgs(1),
-		RunE: a.testMailbox,
-	})
+	cmd.AddCommand(list, a.testCommand(), a.authorizeCommand())
 	return cmd
-}
-
-// testMailbox says step by step what works, so that the first line that is
-// missing is what to mend.
-func (a *app) testMailbox(cmd *cobra.Command, args []string) (err error) {
-	cfg, err := a.load()
-	if err != nil {
-		return err
-	}
-	for _, m := range cfg.Mailboxes {
-		if m.Name == args[0] {
-			return a.testServer(cmd, cfg, m)
-		}
-	}
-	return usage(fmt.Errorf("no mailbox %q in %s", args[0], a.configPath))
-}
-
-func (a *app) testServer(cmd *cobra.Command, cfg *config.Config, m config.Mailbox) error {
-	ctx, log, st := cmd.Context(), a.logger(cfg, false), a.styleFor(a.stdout)
-	say := func(what, format string, args ...any) {
-		fmt.Fprintf(a.stdout, "%s  %s %s\n", st.green("ok"), pad(what, 12), printable(fmt.Sprintf(format, args...)))
-	}
-	password, err := m.Password(ctx, log)
-	if err != nil {
-		return err
-	}
-	say("secret", "read")
-	server, err := serverOf(m, log)
-	if err != nil {
-		return err
-	}
-	conn, err := pop3.Dial(ctx, server)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
-	say("connection", "%s", net.JoinHostPort(m.Host, strconv.Itoa(m.Port)))
-	if state := conn.TLS(); state != nil {
-		say("TLS", "%s, %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite))
-		leaf := state.PeerCertificates[0]
-		say("certificate", "%s, issued by %s, until %s", strings.Join(leaf.DNSNames, " "), leaf.Issuer.CommonName, leaf.NotAfter.Format(time.DateOnly))
-	} else {
-		fmt.Fprintf(a.stdout, "%s  %s the connection is not encrypted\n", st.yellow("--"), pad("TLS", 12))
-	}
-	if err := conn.Login(ctx, pop3.Credentials{Username: m.Username, Password: password.Reveal()}); err != nil {
-		return err
-	}
-	say("login", "as %s", m.Username)
-	var caps []string
-	for name, args := range conn.Capabilities() {
-		caps = append(caps, strings.TrimSpace(name+" "+strings.Join(args, " ")))
-	}
-	say("capabilities", "%s", strings.Join(slices.Sorted(slices.Values(caps)), ", "))
-	messages, octets, err := conn.Stat(ctx)
-	if err != nil {
-		return err
-	}
-	say("messages", "%s, %s", count(messages), size(octets))
-	_, err = conn.UIDL(ctx)
-	switch {
-	case errors.Is(err, errors.ErrUnsupported):
-		fmt.Fprintf(a.stdout, "%s  %s not supported: every poll downloads what is on the server\n", st.yellow("--"), pad("UIDL", 12))
-	case err != nil:
-		return err
-	default:
-		say("UIDL", "supported")
-	}
-	return conn.Quit(ctx)
 }

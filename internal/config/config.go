@@ -7,7 +7,7 @@
 // here document; docs/configuration.md is written for operators.
 //
 // Secrets are never part of a Config: it names the file or the environment
-// variable, and Mailbox.Password reads it when a session needs it.
+// variable, and Mailbox.Password and ReadSecret read it when a session needs it.
 package config
 
 import (
@@ -106,8 +106,17 @@ type Session struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// TLS is implicit (the default), starttls or none.
 	TLS string `yaml:"tls" enum:"implicit,starttls,none"`
+	// TLSMinVersion is the lowest version of TLS, 1.2 (the default) or 1.3.
+	TLSMinVersion string `yaml:"tls_min_version" enum:"1.2,1.3"`
 	// CAFile holds, in PEM, the authorities to trust instead of the system's.
 	CAFile string `yaml:"ca_file" path:"yes"`
+	// Proxy is what connections go through. Default none.
+	Proxy Proxy `yaml:"proxy"`
+	// Auth is the mechanism to log in with, or auto (the default).
+	Auth string `yaml:"auth" enum:"auto,scram-sha-256,plain,login,user,cram-md5,apop,oauthbearer,xoauth2,external"`
+	// UTF8 is auto (ask servers that offer it for messages as they are stored,
+	// RFC 6856; the default) or off.
+	UTF8 string `yaml:"utf8" enum:"auto,off"`
 	// Pipelining is auto (use it when the server offers it, the default) or off.
 	Pipelining string `yaml:"pipelining" enum:"auto,off"`
 }
@@ -119,26 +128,50 @@ const (
 	TLSNone     = "none"     // passwords and mail in the clear
 )
 
-// PipeliningOff is the value of Session.Pipelining that never pipelines.
-const PipeliningOff = "off"
+// TLS13 is the value of Session.TLSMinVersion that is not the default.
+const TLS13 = "1.3"
+
+// Off is the value of Session.Pipelining and Session.UTF8 that is not auto.
+const Off = "off"
+
+// Proxy is a SOCKS5 or HTTP proxy. The zero value is none.
+type Proxy struct {
+	// URL is socks5://host:port or http://host:port.
+	URL ProxyURL `yaml:"url" required:"yes"`
+	// Username and PasswordFile are given both or not at all.
+	Username     string `yaml:"username"`
+	PasswordFile string `yaml:"password_file" path:"yes"`
+}
 
 // Mailbox is one POP3 account.
 type Mailbox struct {
 	// Name identifies the mailbox for ever: in the archive, in searches, in
 	// reports. 1 to 64 letters, digits and . _ - @ +, not beginning with . or -.
 	Name string `yaml:"name" required:"yes"`
+	// Provider is gmail or microsoft365, whose preset fills in host, TLS, and what
+	// OAuth2 needs; "" for none. With gmail, Username gets the prefix recent:.
+	Provider string `yaml:"provider" enum:"gmail,microsoft365"`
 	// Host is a host name or an IP address.
-	Host string `yaml:"host" required:"yes"`
+	Host string `yaml:"host"`
 	// Port defaults to 995 with implicit TLS, else 110.
 	Port int `yaml:"port"`
 	// AllowPlaintext permits tls: none to a host that is not this machine.
 	AllowPlaintext bool `yaml:"allow_plaintext"`
 	// Username is what the server calls the account.
 	Username string `yaml:"username" required:"yes"`
-	// PasswordFile or PasswordEnv, exactly one, names what holds the password.
+	// PasswordFile or PasswordEnv names what holds the password. Exactly one of
+	// them or OAuth2 is given; none of them if the client certificate logs in.
 	PasswordFile string `yaml:"password_file" path:"yes"`
 	// PasswordEnv is the name of an environment variable.
 	PasswordEnv string `yaml:"password_env"`
+	// OAuth2 is how access tokens are got; without ClientID it is not used.
+	OAuth2 OAuth2 `yaml:"oauth2"`
+	// ClientCertFile and ClientKeyFile, in PEM, are shown to the server; default none.
+	ClientCertFile string `yaml:"client_cert_file" path:"yes"`
+	ClientKeyFile  string `yaml:"client_key_file" path:"yes"`
+	// TLSPin is the certificate that the server must have, in place of every
+	// other check. The zero value is none.
+	TLSPin Fingerprint `yaml:"tls_pin"`
 
 	Session `yaml:",inline"`
 }
@@ -166,7 +199,11 @@ func defaults() Config {
 			ReceiptWait: 5 * time.Minute,
 			Timeout:     2 * time.Minute,
 			TLS:         TLSImplicit,
-			Pipelining:  "auto",
+
+			TLSMinVersion: "1.2",
+			Auth:          AuthAuto,
+			UTF8:          "auto",
+			Pipelining:    "auto",
 		},
 	}
 }
@@ -225,5 +262,12 @@ func parse(name, dir string, data []byte) (*Config, error) {
 		return nil, err
 	}
 	cfg.DataDir = d.absolute(cfg.DataDir) // the default is relative, too
+	for i := range cfg.Mailboxes {
+		if m := &cfg.Mailboxes[i]; m.OAuth2.ClientID != "" {
+			m.OAuth2.TokenFile = filepath.Join(cfg.DataDir, "oauth", m.Name+".json")
+		} else {
+			m.OAuth2 = OAuth2{} // the preset's part is of no use
+		}
+	}
 	return &cfg, nil
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,16 @@ func TestEveryKeyIsRead(t *testing.T) {
 	shared := Session{
 		Schedule: "@daily", Jitter: time.Minute, Delete: Delete{After: 14 * 24 * time.Hour},
 		ReceiptWait: 5 * time.Minute, Timeout: time.Minute, TLS: TLSStartTLS, CAFile: in("ca/all.pem"), Pipelining: "auto",
+		TLSMinVersion: "1.2", Auth: AuthAuto, UTF8: "auto",
+		Proxy: Proxy{URL: "socks5://[::1]:1080", Username: "p", PasswordFile: in("secrets/proxy")},
+	}
+	implicit, proxied, external := shared, shared, shared
+	implicit.TLS, proxied.TLS = TLSImplicit, TLSImplicit
+	proxied.Proxy = Proxy{URL: "http://proxy.example.org:3128"} // without the user of the other one
+	external.Auth = "external"
+	var pin Fingerprint
+	for i := range pin {
+		pin[i] = byte(i)
 	}
 	plain := shared
 	plain.TLS, plain.Delete = TLSNone, Delete{}
@@ -101,13 +112,46 @@ func TestEveryKeyIsRead(t *testing.T) {
 				Name: "a.b_c-d@e+f", Host: "::1", Port: 1110, Username: "12345", PasswordEnv: "A_PASSWORD",
 				Session: Session{
 					Schedule: "CRON_TZ=Europe/Berlin 0 6 * * 1-5", Delete: Delete{Never: true}, ReceiptWait: time.Hour,
-					Timeout: 30 * time.Second, TLS: TLSNone, CAFile: in("ca/own.pem"), Pipelining: PipeliningOff,
+					Timeout: 30 * time.Second, TLS: TLSNone, CAFile: in("ca/own.pem"), Pipelining: Off,
+					TLSMinVersion: TLS13, Auth: "apop", UTF8: Off,
 				},
 			},
 			{Name: "b", Host: "mail.example.org", Port: 110, Username: "b", PasswordFile: in("secrets/b"), Session: shared},
 			{
 				Name: "c", Host: "mail.example.org", Port: 110, AllowPlaintext: true, Username: "c",
 				PasswordFile: in("secrets/c"), Session: plain,
+			},
+			{
+				Name: "d", Host: "mail.example.org", Port: 1995, Username: "d", Session: proxied,
+				OAuth2: OAuth2{
+					ClientID: "id", ClientSecretFile: in("secrets/client"), Grant: GrantRefresh, TokenURL: "https://auth.example.org/token",
+					AuthURL: "https://auth.example.org/auth", DeviceURL: "http://localhost:8080/device", Scopes: "pop offline_access",
+					TokenFile: filepath.FromSlash("/srv/postkeep/oauth/d.json"),
+				},
+			},
+			{
+				Name: "e", Host: "mail.example.org", Port: 110, Username: "e", Session: external,
+				ClientCertFile: in("e.crt"), ClientKeyFile: in("e.key"), TLSPin: pin,
+			},
+			{
+				Name: "f", Provider: ProviderMicrosoft365, Host: "outlook.office365.com", Port: 995, Username: "f@example.org", Session: implicit,
+				OAuth2: OAuth2{
+					ClientID: "id", ClientSecretFile: in("s"), Tenant: "example.org", Grant: GrantClientCredentials,
+					TokenURL:     "https://login.microsoftonline.com/example.org/oauth2/v2.0/token",
+					AuthURL:      "https://login.microsoftonline.com/example.org/oauth2/v2.0/authorize",
+					DeviceURL:    "https://login.microsoftonline.com/example.org/oauth2/v2.0/devicecode",
+					Scopes:       "https://outlook.office365.com/.default",
+					RedirectHost: "localhost", TokenFile: filepath.FromSlash("/srv/postkeep/oauth/f.json"),
+				},
+			},
+			{
+				Name: "g", Provider: ProviderGmail, Host: "pop.gmail.com", Port: 995, Username: "recent:g@gmail.com", Session: implicit,
+				OAuth2: OAuth2{
+					ClientID: "id", Grant: GrantRefresh, Scopes: "https://mail.google.com/",
+					TokenURL: "https://oauth2.googleapis.com/token", AuthURL: "https://accounts.google.com/o/oauth2/v2/auth",
+					AuthParams: map[string]string{"access_type": "offline", "prompt": "consent"},
+					TokenFile:  filepath.FromSlash("/srv/postkeep/oauth/g.json"),
+				},
 			},
 		},
 	}
@@ -121,6 +165,9 @@ func TestEveryKeyIsRead(t *testing.T) {
 	got.TimeZone, want.TimeZone = TimeZone{}, TimeZone{}
 	if !filepath.IsAbs(want.DataDir) { // on Windows /srv is relative to the drive
 		got.DataDir, want.DataDir = "", ""
+		for i := range got.Mailboxes {
+			got.Mailboxes[i].OAuth2.TokenFile, want.Mailboxes[i].OAuth2.TokenFile = "", ""
+		}
 	}
 	if !reflect.DeepEqual(*got, want) {
 		t.Errorf("got  %+v\nwant %+v", *got, want)
@@ -134,7 +181,7 @@ func TestWhatIsNotGivenHasTheDocumentedDefault(t *testing.T) {
 	}
 	session := Session{
 		Schedule: "@every 5m", Jitter: 10 * time.Second, ReceiptWait: 5 * time.Minute,
-		Timeout: 2 * time.Minute, TLS: "implicit", Pipelining: "auto",
+		Timeout: 2 * time.Minute, TLS: "implicit", Pipelining: "auto", TLSMinVersion: "1.2", Auth: "auto", UTF8: "auto",
 	}
 	if got.Defaults != session {
 		t.Errorf("defaults %+v", got.Defaults)
@@ -185,7 +232,7 @@ func TestSettingsInTheExampleAreAllThereAndAtTheirDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Mailboxes) != 1 {
+	if len(got.Mailboxes) != 2 {
 		t.Errorf("mailboxes %+v", got.Mailboxes)
 	}
 	want := defaults()
@@ -193,8 +240,12 @@ func TestSettingsInTheExampleAreAllThereAndAtTheirDefaults(t *testing.T) {
 	if !reflect.DeepEqual(*got, want) {
 		t.Errorf("got  %+v\nwant %+v", *got, want)
 	}
+	rare := []string{
+		"allow_plaintext", "after", "client_secret_file", "grant", "token_url", "auth_url", "device_url", "scopes",
+		"client_cert_file", "client_key_file", "tls_pin",
+	}
 	for key := range safeKeys() {
-		if key != "allow_plaintext" && key != "after" && !bytes.Contains(text, []byte(key+":")) {
+		if !slices.Contains(rare, key) && !bytes.Contains(text, []byte(key+":")) {
 			t.Errorf("no %s", key)
 		}
 	}

@@ -206,7 +206,7 @@ func safeKeys() map[string]bool {
 			t = t.Elem()
 		}
 		for _, f := range fieldsOf(reflect.New(t).Elem()) {
-			keys[f.key] = !strings.HasPrefix(f.key, "password")
+			keys[f.key] = !strings.HasPrefix(f.key, "password") && !strings.Contains(f.key, "secret")
 			add(f.value.Type())
 		}
 	}
@@ -244,8 +244,11 @@ func unknownKey(key string, fields []field) (meant, message string) {
 	}
 	switch {
 	case slices.Contains(keys, "password_file") && editDistance(key, "password") <= 2:
-		return "password_file", fmt.Sprintf("%q is not accepted: put the password into a file and name it with password_file, "+
-			"or into an environment variable and name it with password_env", key)
+		message = fmt.Sprintf("%q is not accepted: put the password into a file and name it with password_file", key)
+		if slices.Contains(keys, "password_env") {
+			message += ", or into an environment variable and name it with password_env"
+		}
+		return "password_file", message
 	case meant != "":
 		return meant, fmt.Sprintf("unknown key %q (did you mean %q?)", key, meant)
 	default:

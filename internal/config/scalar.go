@@ -1,9 +1,13 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -128,4 +132,48 @@ func parseDuration(text string) (time.Duration, error) {
 		return 0, fmt.Errorf("must be a duration like 30s, 10m, 336h or 14d, is %q", text)
 	}
 	return d + more, nil
+}
+
+// ProxyURL is socks5://host:port or http://host:port.
+type ProxyURL string
+
+// UnmarshalText reads a URL; its errors do not quote it, for there may be a
+// password in it.
+func (p *ProxyURL) UnmarshalText(text []byte) error {
+	u, err := url.Parse(string(text))
+	switch {
+	case err != nil, u.Scheme != "socks5" && u.Scheme != "http", u.Hostname() == "", u.Port() == "",
+		u.Path != "" && u.Path != "/", u.RawQuery != "", u.Fragment != "":
+		return errors.New("must be like socks5://host:1080 or http://host:3128")
+	case u.User != nil:
+		return errors.New("must not hold a user or a password: use { url: …, username: …, password_file: … }")
+	}
+	*p = ProxyURL(text)
+	return nil
+}
+
+// UnmarshalText reads a URL, "" for none; the other form is a mapping.
+func (p *Proxy) UnmarshalText(text []byte) error {
+	*p = Proxy{}
+	if len(text) == 0 {
+		return nil
+	}
+	return p.URL.UnmarshalText(text)
+}
+
+// Fingerprint is the SHA-256 of a certificate in DER form.
+type Fingerprint [sha256.Size]byte
+
+// UnmarshalText reads 64 hexadecimal digits, with or without colons, as
+// "openssl x509 -fingerprint -sha256" prints them, or base64.
+func (f *Fingerprint) UnmarshalText(text []byte) error {
+	b, err := hex.DecodeString(strings.ReplaceAll(string(text), ":", ""))
+	if err != nil {
+		b, err = base64.StdEncoding.DecodeString(string(text))
+	}
+	if err != nil || len(b) != len(f) || Fingerprint(b) == (Fingerprint{}) { // which would stand for none
+		return fmt.Errorf("must be the SHA-256 of a certificate in hexadecimal or base64, is %q", text)
+	}
+	*f = Fingerprint(b)
+	return nil
 }

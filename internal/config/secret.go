@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -46,36 +47,49 @@ func (Secret) LogValue() slog.Value { return slog.StringValue(hidden) }
 func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
 // Password reads the mailbox's password now, so that a changed file counts from
-// the next session on. One line break at the end is not part of it. A file that
-// every user of the machine can read is reported to log; nil discards.
+// the next session on; see ReadSecret. A mailbox that logs in by other means has
+// none, which is no error.
 func (m Mailbox) Password(ctx context.Context, log *slog.Logger) (Secret, error) {
-	if err := ctx.Err(); err != nil {
-		return Secret{}, err
+	var secret Secret
+	var err error
+	switch {
+	case m.PasswordEnv != "":
+		value, ok := os.LookupEnv(m.PasswordEnv)
+		if !ok {
+			err = fmt.Errorf("environment variable %s (password_env) is not set", m.PasswordEnv)
+		} else {
+			secret, err = oneLine(value, "environment variable "+m.PasswordEnv)
+		}
+	case m.PasswordFile != "":
+		secret, err = ReadSecret(ctx, "password_file", m.PasswordFile, log)
 	}
-	value, source := "", "environment variable "+m.PasswordEnv
-	if m.PasswordEnv != "" {
-		var ok bool
-		if value, ok = os.LookupEnv(m.PasswordEnv); !ok {
-			return Secret{}, fmt.Errorf("mailbox %s: %s (password_env) is not set", m.Name, source)
-		}
-	} else {
-		source = "password file " + m.PasswordFile
-		var mode fs.FileMode
-		var err error
-		if value, mode, err = readSecret(m.PasswordFile); err != nil {
-			return Secret{}, fmt.Errorf("mailbox %s: password_file: %w", m.Name, err)
-		}
-		if log != nil && mode&0o004 != 0 && runtime.GOOS != "windows" { // Windows has no such bit
-			log.WarnContext(ctx, "every user of this machine can read the password file: chmod 600",
-				"mailbox", m.Name, "path", m.PasswordFile)
-		}
+	if err = errors.Join(ctx.Err(), err); err != nil {
+		return Secret{}, fmt.Errorf("mailbox %s: %w", m.Name, err)
 	}
+	return secret, nil
+}
+
+// ReadSecret reads the file that key names. One line break at the end is not
+// part of the secret. A file that every user of the machine can read is reported
+// to log; nil discards.
+func ReadSecret(ctx context.Context, key, path string, log *slog.Logger) (Secret, error) {
+	value, mode, err := readSecret(path)
+	if err != nil {
+		return Secret{}, fmt.Errorf("%s: %w", key, err)
+	}
+	if log != nil && mode&0o004 != 0 && runtime.GOOS != "windows" { // Windows has no such bit
+		log.WarnContext(ctx, "every user of this machine can read a secret: chmod 600", "key", key, "path", path)
+	}
+	return oneLine(value, key+" "+path)
+}
+
+func oneLine(value, source string) (Secret, error) {
 	value = strings.TrimSuffix(strings.TrimSuffix(value, "\n"), "\r")
 	if value == "" {
-		return Secret{}, fmt.Errorf("mailbox %s: %s is empty", m.Name, source)
+		return Secret{}, fmt.Errorf("%s is empty", source)
 	}
 	if strings.ContainsAny(value, "\r\n\x00") {
-		return Secret{}, fmt.Errorf("mailbox %s: %s holds more than one line", m.Name, source)
+		return Secret{}, fmt.Errorf("%s holds more than one line", source)
 	}
 	return NewSecret(value), nil
 }

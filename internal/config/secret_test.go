@@ -74,7 +74,7 @@ func TestPasswordErrorNamesMailboxAndSource(t *testing.T) {
 	}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := (Mailbox{}).Password(canceled, nil); !errors.Is(err, context.Canceled) {
+	if _, err := (Mailbox{PasswordEnv: "POSTKEEP_TEST_EMPTY"}).Password(canceled, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -94,6 +94,10 @@ func (d *decoder) checkSession(path string, s Session) {
 	checkRange(d, path+".jitter", s.Jitter, 0, time.Hour)
 	checkRange(d, path+".receipt_wait", s.ReceiptWait, time.Second, 24*time.Hour)
 	checkRange(d, path+".timeout", s.Timeout, time.Second, time.Hour)
+	_, user := d.at[path+".proxy.username"]
+	if _, password := d.at[path+".proxy.password_file"]; user != password {
+		d.failKey(path+".proxy", "needs username and password_file, both or none of them")
+	}
 	if s.Delete.After < time.Second { // with the form { after: … } only
 		d.failKey(path+".delete.after", "must be at least 1s; to delete at once write delete: after_archive")
 	}
@@ -117,7 +121,12 @@ func (d *decoder) checkMailbox(path string, m *Mailbox) {
 	if !nameForm.MatchString(m.Name) {
 		d.failKey(path+".name", "must be 1 to 64 letters (A-Z, a-z), digits and . _ - @ +, and not begin with . or -, is %q", m.Name)
 	}
-	d.checkHost(path+".host", m.Host)
+	d.applyProvider(path, m)
+	if _, given := d.at[path+".host"]; given {
+		d.checkHost(path+".host", m.Host)
+	} else if m.Host == "" {
+		d.fail(d.at[path], "an entry of mailboxes needs: host, or a provider that knows it")
+	}
 	if m.Port == 0 && d.at[path+".port"] == (position{}) {
 		m.Port = 110
 		if m.TLS == TLSImplicit {
@@ -125,18 +134,11 @@ func (d *decoder) checkMailbox(path string, m *Mailbox) {
 		}
 	}
 	checkRange(d, path+".port", m.Port, 1, 65535)
-	if m.TLS == TLSNone && !m.AllowPlaintext && !isLoopback(m.Host) {
-		at, given := d.at[path+".tls"]
-		if !given { // it comes from the defaults, which are right for other mailboxes
-			at = d.at[path]
-		}
-		d.fail(at, "tls: none sends the password and the mail in the clear; "+
-			"use implicit or starttls, or add allow_plaintext: true")
-	}
+	d.checkTLS(path, m)
 	if m.Username == "" || strings.ContainsFunc(m.Username, unicode.IsControl) {
 		d.failKey(path+".username", "must be text in one line")
 	}
-	d.checkPassword(path, m)
+	d.checkCredentials(path, m)
 	d.checkSession(path, m.Session)
 }
 
@@ -148,20 +150,5 @@ func (d *decoder) checkHost(path, host string) {
 		d.failKey(path, "must not have a port in it: write host: %s and port: on its own", m[1])
 	case !hostForm.MatchString(host):
 		d.failKey(path, "must be a host name or an IP address, is %q", host)
-	}
-}
-
-// checkPassword never quotes: what is misplaced here may be the password.
-func (d *decoder) checkPassword(path string, m *Mailbox) {
-	file, env := d.at[path+".password_file"], d.at[path+".password_env"]
-	switch none := (position{}); {
-	case file == none && env == none:
-		d.fail(d.at[path], "the mailbox has no password: name a file with password_file or an environment variable with password_env")
-	case file != none && env != none:
-		d.failKey(path+".password_env", "and password_file are both given; one of them is needed")
-	case file != none && m.PasswordFile == "":
-		d.failKey(path+".password_file", "is empty")
-	case env != none && !envForm.MatchString(m.PasswordEnv):
-		d.failKey(path+".password_env", "must be the name of an environment variable (letters, digits and _)")
 	}
 }

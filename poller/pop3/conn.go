@@ -32,7 +32,9 @@ type Conn struct {
 	rw    net.Conn  // tls or guard
 	br    *bufio.Reader
 
-	timestamp   string // of the greeting, for APOP
+	timestamp   string    // of the greeting, for APOP
+	mechanism   Mechanism // tried last
+	prepared    bool      // the settings before login have been made
 	caps        Capabilities
 	outstanding int      // commands whose answers have not been read to their end
 	secrets     []string // what must not be repeated in errors
@@ -147,6 +149,10 @@ func (c *Conn) use(rw net.Conn) {
 // Capabilities returns what the server offered last: after login if it still
 // answered CAPA, else before. The map is shared.
 func (c *Conn) Capabilities() Capabilities { return c.caps }
+
+// Mechanism returns the mechanism that Login tried last: after a successful
+// one, that by which it logged in.
+func (c *Conn) Mechanism() Mechanism { return c.mechanism }
 
 // TLS returns the state of TLS, nil without.
 func (c *Conn) TLS() *tls.ConnectionState {

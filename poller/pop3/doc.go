@@ -1,7 +1,9 @@
 // Package pop3 is a POP3 client for programs that must not lose mail.
 //
 // It speaks RFC 1939 (POP3), 2449 (CAPA, response codes), 3206 (SYS and AUTH
-// codes), 2595 (STLS) and 5034 (SASL). What sets it apart:
+// codes), 2595 (STLS), 6856 (UTF8, LANG) and 5034 (SASL: SCRAM-SHA-256, CRAM-MD5,
+// PLAIN, LOGIN, OAUTHBEARER, XOAUTH2 and EXTERNAL), directly or through a SOCKS5 or
+// HTTP proxy. What sets it apart:
 //
 //   - A message is streamed and comes out as it was sent: the dots that the
 //     protocol adds are taken away and nothing else is touched. NUL bytes, bare

@@ -127,6 +127,13 @@ func KindOf(err error) Kind {
 // refusalKind sorts a -ERR by its response code, then by its words; fallback
 // is for words that say nothing.
 func refusalKind(code, text string, fallback Kind) Kind {
+	// Codes are hierarchies (RFC 2449, section 8): what is below a known one is
+	// at least that.
+	if parts := strings.Split(code, "/"); parts[0] == "SYS" && len(parts) > 1 {
+		code = "SYS/" + parts[1]
+	} else {
+		code = parts[0]
+	}
 	switch code {
 	case "AUTH":
 		return KindAuth
@@ -134,7 +141,7 @@ func refusalKind(code, text string, fallback Kind) Kind {
 		return KindBusy
 	case "SYS/TEMP":
 		return KindTemporary
-	case "SYS/PERM":
+	case "SYS/PERM", "UTF8": // UTF8: the message needs that mode (RFC 6856)
 		return KindRefused
 	}
 	text = strings.ToLower(text)

@@ -1,6 +1,7 @@
 package pop3
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -25,6 +26,13 @@ func (e limitError) Error() string    { return string(e) }
 
 // errTooSlow is a server that keeps below minBytesPerSecond.
 var errTooSlow = errors.New("the server sends too slowly")
+
+// pinError is a certificate that is not the pinned one.
+type pinError struct{ want, got [sha256.Size]byte }
+
+func (e *pinError) Error() string {
+	return fmt.Sprintf("the SHA-256 of the certificate is %x, pinned is %x", e.got, e.want)
+}
 
 // explain sorts a failure to read or write, and puts its cause in better words.
 func explain(err error, idle time.Duration) (kind Kind, hint string, cause error) {
@@ -62,9 +70,12 @@ func explainTLS(err error) (hint string, cause error) {
 		invalid   x509.CertificateInvalidError
 		verify    *tls.CertificateVerificationError
 		record    tls.RecordHeaderError
-		alert     tls.AlertError
+		op        *net.OpError
+		pin       *pinError
 	)
 	switch {
+	case errors.As(err, &pin):
+		return "the server has another certificate, or somebody is in between: find out before you change the pin", pin
 	case errors.As(err, &host):
 		return "check the host name", fmt.Errorf("the certificate is for another host: %w", host)
 	case errors.As(err, &authority):
@@ -78,7 +89,8 @@ func explainTLS(err error) (hint string, cause error) {
 	case errors.As(err, &record):
 		return "use starttls, or the port for implicit TLS, usually 995",
 			fmt.Errorf("the server does not speak TLS here: %w", err)
-	case errors.As(err, &alert), strings.HasPrefix(err.Error(), "tls: "):
+	// crypto/tls wraps alerts in a net.OpError with these operations.
+	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"), strings.HasPrefix(err.Error(), "tls: "):
 		return "", err
 	}
 	return "", nil
@@ -86,14 +98,19 @@ func explainTLS(err error) (hint string, cause error) {
 
 // explainDial sorts a failure of Options.Dialer.
 func explainDial(err error) (kind Kind, hint string, cause error) {
-	var timeout net.Error
+	var (
+		timeout net.Error
+		proxy   *proxyError
+	)
 	switch {
 	case isUnknownHost(err):
 		return KindConnect, "check the host name", fmt.Errorf("unknown host: %w", err)
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, syscall.ECONNREFUSED) && !errors.As(err, &proxy):
 		return KindConnect, "check host and port, and whether the server is running", err
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return KindTimeout, "check host, port and firewall", err
+	case errors.As(err, &proxy):
+		return KindConnect, "check the proxy, and host and port", err
 	}
 	return KindConnect, "", err
 }

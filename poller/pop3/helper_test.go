@@ -3,6 +3,10 @@ package pop3_test
 import (
 	"bufio"
 	"context"
+	"crypto/hmac"
+	"crypto/md5"
+	"encoding/base64"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -120,4 +124,10 @@ func list(n int) []int {
 		numbers[i] = i + 1
 	}
 	return numbers
+}
+
+func cramResponse(user, password, challenge string) string {
+	mac := hmac.New(md5.New, []byte(password))
+	_, _ = io.WriteString(mac, challenge)
+	return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%s %x", user, mac.Sum(nil)))
 }

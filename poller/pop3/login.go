@@ -3,10 +3,10 @@ package pop3
 import (
 	"context"
 	"crypto/md5"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-sasl"
@@ -16,95 +16,224 @@ import (
 type Mechanism string
 
 const (
-	// MechanismAuto tries, over TLS, MechanismPlain if it is offered, then
-	// MechanismUser; without TLS MechanismAPOP if the greeting allows it, then
-	// the others. It goes on to the next only if the server does not support one:
-	// a wrong password is sent once, for accounts get locked.
+	// MechanismAuto takes the strongest that the server offers and the
+	// credentials can serve. With Options.Token that is OAUTHBEARER or XOAUTH2;
+	// without a password EXTERNAL. With a password it is, over TLS, SCRAM-SHA-256,
+	// PLAIN, LOGIN, CRAM-MD5, USER; without TLS those that hide the password come
+	// first: SCRAM-SHA-256, CRAM-MD5, APOP. It goes on to the next only if the
+	// server does not support one: a wrong password is sent once, for accounts get
+	// locked.
 	MechanismAuto Mechanism = ""
+	// MechanismSCRAM is SCRAM-SHA-256 (RFC 7677): the password is not sent, and
+	// the server must prove that it knows it.
+	MechanismSCRAM Mechanism = "SCRAM-SHA-256"
 	// MechanismPlain is AUTH PLAIN (RFC 5034, 4616).
 	MechanismPlain Mechanism = "PLAIN"
+	// MechanismLogin is AUTH LOGIN, which has no RFC, for servers without PLAIN.
+	MechanismLogin Mechanism = "LOGIN"
 	// MechanismUser is USER and PASS.
 	MechanismUser Mechanism = "USER"
-	// MechanismAPOP is APOP. It hides the password from a listener only as
-	// well as MD5 does.
+	// MechanismCRAMMD5 is CRAM-MD5 (RFC 2195). It hides the password from a
+	// listener only as well as MD5 does.
+	MechanismCRAMMD5 Mechanism = "CRAM-MD5"
+	// MechanismAPOP is APOP, which is no better.
 	MechanismAPOP Mechanism = "APOP"
+	// MechanismOAuthBearer is OAUTHBEARER (RFC 7628), with Options.Token.
+	MechanismOAuthBearer Mechanism = "OAUTHBEARER"
+	// MechanismXOAuth2 is its predecessor of Google and Microsoft.
+	MechanismXOAuth2 Mechanism = "XOAUTH2"
+	// MechanismExternal is EXTERNAL (RFC 4422, appendix A): the certificate of
+	// the client says who it is.
+	MechanismExternal Mechanism = "EXTERNAL"
 )
 
-// Credentials say who logs in.
-type Credentials struct {
-	Username  string
-	Password  string
-	Mechanism Mechanism
+func (m Mechanism) known() bool {
+	return m == MechanismAuto || m == MechanismExternal || m.takesToken() || m.takesPassword()
 }
 
-// maxInitialResponse is the longest command line with an initial response
-// (RFC 5034, section 4); a longer one is sent after the server's "+".
-const maxInitialResponse = 255
+func (m Mechanism) takesToken() bool { return m == MechanismOAuthBearer || m == MechanismXOAuth2 }
 
-// maxChallenges ends an exchange that leads nowhere; no mechanism needs more
-// than three.
-const maxChallenges = 8
+func (m Mechanism) takesPassword() bool {
+	switch m {
+	case MechanismSCRAM, MechanismPlain, MechanismLogin, MechanismUser, MechanismCRAMMD5, MechanismAPOP:
+		return true
+	}
+	return false
+}
+
+// Credentials say who logs in. Password is empty with Options.Token and with
+// MechanismExternal.
+type Credentials struct {
+	Username string
+	Password string
+}
 
 // Login logs in and reads the capabilities again, which may differ now
 // (RFC 2449, section 5). A wrong password is an Error of KindAuth. If login is refused
 // the session stays usable, for Quit.
 func (c *Conn) Login(ctx context.Context, cred Credentials) error {
-	err := c.loginError(cred, c.checkCredentials(cred))
-	if err != nil {
-		return err
-	}
-	err = c.run(ctx, opLogin, func() error { return c.tryMechanisms(cred) })
-	if err != nil {
+	if err := c.login(ctx, cred); err != nil {
 		return c.loginError(cred, err)
 	}
 	return c.run(ctx, "CAPA", c.readCapabilities)
 }
 
+func (c *Conn) login(ctx context.Context, cred Credentials) error {
+	if err := c.checkCredentials(cred); err != nil {
+		return err
+	}
+	if err := c.run(ctx, opLogin, c.prepare); err != nil {
+		return err
+	}
+	secret := cred.Password
+	if c.opts.Token != nil {
+		var err error
+		if secret, err = c.token(ctx, ""); err != nil {
+			return err
+		}
+	}
+	mechanisms := c.mechanisms(cred)
+	err := c.run(ctx, opLogin, func() error { return c.tryMechanisms(mechanisms, cred.Username, secret) })
+	if c.opts.Token == nil || KindOf(err) != KindAuth {
+		return err
+	}
+	fresh, failed := c.token(ctx, secret)
+	if failed != nil {
+		return failed
+	}
+	if fresh == secret {
+		return err
+	}
+	mechanisms = []Mechanism{c.mechanism}
+	return c.run(ctx, opLogin, func() error { return c.tryMechanisms(mechanisms, cred.Username, fresh) })
+}
+
+// token asks Options.Token.
+func (c *Conn) token(ctx context.Context, refused string) (string, error) {
+	token, err := c.opts.Token(ctx, refused)
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return "", err
+	case err != nil && ctx.Err() != nil:
+		e = &Error{Op: opLogin, Host: c.addr}
+		e.Kind, e.Err = c.explainCause(context.Cause(ctx))
+		return "", e
+	case err != nil:
+		return "", &Error{Op: opLogin, Host: c.addr, Kind: KindTemporary, Err: fmt.Errorf("get an access token: %w", err)}
+	case token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return "", errors.New("the access token is empty or has characters that no token may have")
+	}
+	return token, nil
+}
+
 // loginError names the user in an Error, or makes one.
 func (c *Conn) loginError(cred Credentials, err error) error {
-	if err == nil {
-		return nil
-	}
 	var e *Error
 	if !errors.As(err, &e) {
-		e = &Error{Op: opLogin, Host: c.addr, Kind: KindConfig, Err: err}
+		e = &Error{Op: opLogin, Kind: KindConfig, Err: err}
+	}
+	if e.Host == "" {
+		e.Host = c.addr
 	}
 	e.User = printable(cred.Username)
 	return e
 }
 
 func (c *Conn) checkCredentials(cred Credentials) error {
+	want := c.opts.Mechanism
 	switch {
 	case cred.Username == "":
 		return errors.New("no username given")
-	case strings.ContainsAny(cred.Username, "\r\n\x00"):
-		return errors.New("the username contains a line end or a NUL")
+	case strings.ContainsAny(cred.Username, "\r\n\x00\x01"): // XOAUTH2 separates by 0x01
+		return errors.New("the username contains a line end or a control character")
 	case strings.ContainsAny(cred.Password, "\r\n\x00"):
 		return errors.New("the password contains a line end or a NUL")
 	case c.tls == nil && !c.opts.AllowPlaintext && !isLoopback(c.opts.Host):
 		return errors.New("the connection is not encrypted, and credentials are sent in plaintext only if that is allowed")
-	case cred.Mechanism == MechanismAPOP && c.timestamp == "":
+	case want == MechanismAPOP && c.timestamp == "":
 		return errors.New("the server does not offer APOP: its greeting has no timestamp")
+	case want.takesToken() && c.opts.Token == nil:
+		return fmt.Errorf("%s needs an access token", want)
+	case want.takesPassword() && cred.Password == "":
+		return fmt.Errorf("%s needs a password", want)
+	case want == MechanismExternal && !c.hasCertificate():
+		return fmt.Errorf("%s needs TLS and a client certificate", want)
+	case want == MechanismAuto && c.opts.Token == nil && cred.Password == "" && !c.hasCertificate():
+		return errors.New("no password, access token or client certificate given")
 	}
-	switch cred.Mechanism {
-	case MechanismAuto, MechanismPlain, MechanismUser, MechanismAPOP:
-		return nil
-	}
-	return fmt.Errorf("unknown mechanism %q", printable(string(cred.Mechanism)))
+	return nil
 }
 
-func (c *Conn) tryMechanisms(cred Credentials) error {
-	c.secrets = []string{cred.Password}
-	var err error
-	for _, mechanism := range c.mechanisms(cred.Mechanism) {
-		c.log.Debug("login", "mechanism", mechanism)
-		switch mechanism {
-		case MechanismPlain:
-			err = c.authenticate(sasl.NewPlainClient("", cred.Username, cred.Password))
+func (c *Conn) hasCertificate() bool {
+	config := c.opts.TLSConfig
+	return c.tls != nil && config != nil && (len(config.Certificates) > 0 || config.GetClientCertificate != nil)
+}
+
+// prepare makes the settings that come before login (RFC 6856). A refusal
+// leaves things as they were.
+func (c *Conn) prepare() error {
+	if c.prepared {
+		return nil
+	}
+	c.prepared = true
+	var commands []string
+	if c.caps.Has("UTF8") && !c.opts.NoUTF8 {
+		commands = append(commands, "UTF8")
+	}
+	if c.caps.Has("LANG") { // whoever reads the server's words can read English
+		commands = append(commands, "LANG en")
+	}
+	for _, command := range commands {
+		if _, err := c.simple(command); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mechanisms returns what to try, best first.
+func (c *Conn) mechanisms(cred Credentials) []Mechanism {
+	var order []Mechanism
+	switch {
+	case c.opts.Mechanism != MechanismAuto:
+		return []Mechanism{c.opts.Mechanism}
+	case c.opts.Token != nil:
+		order = []Mechanism{MechanismOAuthBearer, MechanismXOAuth2}
+	case cred.Password == "":
+		return []Mechanism{MechanismExternal}
+	case c.tls != nil:
+		order = []Mechanism{MechanismSCRAM, MechanismPlain, MechanismLogin, MechanismCRAMMD5, MechanismUser}
+	default:
+		order = []Mechanism{MechanismSCRAM, MechanismCRAMMD5, MechanismAPOP, MechanismPlain, MechanismLogin, MechanismUser}
+	}
+	last := order[len(order)-1] // worth a try where the server has not said what it offers
+	return slices.DeleteFunc(order, func(m Mechanism) bool {
+		switch m {
+		case last:
+			return false
 		case MechanismAPOP:
-			err = c.apop(cred)
+			return c.timestamp == ""
+		}
+		return !c.caps.HasSASL(string(m))
+	})
+}
+
+func (c *Conn) tryMechanisms(mechanisms []Mechanism, user, secret string) error {
+	c.secrets = []string{secret}
+	var err error
+	for _, c.mechanism = range mechanisms {
+		c.log.Debug("login", "mechanism", c.mechanism)
+		switch c.mechanism {
+		case MechanismUser:
+			err = c.userPass(user, secret)
+		case MechanismAPOP:
+			err = c.apop(user, secret)
 		default:
-			err = c.userPass(cred)
+			var client sasl.Client
+			if client, err = c.saslClient(user, secret); err == nil {
+				err = c.authenticate(client)
+			}
 		}
 		if KindOf(err) != KindUnsupported {
 			return err
@@ -113,97 +242,57 @@ func (c *Conn) tryMechanisms(cred Credentials) error {
 	return err
 }
 
-// mechanisms returns what to try, best first.
-func (c *Conn) mechanisms(want Mechanism) []Mechanism {
-	if want != MechanismAuto {
-		return []Mechanism{want}
-	}
-	var list []Mechanism
-	if c.tls == nil && c.timestamp != "" {
-		list = append(list, MechanismAPOP)
-	}
-	if c.caps.HasSASL("PLAIN") {
-		list = append(list, MechanismPlain)
-	}
-	return append(list, MechanismUser)
-}
-
-// loginStep sends a line that may hold a secret and returns what is not -ERR.
-func (c *Conn) loginStep(line string) (status, error) {
+// loginStep sends a line that may hold a secret and returns what is not -ERR,
+// for which fallback is the kind if neither code nor words give one.
+func (c *Conn) loginStep(line string, fallback Kind) (status, error) {
 	s, err := c.exchange(opLogin, line)
 	if err == nil && !s.ok && !s.more {
-		return s, c.refused(opLogin, s, KindAuth)
+		return s, c.loginRefused(s, fallback)
 	}
 	return s, err
 }
 
-func (c *Conn) userPass(cred Credentials) error {
-	for _, line := range [...]string{"USER " + cred.Username, "PASS " + cred.Password} {
-		s, err := c.loginStep(line)
-		if err != nil {
+func (c *Conn) loginRefused(s status, fallback Kind) *Error {
+	e := c.refused(opLogin, s, fallback)
+	if e.Kind != KindAuth {
+		return e
+	}
+	switch c.mechanism {
+	case MechanismSCRAM, MechanismCRAMMD5:
+		// A server that keeps other hashes may offer these all the same.
+		e.Hint = fmt.Sprintf("check username and password; if they are right, the server cannot check them by %s: use another mechanism", c.mechanism)
+	case MechanismOAuthBearer, MechanismXOAuth2:
+		e.Hint = "the access token was refused: check the username, and that the account permits POP and this application"
+	case MechanismExternal:
+		e.Hint = "check username and client certificate"
+	}
+	return e
+}
+
+func (c *Conn) userPass(user, password string) error {
+	for _, line := range [...]string{"USER " + user, "PASS " + password} {
+		if err := c.plainStep(line); err != nil {
 			return err
-		}
-		if s.more {
-			return c.fail(opLogin, protocolError("the answer is a SASL challenge"))
 		}
 	}
 	return nil
 }
 
-func (c *Conn) apop(cred Credentials) error {
+func (c *Conn) apop(user, password string) error {
 	// MD5 is what RFC 1939, section 7, prescribes.
-	sum := md5.Sum([]byte(c.timestamp + cred.Password))
+	sum := md5.Sum([]byte(c.timestamp + password))
 	digest := hex.EncodeToString(sum[:])
 	c.secrets = append(c.secrets, digest)
-	s, err := c.loginStep("APOP " + cred.Username + " " + digest)
+	return c.plainStep("APOP " + user + " " + digest)
+}
+
+// plainStep is loginStep outside of SASL.
+func (c *Conn) plainStep(line string) error {
+	s, err := c.loginStep(line, KindAuth)
 	if err == nil && s.more {
 		return c.fail(opLogin, protocolError("the answer is a SASL challenge"))
 	}
 	return err
-}
-
-// authenticate runs a SASL exchange (RFC 5034, section 4).
-func (c *Conn) authenticate(client sasl.Client) error {
-	mechanism, initial, err := client.Start()
-	if err != nil {
-		return err
-	}
-	line, response := "AUTH "+mechanism, initial
-	if encoded := c.encodeResponse(initial); initial != nil && len(line)+len(encoded)+3 <= maxInitialResponse {
-		line, response = line+" "+encoded, nil
-	}
-	for range maxChallenges {
-		s, err := c.loginStep(line)
-		if err != nil || s.ok {
-			return err
-		}
-		if response == nil {
-			challenge, err := base64.StdEncoding.DecodeString(s.text)
-			if err == nil {
-				response, err = client.Next(challenge)
-			}
-			if err != nil {
-				return c.cancelAuth(err)
-			}
-		}
-		line, response = c.encodeResponse(response), nil
-	}
-	return c.cancelAuth(protocolError("too many SASL challenges"))
-}
-
-// encodeResponse encodes a SASL response, which is not to be seen in errors.
-func (c *Conn) encodeResponse(response []byte) string {
-	encoded := base64.StdEncoding.EncodeToString(response)
-	c.secrets = append(c.secrets, encoded)
-	return encoded
-}
-
-// cancelAuth ends an exchange that the client cannot go on with.
-func (c *Conn) cancelAuth(cause error) error {
-	if _, err := c.exchange(opLogin, "*"); err != nil {
-		return err
-	}
-	return &Error{Op: opLogin, Host: c.addr, Kind: KindProtocol, Err: cause}
 }
 
 // apopTimestamp returns the timestamp of a greeting, or "". It must look like

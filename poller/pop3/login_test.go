@@ -42,8 +42,9 @@ func TestLoginByEachWay(t *testing.T) {
 			server := startServer(t, tc.server, "a\r\n")
 			options := optionsFor(server)
 			options.TLS, options.TLSConfig = tc.tls, server.ClientTLS()
+			options.Mechanism = tc.cred
 			conn := dial(t, options)
-			if err := conn.Login(t.Context(), pop3.Credentials{Username: user, Password: password, Mechanism: tc.cred}); err != nil {
+			if err := conn.Login(t.Context(), pop3.Credentials{Username: user, Password: password}); err != nil {
 				t.Fatal(err)
 			}
 			if !slices.Contains(rec.Commands(), ": "+tc.uses) {
@@ -158,8 +159,7 @@ func TestUnusableCredentialsAreNotSent(t *testing.T) {
 		"CRLF in the user":    {pop3.Credentials{Username: "a\r\nDELE 1", Password: password}, "localhost"},
 		"LF in the password":  {pop3.Credentials{Username: user, Password: "a\nDELE 1"}, "localhost"},
 		"NUL in the password": {pop3.Credentials{Username: user, Password: "a\x00"}, "localhost"},
-		"no timestamp":        {pop3.Credentials{Username: user, Password: password, Mechanism: pop3.MechanismAPOP}, "localhost"},
-		"unknown mechanism":   {pop3.Credentials{Username: user, Password: password, Mechanism: "X"}, "localhost"},
+		"no password":         {pop3.Credentials{Username: user}, "localhost"},
 		"not encrypted":       {pop3.Credentials{Username: user, Password: password}, "pop.example.com"},
 	} {
 		options := script(t, "+OK <1.2> no timestamp\r\n", "C: CAPA", "-ERR\r\n", "HANG")
@@ -273,7 +273,7 @@ func TestConnectErrorsSayWhatIsWrong(t *testing.T) {
 	}
 
 	for _, options := range []pop3.Options{
-		{}, {Host: "a", Port: 65536}, {Host: "a", Port: -1}, {Host: "a", TLS: 9}, {Host: "a", PipelineWindow: -1}, {Host: "a", CommandTimeout: -1},
+		{}, {Host: "a", Port: 65536}, {Host: "a", Port: -1}, {Host: "a", TLS: 9}, {Host: "a", PipelineWindow: -1}, {Host: "a", CommandTimeout: -1}, {Host: "a", Mechanism: "X"},
 	} {
 		if _, err := pop3.Dial(t.Context(), options); pop3.KindOf(err) != pop3.KindConfig {
 			t.Errorf("%+v: %v", options, err)

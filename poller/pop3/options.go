@@ -2,6 +2,7 @@ package pop3
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -94,8 +95,29 @@ type Options struct {
 	TLS  TLSMode
 
 	// TLSConfig is the base for TLS; it is cloned. An empty ServerName is
-	// filled from Host and MinVersion is raised to TLS 1.2.
+	// filled from Host and MinVersion is raised to TLS 1.2. A client certificate
+	// in it is what MechanismExternal logs in with.
 	TLSConfig *tls.Config
+
+	// Pin, if not nil, is the SHA-256 of the server's certificate (of its DER
+	// form). It takes the place of every other check: with the right certificate
+	// neither its authority, nor its host, nor its dates matter.
+	Pin *[sha256.Size]byte
+
+	// Mechanism is how Login logs in.
+	Mechanism Mechanism
+
+	// Token gives the OAuth2 access token to log in with, in place of a
+	// password. refused is "" at first; if the server refuses a token, Token is asked
+	// once more with that token, for it may have been withdrawn before its time,
+	// and Login tries the one that it returns, if it is another. An *Error from
+	// Token is returned by Login as it is; any other becomes one of KindTemporary.
+	Token func(ctx context.Context, refused string) (string, error)
+
+	// NoUTF8 leaves out the UTF8 command (RFC 6856), which is sent to servers
+	// that offer it: without it they rewrite internationalized messages (RFC 6857),
+	// with it they send them as they are stored.
+	NoUTF8 bool
 
 	// ConnectTimeout bounds Dial as a whole: lookup, connection, greeting, TLS
 	// and CAPA. 0 means DefaultConnectTimeout.
@@ -116,15 +138,16 @@ type Options struct {
 	// size instead. 0 means DefaultMaxMessageBytes.
 	MaxMessageBytes int64
 
-	// AllowPlaintext permits Login without TLS to a host that is not loopback.
+	// AllowPlaintext permits Login without TLS, by any mechanism, to a host that
+	// is not loopback.
 	AllowPlaintext bool
 
 	// BareLF is for servers that end the lines of messages in bare LF though
 	// their status lines end in CRLF; see "Where a message ends".
 	BareLF bool
 
-	// Dialer replaces net.Dialer.DialContext, for proxies and tests. Its
-	// connections must honour deadlines.
+	// Dialer replaces net.Dialer.DialContext, for proxies (Proxy.DialContext)
+	// and tests. Its connections must honour deadlines.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// Logger gets one debug record for each step of a session, without secrets
@@ -139,6 +162,9 @@ func (o Options) resolved() (Options, error) {
 	}
 	if o.TLS < TLSImplicit || o.TLS > TLSNone {
 		return o, fmt.Errorf("unknown TLS mode %d", int(o.TLS))
+	}
+	if !o.Mechanism.known() {
+		return o, fmt.Errorf("unknown mechanism %q", printable(string(o.Mechanism)))
 	}
 	if o.Port < 0 || o.Port > 65535 {
 		return o, fmt.Errorf("port %d is outside 1 to 65535", o.Port)
@@ -183,6 +209,15 @@ func (o Options) tlsConfig() *tls.Config {
 		config.ServerName = o.Host
 	}
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+	if o.Pin != nil {
+		config.InsecureSkipVerify = true // VerifyConnection is stricter
+		config.VerifyConnection = func(state tls.ConnectionState) error {
+			if got := sha256.Sum256(state.PeerCertificates[0].Raw); got != *o.Pin {
+				return &pinError{want: *o.Pin, got: got}
+			}
+			return nil
+		}
+	}
 	return config
 }
 

@@ -23,8 +23,8 @@ type Options struct {
 	Index  *indexer.Index
 	Bus    *pipeline.Bus
 	Poller *poller.Poller
-	// Mailboxes are those of the configuration: name, server, schedule, policy.
-	Mailboxes []Mailbox
+	// Mailboxes returns those of the configuration: name, server, schedule, policy.
+	Mailboxes func() []Mailbox
 	Version   string
 	DataDir   string
 	Running   bool // polls are scheduled
@@ -156,6 +156,11 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	if st.Index.Partial != "" {
 		st.Problem = append(st.Problem, "index: "+st.Index.Partial)
 	}
+	for _, name := range s.opts.Poller.Names() {
+		if a := s.opts.Poller.Outlook(name).Attention; a != "" {
+			st.Problem = append(st.Problem, name+": "+a)
+		}
+	}
 	if s.opts.Problems != nil {
 		st.Problem = append(st.Problem, s.opts.Problems()...)
 	}
@@ -172,12 +177,13 @@ func (s *Server) mailboxes(w http.ResponseWriter, r *http.Request) error {
 		byName[h.Name] = h
 	}
 	var out []Mailbox
-	for _, m := range s.opts.Mailboxes {
+	for _, m := range s.opts.Mailboxes() {
 		h := byName[m.Name]
 		delete(byName, m.Name)
 		m.Configured, m.Deposits, m.Bytes, m.LastPoll = true, h.Deposits, h.Bytes, h.LastPoll
 		if s.opts.Running {
-			m.NextPoll = s.opts.Poller.Next(m.Name)
+			outlook := s.opts.Poller.Outlook(m.Name)
+			m.NextPoll, m.Failures, m.Attention = outlook.Next, outlook.Failures, outlook.Attention
 		}
 		out = append(out, m)
 	}
@@ -223,7 +229,7 @@ func (s *Server) polls(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) configured(name string) bool {
-	for _, m := range s.opts.Mailboxes {
+	for _, m := range s.opts.Mailboxes() {
 		if m.Name == name {
 			return true
 		}

@@ -78,6 +78,8 @@ type Mailbox struct {
 	Bytes      int64               `json:"bytes"`
 	LastPoll   *archive.PollReport `json:"last_poll,omitempty"`
 	NextPoll   time.Time           `json:"next_poll,omitzero"`
+	Failures   int                 `json:"failures,omitempty"`  // polls in a row that failed
+	Attention  string              `json:"attention,omitempty"` // what an operator has to mend
 }
 
 // Status is the state of an instance.

@@ -14,7 +14,7 @@ import (
 )
 
 // NewCertificate returns a self-signed certificate for host names and
-// addresses, valid for the time given.
+// addresses, valid for the time given, for servers and clients.
 func NewCertificate(notBefore, notAfter time.Time, hosts ...string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -26,7 +26,7 @@ func NewCertificate(notBefore, notAfter time.Time, hosts ...string) (tls.Certifi
 		NotBefore:             notBefore,
 		NotAfter:              notAfter,
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
 		IsCA:                  true,
 	}

@@ -2,7 +2,6 @@ package pop3test
 
 import (
 	"crypto/md5"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -30,11 +29,15 @@ func (s *Session) handler(cmd Command, secret string) Answer {
 			s.user = cmd.Arg
 			return line(w, "+OK")
 		case "PASS":
-			return s.login(w, s.user, func(password string) bool { return secret == password })
+			return s.login(w, s.user, password(secret))
 		case "APOP":
 			return s.apop(w, cmd.Arg, secret)
 		case "AUTH":
 			return s.auth(w, cmd.Arg, secret)
+		case "UTF8", "LANG":
+			if s.server.offers(cmd.Verb) {
+				return line(w, "+OK")
+			}
 		}
 		return line(w, "-ERR unknown command, or not before login")
 	}
@@ -78,25 +81,28 @@ func (s *Session) capa(w io.Writer) error {
 		}
 	}
 	if s.has("SASL") {
-		text += "SASL PLAIN\r\n"
+		text += "SASL " + strings.Join(s.server.config.SASL, " ") + "\r\n"
 	}
-	if s.server.config.TLS == TLSStart && !s.encrypted {
+	for _, capability := range s.server.config.Capabilities {
+		text += capability + "\r\n"
+	}
+	if s.server.config.TLS == TLSStart && s.tls == nil {
 		text += "STLS\r\n"
 	}
 	return line(w, text+".")
 }
 
 func (s *Session) stls(w io.Writer) error {
-	if s.server.config.TLS != TLSStart || s.encrypted {
+	if s.server.config.TLS != TLSStart || s.tls != nil {
 		return line(w, "-ERR command not supported")
 	}
 	s.startTLS = true
 	return line(w, "+OK begin TLS")
 }
 
-func (s *Session) login(w io.Writer, user string, check func(password string) bool) error {
+func (s *Session) login(w io.Writer, user string, check func(box *maildrop) bool) error {
 	drop := s.server.maildrop(user)
-	if drop == nil || !check(drop.password) {
+	if drop == nil || !check(drop) {
 		return line(w, "-ERR [AUTH] Authentication failed")
 	}
 	messages, ok := drop.lock()
@@ -111,31 +117,10 @@ func (s *Session) apop(w io.Writer, user, digest string) error {
 	if s.timestamp == "" {
 		return line(w, "-ERR command not supported")
 	}
-	return s.login(w, user, func(password string) bool {
-		sum := md5.Sum([]byte(s.timestamp + password))
+	return s.login(w, user, func(box *maildrop) bool {
+		sum := md5.Sum([]byte(s.timestamp + box.password))
 		return hex.EncodeToString(sum[:]) == strings.ToLower(digest)
 	})
-}
-
-func (s *Session) auth(w io.Writer, mechanism, initial string) error {
-	if !s.has("SASL") || !strings.EqualFold(mechanism, "PLAIN") {
-		return line(w, "-ERR mechanism not supported")
-	}
-	if initial == "" {
-		if err := errors.Join(line(w, "+ "), s.w.Flush()); err != nil {
-			return err
-		}
-		var err error
-		if initial, err = s.readLine(); err != nil {
-			return err
-		}
-	}
-	response, err := base64.StdEncoding.DecodeString(initial)
-	fields := strings.Split(string(response), "\x00")
-	if err != nil || len(fields) != 3 {
-		return line(w, "-ERR malformed SASL response")
-	}
-	return s.login(w, fields[1], func(password string) bool { return fields[2] == password })
 }
 
 func (s *Session) quitNow(w io.Writer) error {

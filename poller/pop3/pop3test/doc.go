@@ -3,8 +3,8 @@
 //
 // Left alone it is a decent server: several mailboxes, an exclusive lock on each
 // maildrop, deletions that take effect at QUIT and only there, implicit TLS
-// or STLS with a certificate of its own, USER, APOP and AUTH PLAIN, CAPA, TOP,
-// UIDL and pipelining. It streams messages of any size.
+// or STLS with a certificate of its own, USER, APOP and the usual mechanisms of
+// AUTH, CAPA, TOP, UIDL and pipelining. It streams messages of any size.
 //
 // A Hook makes it misbehave. It sees each command before the server does and may
 // return an Answer to be used instead of the normal one, which it can call, cut,

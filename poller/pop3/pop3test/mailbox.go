@@ -43,13 +43,16 @@ func (m Message) ReadAll() ([]byte, error) {
 // Mailbox is a user with a maildrop.
 type Mailbox struct {
 	User, Password string
-	Messages       []Message
+	// Token is the access token for XOAUTH2 and OAUTHBEARER; "" for none.
+	Token    string
+	Messages []Message
 }
 
 // maildrop is the store behind a Mailbox.
 type maildrop struct {
 	mu       sync.Mutex
 	password string
+	token    string
 	messages []Message
 	nextUIDL int
 	locked   bool
@@ -133,7 +136,7 @@ func (s *Server) Locked(user string) (bool, error) {
 
 // AddMailbox adds a user, or replaces one who is not logged in.
 func (s *Server) AddMailbox(box Mailbox) {
-	drop := &maildrop{password: box.Password}
+	drop := &maildrop{password: box.Password, token: box.Token}
 	drop.deliver(box.Messages)
 	s.mu.Lock()
 	defer s.mu.Unlock()

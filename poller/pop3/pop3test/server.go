@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -33,9 +35,28 @@ type Config struct {
 	// and localhost; see NewCertificate.
 	Certificate *tls.Certificate
 
+	// MaxTLSVersion, such as tls.VersionTLS12, is the highest that the server
+	// speaks; 0 is the highest that Go knows.
+	MaxTLSVersion uint16
+
 	// Without names capabilities that are neither listed by CAPA nor served:
 	// "CAPA", "UIDL", "TOP", "USER", "SASL", "PIPELINING" (only unlisted).
 	Without []string
+
+	// SASL lists the mechanisms of AUTH: PLAIN, LOGIN, CRAM-MD5, SCRAM-SHA-256,
+	// XOAUTH2, OAUTHBEARER, EXTERNAL. nil means PLAIN.
+	SASL []string
+
+	// NoInitialResponse refuses AUTH with a response in the same line, as
+	// Microsoft 365 does.
+	NoInitialResponse bool
+
+	// ClientCAs verify the certificates of clients, for EXTERNAL.
+	ClientCAs *x509.CertPool
+
+	// Capabilities are lines that CAPA lists besides those of the server. UTF8
+	// and LANG are then accepted too, and change nothing.
+	Capabilities []string
 
 	// APOP puts a timestamp into the greeting and serves APOP.
 	APOP bool
@@ -78,6 +99,9 @@ func Start(config Config) (*Server, error) {
 	if config.Addr == "" {
 		config.Addr = "127.0.0.1:0"
 	}
+	if config.SASL == nil {
+		config.SASL = []string{"PLAIN"}
+	}
 	if config.IdleTimeout == 0 {
 		config.IdleTimeout = 10 * time.Minute
 	}
@@ -116,7 +140,10 @@ func (s *Server) setCertificate() error {
 		}
 		s.config.Certificate = &cert
 	}
-	s.tls = &tls.Config{Certificates: []tls.Certificate{*s.config.Certificate}, MinVersion: tls.VersionTLS12}
+	s.tls = &tls.Config{Certificates: []tls.Certificate{*s.config.Certificate}, MinVersion: tls.VersionTLS12, MaxVersion: s.config.MaxTLSVersion}
+	if s.config.ClientCAs != nil {
+		s.tls.ClientAuth, s.tls.ClientCAs = tls.VerifyClientCertIfGiven, s.config.ClientCAs
+	}
 	leaf, err := x509.ParseCertificate(s.config.Certificate.Certificate[0])
 	if err != nil {
 		return fmt.Errorf("start POP3 server: certificate: %w", err)
@@ -161,6 +188,14 @@ func (s *Server) serve(conn net.Conn) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.sessions, session)
+	})
+}
+
+// offers reports whether Config.Capabilities has the capability.
+func (s *Server) offers(name string) bool {
+	return slices.ContainsFunc(s.config.Capabilities, func(line string) bool {
+		offered, _, _ := strings.Cut(line, " ")
+		return offered == name
 	})
 }
 

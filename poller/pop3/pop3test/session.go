@@ -24,7 +24,8 @@ type Session struct {
 	raw       net.Conn
 	r         *bufio.Reader
 	w         *bufio.Writer
-	encrypted bool
+	number    int       // of the connection
+	tls       *tls.Conn // nil while not encrypted
 	timestamp string
 	quit      bool
 	startTLS  bool // STLS was answered
@@ -40,7 +41,7 @@ type Session struct {
 }
 
 func newSession(server *Server, conn net.Conn, number int) *Session {
-	s := &Session{server: server, raw: conn, done: make(chan struct{})}
+	s := &Session{server: server, raw: conn, number: number, done: make(chan struct{})}
 	if server.config.APOP {
 		s.timestamp = fmt.Sprintf("<%d.%d@pop3test.invalid>", number, time.Now().UnixNano())
 	}
@@ -104,7 +105,7 @@ func (s *Session) talk() error {
 		if cmd, secret, err = s.readCommand(); err == nil {
 			err = s.answer(cmd, s.handler(cmd, secret))
 		}
-		if err == nil && s.startTLS && !s.encrypted {
+		if err == nil && s.startTLS && s.tls == nil {
 			err = s.handshake()
 		}
 	}
@@ -120,7 +121,7 @@ func (s *Session) handshake() error {
 	if err := conn.HandshakeContext(context.Background()); err != nil { // drop interrupts it
 		return err
 	}
-	s.encrypted = true
+	s.tls = conn
 	s.use(conn)
 	return nil
 }

@@ -1,0 +1,311 @@
+package poller
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/postkeep/postkeep/pipeline"
+	"github.com/postkeep/postkeep/poller/pop3"
+)
+
+const (
+	// burstMessages and burstBytes (by LIST) are what is asked for at once from
+	// a server that takes pipelined commands. Everything that was asked for is
+	// archived, also when the poller is told to stop in between: some servers
+	// hide a message after RETR. The pause between bursts is one round trip.
+	burstMessages = 128
+	burstBytes    = 8 << 20
+	// maxFailures is the number of messages in a row that cannot be published
+	// before the session takes it for a failure of NATS and not of the messages.
+	maxFailures = 3
+)
+
+// taker is what fetching needs from one message to the next.
+type taker struct {
+	peek     *bufio.Reader
+	failures int  // in a row
+	burst    bool // other messages were asked for at the same time
+	done     int
+	total    int
+}
+
+// fetch downloads and publishes. It goes on after a message that the server
+// refuses, and stops when the archive takes no more.
+func (s *session) fetch(ctx, hard context.Context) error {
+	numbers := s.wanted()
+	if len(numbers) == 0 {
+		return nil
+	}
+	if err := s.openMail(hard); err != nil {
+		return err
+	}
+	s.taker = taker{peek: bufio.NewReader(nil), total: len(numbers)}
+	for len(numbers) > 0 {
+		if err := s.halted(ctx); err != nil {
+			s.leave(numbers, err.Error())
+			return err
+		}
+		n, why := s.burst(numbers)
+		if n == 0 {
+			s.leave(numbers, why)
+			break
+		}
+		if err := s.retrieve(hard, numbers[:n]); err != nil {
+			return err
+		}
+		numbers = numbers[n:]
+	}
+	return s.inStep(hard)
+}
+
+// retrieve fetches one burst.
+func (s *session) retrieve(hard context.Context, numbers []int) error {
+	s.downloads += len(numbers)
+	s.taker.burst = len(numbers) > 1
+	taken := 0
+	err := s.conn.Retrieve(hard, numbers, func(m *pop3.Message) error {
+		if err := s.take(hard, m); err != nil {
+			return err
+		}
+		taken++
+		s.taker.done++
+		s.progress("fetch", s.taker.done, s.taker.total)
+		return nil
+	})
+	overLimit := pop3.KindOf(err) == pop3.KindLimit && s.mailbox.MaxMessageBytes > 0 // take has dealt with it
+	if lost(err) != nil && hard.Err() == nil && !overLimit && taken < len(numbers) {
+		n := numbers[taken]
+		s.poller.quirks.noteTrouble(s.mailbox.Name, s.items[s.at[n]].listing, s.troubles(n)+1)
+	}
+	return err
+}
+
+// inStep makes sure that no answer is left over. A server that does not double
+// the dots of a message makes it possible to forge answers in it: then each number
+// has the message of the one before, and the last has not been read. NOOP is
+// answered with one line, and so the second NOOP would get a line of that message.
+func (s *session) inStep(ctx context.Context) error {
+	for range 2 {
+		if err := lost(s.conn.Noop(ctx)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wanted lists the messages to fetch, in the server's order, without those
+// that are too large. One that broke an earlier session waits for a session of its
+// own, so that it cannot keep the others from being archived and deleted.
+func (s *session) wanted() []int {
+	var numbers, breakers []int
+	for i := range s.items {
+		it := &s.items[i]
+		switch trouble := s.quirk.troubles[it.listing]; {
+		case !it.fetch:
+		case s.tooLarge(it.listing.Size) || trouble == oversize:
+			s.outcomes[i] = s.oversize()
+		case trouble > 0:
+			breakers = append(breakers, it.number)
+		default:
+			numbers = append(numbers, it.number)
+		}
+	}
+	if len(numbers) == 0 && s.confirmedCount() == 0 {
+		// The least troublesome first: some were only there when it happened.
+		slices.SortStableFunc(breakers, func(a, b int) int { return cmp.Compare(s.troubles(a), s.troubles(b)) })
+		return breakers
+	}
+	if len(breakers) > 0 {
+		s.cut = true
+		s.leave(breakers, whyBreaking)
+	}
+	return numbers
+}
+
+func (s *session) troubles(number int) trouble {
+	return s.quirk.troubles[s.items[s.at[number]].listing]
+}
+
+func (s *session) tooLarge(size int64) bool {
+	return s.mailbox.MaxMessageBytes > 0 && size > s.mailbox.MaxMessageBytes
+}
+
+func (s *session) oversize() outcome {
+	return outcome{why: fmt.Sprintf("larger than %d bytes", s.mailbox.MaxMessageBytes)}
+}
+
+// leave notes why messages were not fetched.
+func (s *session) leave(numbers []int, why string) {
+	for _, n := range numbers {
+		s.outcomes[s.at[n]].why = why
+	}
+}
+
+// burst is how many of the messages to ask for now; if none, why.
+func (s *session) burst(numbers []int) (n int, why string) {
+	most := 1
+	if s.conn.Capabilities().Has("PIPELINING") && !s.unpipelined() {
+		most = burstMessages
+	}
+	p := &s.mailbox.Policy
+	switch {
+	case s.overdue():
+		return 0, whyDuration
+	case p.MaxMessages > 0 && s.downloads >= p.MaxMessages:
+		return 0, whyMessages
+	case p.MaxMessages > 0:
+		most = min(most, p.MaxMessages-s.downloads)
+	}
+	// Only what will be deleted is worth a QUIT of its own.
+	if p.CommitEvery > 0 && s.mailbox.Delete == (DeletePolicy{}) {
+		room := p.CommitEvery - s.taken - s.confirmedCount()
+		if room <= 0 {
+			s.cut = true
+			return 0, whyCommit
+		}
+		most = min(most, room)
+	}
+	var size int64
+	for n < min(most, len(numbers)) {
+		listed := max(s.items[s.at[numbers[n]]].listing.Size, 0)
+		if n > 0 && listed > burstBytes-size { // not size+listed: servers claim absurd sizes
+			break
+		}
+		size += listed
+		n++
+	}
+	return n, ""
+}
+
+// confirmedCount is how many messages will be deleted without a download.
+func (s *session) confirmedCount() int {
+	n := 0
+	for i := range s.items {
+		if s.items[i].delete {
+			n++
+		}
+	}
+	return n
+}
+
+// halted says why nothing more is to be fetched.
+func (s *session) halted(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return errStopped
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refusal != "" {
+		return fmt.Errorf("%w: %s", errRefused, s.refusal)
+	}
+	return nil
+}
+
+// take publishes one message. An error ends the fetching.
+func (s *session) take(hard context.Context, m *pop3.Message) error {
+	i := s.at[m.Number]
+	it := &s.items[i]
+	if m.Err != nil {
+		why := refusal("RETR", m.Err)
+		if it.holding != nil && !it.changed {
+			s.outcomes[i] = outcome{state: known, why: why} // nothing says that it is another one
+		} else {
+			s.outcomes[i] = outcome{why: why}
+		}
+		return nil
+	}
+	s.taker.peek.Reset(m.Body)
+	if _, err := s.taker.peek.Peek(1); errors.Is(err, io.EOF) && it.listing.Size != 0 {
+		s.outcomes[i] = outcome{why: whyEmpty}
+		return nil
+	}
+	s.outcomes[i] = outcome{why: whyEnded}
+	sent, err := s.publish(hard, m)
+	switch {
+	case err == nil:
+		s.taker.failures = 0
+		s.taken++
+		s.mu.Lock()
+		s.sent[m.Number] = sent
+		s.mu.Unlock()
+		s.report.Bytes += sent.Size
+		s.outcomes[i].why = whyNoReceipt
+		return nil
+	case errors.Is(err, errTooLarge):
+		s.poller.quirks.noteTrouble(s.mailbox.Name, it.listing, oversize)
+		s.outcomes[i] = s.oversize()
+		return nil // the client reads the rest, or ends the session
+	case lost(err) != nil, hard.Err() != nil, errors.Is(err, errStuck):
+		return err
+	}
+	s.outcomes[i].why = err.Error()
+	if s.taker.failures++; s.taker.failures < maxFailures {
+		return nil
+	}
+	return err
+}
+
+func (s *session) publish(ctx context.Context, m *pop3.Message) (pipeline.Sent, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stuck := time.AfterFunc(s.mailbox.ReceiptWait, func() { cancel(errStuck) })
+	defer stuck.Stop()
+	header := pop3.NewHeaderHasher()
+	body := &meter{
+		r: io.TeeReader(s.taker.peek, header), limit: s.mailbox.MaxMessageBytes,
+		pause: func() { stuck.Stop() }, goOn: func() { stuck.Reset(s.mailbox.ReceiptWait) },
+	}
+	source := s.source
+	source.Number = m.Number
+	listing := s.items[s.at[m.Number]].listing
+	sent, err := s.mail.Publish(ctx, pipeline.Mail{
+		Number:  m.Number,
+		Deposit: pipeline.Deposit{Mailbox: s.mailbox.Name, UIDL: listing.UIDL, ListedSize: listing.Size, Source: source},
+		Finish: func(d *pipeline.Deposit) {
+			d.Received = s.poller.opts.Now().UTC()
+			// A server that sends no CRLF before the final dot, with pipelining,
+			// makes the next message a part of this one. It has the right header
+			// all the same, which must not confirm it to a later session.
+			hash, confirmable := header.Sum()
+			if confirmable && (!s.taker.burst || body.size == d.ListedSize) {
+				d.HeaderHash = hash
+			}
+		},
+	}, body)
+	if err != nil && errors.Is(context.Cause(ctx), errStuck) {
+		err = errStuck
+	}
+	return sent, err
+}
+
+var (
+	errTooLarge = errors.New("message is larger than max_message_bytes")
+	errStuck    = errors.New("archive takes nothing: no room in the stream within receipt_wait")
+)
+
+// meter limits a body, and tells when the server is waited for and when the
+// archive.
+type meter struct {
+	r     io.Reader
+	limit int64 // 0 is none
+	size  int64
+	pause func()
+	goOn  func()
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	m.pause()
+	n, err := m.r.Read(p)
+	m.goOn()
+	m.size += int64(n)
+	if m.limit > 0 && m.size > m.limit {
+		return n, errTooLarge
+	}
+	return n, err
+}

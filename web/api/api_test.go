@@ -1,0 +1,253 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/indexer"
+	"github.com/postkeep/postkeep/pipeline"
+	"github.com/postkeep/postkeep/poller"
+)
+
+func TestMain(m *testing.M) {
+	// Bleve starts its analysis workers when it is imported.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/blevesearch/bleve_index_api.AnalysisWorker"))
+}
+
+// instance is a server over an archive with the given messages, all indexed.
+func instance(t *testing.T, messages ...string) (*Server, *archive.Store) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "data")
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(archive.Create(t.Context(), dir, archive.Options{}))
+	store, err := archive.Open(t.Context(), dir, archive.Options{})
+	check(err)
+	t.Cleanup(func() { _ = store.Close() })
+	index, err := indexer.Open(t.Context(), indexer.Options{Dir: filepath.Join(dir, "index")})
+	check(err)
+	t.Cleanup(func() { _ = index.Close() })
+	bus, err := pipeline.Connect(t.Context(), pipeline.Options{Dir: filepath.Join(dir, "nats")})
+	check(err)
+	t.Cleanup(func() { _ = bus.Close() })
+	p, err := poller.New(bus, nil, poller.Options{})
+	check(err)
+	var batch []archive.Delivery
+	for _, m := range messages {
+		batch = append(batch, archive.Delivery{
+			ID: idOf(m), Size: int64(len(m)), Body: strings.NewReader(m),
+			Deposit: archive.Deposit{Mailbox: "sales", UIDL: idOf(m), Received: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)},
+		})
+	}
+	_, err = store.Put(t.Context(), batch)
+	check(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- indexer.NewWorker(index, store, nil, indexer.WorkerOptions{}).Run(ctx) }()
+	last, err := store.LastDeposit(t.Context())
+	check(err)
+	check(index.Wait(t.Context(), last))
+	cancel()
+	check(<-done)
+	return NewServer(Options{
+		Store: store, Index: index, Bus: bus, Poller: p, Mailboxes: func() []Mailbox { return nil }, DataDir: dir,
+	}), store
+}
+
+func idOf(message string) string {
+	sum := sha256.Sum256([]byte(message))
+	return hex.EncodeToString(sum[:])
+}
+
+const hello = "From: Maria <maria@example.com>\r\nSubject: hello\r\n\r\nthe contract\r\n"
+
+func client(t *testing.T, s *Server) *Client {
+	t.Helper()
+	c := Local(t.Context(), s)
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func TestSearchShowAndRawAreOneMessage(t *testing.T) {
+	s, _ := instance(t, hello, "Subject: other\r\n\r\nnothing\r\n")
+	c := client(t, s)
+	r, err := c.Search(t.Context(), "contract", "", 10, 0)
+	if err != nil || r.Total != 1 || len(r.Hits) != 1 || r.Hits[0].ID != idOf(hello) || r.Hits[0].Subject != "hello" {
+		t.Fatalf("search: %+v, %v", r, err)
+	}
+	if m := r.Hits[0].Marks; len(m) != 1 || r.Hits[0].Snippet[m[0][0]:m[0][1]] != "contract" {
+		t.Errorf("marks %v in %q", m, r.Hits[0].Snippet)
+	}
+	d, err := c.Message(t.Context(), idOf(hello)[:8])
+	if err != nil || d.ID != idOf(hello) || !strings.Contains(d.Text, "the contract") || d.Deposits[0].Mailbox != "sales" {
+		t.Errorf("message: %+v, %v", d, err)
+	}
+	var raw bytes.Buffer
+	if err := c.Raw(t.Context(), idOf(hello), &raw); err != nil || raw.String() != hello {
+		t.Errorf("raw: %q, %v", raw.String(), err)
+	}
+}
+
+func TestCountAloneShowsNoMessage(t *testing.T) {
+	s, _ := instance(t, hello)
+	if r, err := client(t, s).Search(t.Context(), "", "", 0, 0); err != nil || r.Total != 1 || len(r.Hits) != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func TestErrorsAreProblemDocuments(t *testing.T) {
+	s, _ := instance(t, hello)
+	for path, want := range map[string]int{
+		"/api/v1/messages/0123456789":     http.StatusNotFound,
+		"/api/v1/messages/0123456789/raw": http.StatusNotFound,
+		"/api/v1/search?q=(":              http.StatusBadRequest,
+		"/api/v1/search?limit=-1":         http.StatusBadRequest,
+		"/api/v1/search?limit=many":       http.StatusBadRequest,
+		"/api/v1/search?sort=size":        http.StatusBadRequest,
+		"/api/v1/export?q=(":              http.StatusBadRequest,
+	} {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if w.Code != want || w.Header().Get("Content-Type") != "application/problem+json" || !strings.Contains(w.Body.String(), `"detail"`) {
+			t.Errorf("%s: %d %s, want %d", path, w.Code, w.Body, want)
+		}
+	}
+}
+
+func TestWhatPeopleDoIsRecordedBeforeTheyAreAnswered(t *testing.T) {
+	s, store := instance(t, hello)
+	c := client(t, s)
+	events := func() int64 {
+		st, err := store.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Events
+	}
+	for name, act := range map[string]func() error{
+		"search": func() error { _, err := c.Search(t.Context(), "a", "", 1, 0); return err },
+		"view":   func() error { _, err := c.Message(t.Context(), idOf(hello)); return err },
+		"raw":    func() error { return c.Raw(t.Context(), idOf(hello), io.Discard) },
+		"export": func() error {
+			return c.Export(t.Context(), "", "eml", func(int64) {}, func(_ string, _ int64, _ Exported, r io.Reader) error {
+				_, err := io.Copy(io.Discard, r)
+				return err
+			})
+		},
+	} {
+		before := events()
+		if err := act(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if after := events(); after != before+1 {
+			t.Errorf("%s: %d events, before %d", name, after, before)
+		}
+	}
+	// Without a ledger there is nothing to see.
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Search(t.Context(), "a", "", 1, 0); err == nil {
+		t.Error("a search that cannot be recorded was answered")
+	}
+}
+
+func TestExportThatBreaksOffIsAnError(t *testing.T) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(bytes.Repeat([]byte{'x'}, 100))
+		panic(http.ErrAbortHandler)
+	})
+	c := Local(t.Context(), h)
+	defer func() { _ = c.Close() }()
+	err := c.Export(t.Context(), "", "eml", func(int64) {}, func(string, int64, Exported, io.Reader) error { return nil })
+	if err == nil {
+		t.Error("no error")
+	}
+	if err := c.Raw(t.Context(), "x", io.Discard); err == nil {
+		t.Error("a raw answer that was cut off is no error")
+	}
+}
+
+func TestSocketTellsWhoAsks(t *testing.T) {
+	for _, depth := range []int{0, 20} { // the second path is too long for a socket
+		dir := filepath.Join(t.TempDir(), strings.Repeat("directory/", depth))
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		l, err := Listen(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(l.Addr().String()); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("socket: %v, %v", info.Mode(), err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() {
+			served <- Serve(ctx, l, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				panicIfNot(Actor(r.Context()) == currentUser())
+			}))
+		}()
+		c, err := Dial(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Raw(t.Context(), "x", io.Discard); err != nil {
+			t.Errorf("actor is not the current user (%v)", err)
+		}
+		stop()
+		if err := errors.Join(<-served, c.Close()); err != nil {
+			t.Error(err)
+		}
+		if _, err := Dial(t.Context(), dir); err == nil {
+			t.Error("the socket still answers")
+		}
+	}
+}
+
+// panicIfNot cuts the answer off, which the client sees as an error.
+func panicIfNot(ok bool) {
+	if !ok {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func TestHealthFollowsTheArchive(t *testing.T) {
+	s, store := instance(t)
+	get := func() int {
+		w := httptest.NewRecorder()
+		s.Health().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/healthz", nil))
+		return w.Code
+	}
+	if got := get(); got != http.StatusOK {
+		t.Errorf("status %d", got)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(); got != http.StatusServiceUnavailable {
+		t.Errorf("status %d after the archive was closed", got)
+	}
+}
