@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/postkeep/postkeep/archive/catalog"
 	"github.com/postkeep/postkeep/archive/ledger"
@@ -25,9 +26,10 @@ type ActionType ledger.Type
 
 // The actions that are recorded.
 const (
-	ActionSearch = ActionType(ledger.TypeSearch)
-	ActionView   = ActionType(ledger.TypeView)
-	ActionExport = ActionType(ledger.TypeExport)
+	ActionSearch  = ActionType(ledger.TypeSearch)
+	ActionView    = ActionType(ledger.TypeView)
+	ActionExport  = ActionType(ledger.TypeExport)
+	ActionRebuild = ActionType(ledger.TypeRebuild)
 )
 
 // Record writes the action to the ledger and returns its index. When Record
@@ -40,8 +42,13 @@ func (s *Store) Record(ctx context.Context, a Action) (int64, error) {
 
 // append writes one event. It is called with mu held.
 func (s *Store) append(ctx context.Context, e ledger.Event) (int64, error) {
-	if err := s.writable(); err != nil {
-		return 0, err
+	switch {
+	case s.closed:
+		return 0, fs.ErrClosed
+	case s.broken != nil:
+		return 0, fmt.Errorf("%w: %w", ErrBroken, s.broken)
+	case s.unsigned != nil: // short volumes can still be searched and exported
+		return 0, fmt.Errorf("%w: %w", ErrReadOnly, s.unsigned)
 	}
 	index, err := s.ledger.Append(context.WithoutCancel(ctx), []ledger.Event{e})
 	switch {

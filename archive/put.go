@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/postkeep/postkeep/archive/catalog"
 	"github.com/postkeep/postkeep/archive/ledger"
@@ -102,17 +103,23 @@ func (p *put) add(ctx context.Context, i int, d *Delivery) error {
 	}
 	key := depositKey{d.ID, d.Mailbox, d.UIDL, d.ListedSize}
 	if first, ok := p.pending[key]; ok {
-		r.Known = true
+		r.Known, r.Received = true, d.Received
 		p.same = append(p.same, [2]int{i, first})
 		return nil
 	}
-	index, err := p.store.deposited(ctx, key)
+	index, received, err := p.store.deposited(ctx, key)
 	if err != nil {
 		return err
 	}
 	if index >= 0 {
-		r.Known, r.Index = true, index
-		return nil
+		damaged, err := p.damaged(ctx, d.ID)
+		if err != nil {
+			return err
+		}
+		if !damaged {
+			r.Known, r.Index, r.Received = true, index, received
+			return nil
+		}
 	}
 	at, err := p.place(ctx, i, d)
 	if err != nil || at == nil {
@@ -131,13 +138,18 @@ func (p *put) place(ctx context.Context, i int, d *Delivery) (*placed, error) {
 		return nil, err
 	}
 	at := &placed{}
+	damaged := false
 	if ok {
 		held, err := p.store.catalog.ByMessage(ctx, d.ID)
 		if err != nil {
 			return nil, err
 		}
 		at.place, at.deposits = volume.Place{Volume: row.Volume, Offset: row.Offset}, len(held)
-	} else {
+		if damaged, err = p.damaged(ctx, d.ID); err != nil {
+			return nil, err
+		}
+	}
+	if !ok || damaged {
 		place, _, err := p.store.volumes.Append(ctx, volume.Message{ID: d.ID, Size: d.Size, Time: d.Received, Body: d.Body})
 		var mismatch *volume.MismatchError
 		switch {
@@ -152,6 +164,17 @@ func (p *put) place(ctx context.Context, i int, d *Delivery) (*placed, error) {
 	}
 	p.places[d.ID] = at
 	return at, nil
+}
+
+// damaged reports whether the copy that a receipt would refer to cannot be
+// read any more. Then the delivered bytes are stored again, and their deposit
+// is made again with the new place.
+func (p *put) damaged(ctx context.Context, id string) (bool, error) {
+	if p.places[id] != nil {
+		return false, nil // of this batch
+	}
+	damaged, err := p.store.Damaged(ctx, []string{id})
+	return len(damaged) > 0, err
 }
 
 func (p *put) deposit(ctx context.Context, i int, d *Delivery, at *placed) error {
@@ -223,18 +246,20 @@ func (d *depositDetails) row(index int64, record []byte) catalog.Deposit {
 	}
 }
 
-// deposited returns the ledger index of a deposit made before, -1 if there is none.
-func (s *Store) deposited(ctx context.Context, key depositKey) (int64, error) {
+// deposited returns the ledger index of a deposit made before, and when it was
+// received; -1 if there is none.
+func (s *Store) deposited(ctx context.Context, key depositKey) (int64, time.Time, error) {
 	held, err := s.catalog.ByListing(ctx, key.mailbox, key.uidl, key.listed)
 	if err != nil {
-		return 0, err
+		return 0, time.Time{}, err
 	}
 	for _, h := range held {
 		if h.ID == key.id {
-			return h.Index, nil
+			d, err := detailsOf(h)
+			return h.Index, d.Received, err
 		}
 	}
-	return -1, nil
+	return -1, time.Time{}, nil
 }
 
 // Limits of what a deposit says, so that no server can blow up the ledger.

@@ -20,7 +20,13 @@ import (
 // by UIDL and size in octets. Entries without a UIDL are never known: only
 // their bytes can tell, and Put recognises those. A listing may have several holdings when the server reused a UIDL; the
 // newest comes last.
+//
+// An archive that takes nothing answers with the reason: what it cannot vouch
+// for must not be taken for kept.
 func (s *Store) Known(ctx context.Context, mailbox string, listed []Listing) ([]Holding, error) {
+	if err := s.ReadOnly(); err != nil {
+		return nil, err
+	}
 	var out []Holding
 	for _, l := range listed {
 		if l.UIDL == "" {
@@ -125,6 +131,28 @@ func (s *Store) OpenMessage(ctx context.Context, id string) (io.ReadCloser, erro
 		return nil, fmt.Errorf("open message %s: %w", id, err)
 	}
 	return &checkedReader{body: body, hash: sha256.New(), id: id}, nil
+}
+
+// Damaged reads the stored copies of the messages and reports those whose
+// bytes are not what was archived, or are not there. Before a message is deleted
+// elsewhere because it was archived once, it has to be still.
+func (s *Store) Damaged(ctx context.Context, ids []string) ([]string, error) {
+	var damaged []string
+	for _, id := range ids {
+		body, err := s.OpenMessage(ctx, id)
+		if err == nil {
+			_, err = io.Copy(io.Discard, body)
+			err = errors.Join(err, body.Close())
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			s.opts.Logger.Error("archived message cannot be read", "id", id, "error", err)
+			damaged = append(damaged, id)
+		}
+	}
+	return damaged, nil
 }
 
 // ErrDamaged means that the stored bytes are not those that were archived.

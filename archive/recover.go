@@ -25,30 +25,38 @@ func (s *Store) openLedger(ctx context.Context) error {
 	if s.ledger, err = ledger.Open(ctx, opts); !errors.Is(err, ledger.ErrDamaged) {
 		return err
 	}
-	s.readOnly = err
+	s.readOnly, s.unsigned = err, err
 	opts.ReadOnly = true
 	s.ledger, err = ledger.Open(ctx, opts)
 	return err
 }
 
-// openCatalog opens the catalog and replays what it lacks. A catalog that
-// cannot be used is made anew.
+// openCatalog opens the catalog and replays what it lacks. One that is damaged,
+// or was made from another ledger, is made anew.
 func (s *Store) openCatalog(ctx context.Context) error {
 	path := filepath.Join(s.dir, catalogName)
-	var err error
-	if s.catalog, err = catalog.Open(ctx, path); err != nil && !errors.Is(err, catalog.ErrUnusable) {
+	err := s.tryCatalog(ctx, path)
+	if err == nil || !catalog.Damaged(err) && !s.opts.RebuildCatalog {
 		return err
 	}
-	if err == nil {
-		if err = s.catalogFits(ctx); err == nil {
-			return s.replay(ctx)
-		}
-	}
 	s.opts.Logger.Warn("catalog is made anew from the ledger", "path", path, "error", err)
+	s.opts.RebuildCatalog = false
 	if err := s.dropCatalog(path); err != nil {
 		return err
 	}
+	return s.tryCatalog(ctx, path)
+}
+
+var errRebuild = errors.New("it was asked for")
+
+func (s *Store) tryCatalog(ctx context.Context, path string) (err error) {
+	if s.opts.RebuildCatalog {
+		return errRebuild
+	}
 	if s.catalog, err = catalog.Open(ctx, path); err != nil {
+		return err
+	}
+	if err := s.catalogFits(ctx); err != nil {
 		return err
 	}
 	return s.replay(ctx)
@@ -79,9 +87,9 @@ func (s *Store) catalogFits(ctx context.Context) error {
 	case err != nil:
 		return err
 	case position > s.ledger.Size():
-		return fmt.Errorf("it has %d events, the ledger %d", position, s.ledger.Size())
+		return fmt.Errorf("%w: it has %d events, the ledger %d", catalog.ErrUnusable, position, s.ledger.Size())
 	case position > 0 && verifier != s.ledger.Verifier():
-		return errors.New("it was made from another ledger")
+		return fmt.Errorf("%w: it was made from another ledger", catalog.ErrUnusable)
 	}
 	return nil
 }
@@ -115,6 +123,9 @@ func (s *Store) replay(ctx context.Context) error {
 		return fmt.Errorf("replay ledger: %w", err)
 	}
 	// Applied also when there is nothing: a new catalog has to know its ledger.
+	if s.ledger.Size() == position && s.catalogFits(ctx) == nil && position > 0 {
+		return nil // nothing to write: the disk may be full
+	}
 	change.Position = s.ledger.Size()
 	if len(lost) > 0 {
 		if err := s.noteLost(ctx, &change, lost); err != nil {
@@ -165,7 +176,7 @@ func (s *Store) openVolumes(ctx context.Context) error {
 	if s.volumes, err = volume.OpenSet(ctx, opts, ends); !errors.Is(err, volume.ErrShort) {
 		return err
 	}
-	s.readOnly = err
+	s.readOnly = errors.Join(s.readOnly, err)
 	opts.ReadOnly = true
 	s.volumes, err = volume.OpenSet(ctx, opts, ends)
 	return err

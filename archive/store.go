@@ -39,6 +39,8 @@ type Options struct {
 	MinFree int64
 	// Free tells the free bytes at a path; disk.Free if nil.
 	Free func(path string) (int64, error)
+	// RebuildCatalog makes the catalog anew from ledger and volumes.
+	RebuildCatalog bool
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 	// Logger gets what an operator should know; nothing is logged if nil.
@@ -93,6 +95,7 @@ type Store struct {
 	mu       sync.Mutex // held while writing
 	broken   error      // the first failure that left the disk in an unknown state
 	readOnly error      // why nothing new is taken, found when opening
+	unsigned error      // why not even an event can be written, found when opening
 	closed   bool
 
 	adopted int // set by Open

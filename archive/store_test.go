@@ -197,6 +197,56 @@ func TestWrongBytesAreRefusedAndTheRestIsKept(t *testing.T) {
 	}
 }
 
+// damage flips a byte in the middle of every volume.
+func damage(t *testing.T, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, volumesName, "*.tar.zst"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[len(data)/2] ^= 0x10
+		if err := os.WriteFile(f, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestDamagedCopyIsReplacedByTheNextDelivery(t *testing.T) {
+	s, dir := create(t)
+	d := delivery("sales", "1", strings.Repeat("a long message ", 100))
+	mustPut(t, s, d)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	damage(t, dir)
+	s = reopen(t, dir, Options{})
+	if err := s.ReadOnly(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Damaged(t.Context(), []string{d.ID}); err != nil || len(got) != 1 {
+		t.Fatalf("damaged: %v, %v", got, err)
+	}
+	r := mustPut(t, s, delivery("sales", "1", strings.Repeat("a long message ", 100)))[0]
+	if r.Known || !r.Stored {
+		t.Errorf("receipt %+v, want the bytes stored again", r)
+	}
+	check := func(s *Store) {
+		if got, err := s.Damaged(t.Context(), []string{d.ID}); err != nil || len(got) != 0 {
+			t.Errorf("still damaged: %v, %v", got, err)
+		}
+	}
+	check(s)
+	if err := errors.Join(s.Close(), os.Remove(filepath.Join(dir, catalogName))); err != nil {
+		t.Fatal(err)
+	}
+	check(reopen(t, dir, Options{}))
+}
+
 func TestInvalidDeliveriesAreRefusedWithTheReason(t *testing.T) {
 	s, _ := create(t)
 	for name, spoil := range map[string]func(*Delivery){
@@ -454,6 +504,12 @@ func TestAnOlderVolumeOpensReadOnlyWithTheReason(t *testing.T) {
 		t.Errorf("Put: %v, want ErrReadOnly", err)
 	}
 	content(t, s, delivery("", "", "hello").ID)
+	if _, err := s.Known(t.Context(), "sales", nil); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("Known: %v, want ErrReadOnly", err)
+	}
+	if _, err := s.Record(t.Context(), Action{Type: ActionExport, Actor: "a"}); err != nil {
+		t.Errorf("what is left cannot be exported: %v", err)
+	}
 }
 
 func TestAnOlderLedgerAdoptsWhatTheVolumesHold(t *testing.T) {

@@ -54,6 +54,8 @@ type Receipt struct {
 	Index int64 `json:"index"`
 	// Known means that this very deposit had been made before.
 	Known bool `json:"known,omitempty"`
+	// Received is when a known deposit was made.
+	Received time.Time `json:"received,omitzero"`
 	// Stored means that the bytes were new to the archive.
 	Stored bool `json:"stored,omitempty"`
 	// Refused is why this delivery is not archived, "" when it is. The other deliveries of the batch

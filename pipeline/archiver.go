@@ -38,6 +38,7 @@ const (
 type Store interface {
 	Put(ctx context.Context, batch []archive.Delivery) ([]archive.Receipt, error)
 	Known(ctx context.Context, mailbox string, listed []archive.Listing) ([]archive.Holding, error)
+	Damaged(ctx context.Context, ids []string) ([]string, error)
 	RecordPoll(ctx context.Context, r archive.PollReport) error
 }
 

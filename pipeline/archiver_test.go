@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -174,21 +175,60 @@ func TestBodyThatCannotBeReadIsNotPublished(t *testing.T) {
 	})
 }
 
-func TestMessageLargerThanTheObjectStoreIsAnError(t *testing.T) {
-	o := embedded(t)
-	o.MaxStoreBytes = MinMaxStoreBytes
-	bus := (&bench{opts: o, timing: quick()}).connect(t)
-	s := openSession(t, bus, "a")
-	m := mail(1)
-	m.Deposit.ListedSize = 9 << 20
-	if _, err := s.Publish(t.Context(), m, bytes.NewReader(make([]byte, 9<<20))); err == nil || !strings.Contains(err.Error(), "max_store_bytes") {
-		t.Errorf("honest size: %v", err)
-	}
-	m.Deposit.ListedSize = 1 // servers lie
-	if _, err := s.Publish(t.Context(), m, bytes.NewReader(make([]byte, 9<<20))); err == nil || !strings.Contains(err.Error(), "full") {
-		t.Errorf("a size that is a lie: %v", err)
-	}
-	noBodies(t, bus)
+func TestMessageLargerThanTheObjectStoreIsAnErrorOfItsOwn(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		b.opts.MaxStoreBytes = MinMaxStoreBytes
+		bus := b.connect(t)
+		s := openSession(t, bus, "a")
+		for _, listed := range []int64{9 << 20, 1, -1, math.MaxInt64} { // servers lie
+			m := mail(1)
+			m.Deposit.ListedSize = listed
+			body := bytes.NewReader(make([]byte, 9<<20))
+			_, err := s.Publish(t.Context(), m, body)
+			large, ok := errors.AsType[*TooLargeError](err)
+			if !ok || large.Size != 9<<20 || large.Limit >= large.Size || !strings.Contains(err.Error(), "nats.max_store_bytes") {
+				t.Errorf("listed with %d octets: %v", listed, err)
+			}
+			if body.Len() != 0 {
+				t.Errorf("listed with %d octets: %d were not read", listed, body.Len())
+			}
+			cut := io.MultiReader(bytes.NewReader(make([]byte, 9<<20)), iotest.ErrReader(io.ErrUnexpectedEOF))
+			if _, err := s.Publish(t.Context(), m, cut); !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("listed with %d octets, and cut off: %v", listed, err)
+			}
+		}
+		noBodies(t, bus)
+	})
+}
+
+func TestMessageListedWithAnAbsurdSizePasses(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		b.opts.MaxStoreBytes = MinMaxStoreBytes
+		bus, store := b.connect(t), newFakeStore()
+		s := openSession(t, bus, "a")
+		runArchiver(t, bus, store)
+		// Each waits until the one before has left the store, without a trace.
+		for i, listed := range []int64{5e9, math.MaxInt64, bus.largestBody(), 1} {
+			body := randomBody(2_700_000 + i)
+			m := mail(i + 1)
+			m.Deposit.ListedSize = listed
+			sent, err := s.Publish(t.Context(), m, bytes.NewReader(body))
+			if err != nil {
+				t.Fatalf("listed with %d octets: %v", listed, err)
+			}
+			if r := next(t, s.Receipts()); r.Err != "" || r.Refused != "" || store.size(sent.ID) != int64(len(body)) {
+				t.Errorf("listed with %d octets: receipt %+v", listed, r)
+			}
+		}
+		largest := randomBody(int(bus.largestBody()))
+		if sent := publish(t, s, 9, largest); sent.Size != bus.largestBody() {
+			t.Errorf("sent %+v", sent)
+		}
+		if r := next(t, s.Receipts()); r.Err != "" || r.Refused != "" {
+			t.Errorf("the largest: receipt %+v", r)
+		}
+		eventually(t, "the object store is empty", func() bool { return stream(t, bus, streamBodies).Bytes == 0 })
+	})
 }
 
 func TestSessionNeedsAPlainIDAndAMailbox(t *testing.T) {
@@ -555,6 +595,18 @@ func TestArchiveServicesAnswer(t *testing.T) {
 		got, err := bus.Known(t.Context(), "a", listed)
 		if err != nil || len(got) != len(listed)-1 || got[7].Listing != listed[8] {
 			t.Fatalf("%d holdings, %v", len(got), err)
+		}
+
+		s := openSession(t, bus, "a")
+		sent := publish(t, s, 1, []byte("x"))
+		next(t, s.Receipts())
+		ids := make([]string, 40)
+		for i := range ids {
+			ids[i] = sent.ID
+		}
+		ids[33] = sum(nil)
+		if damaged, err := bus.Damaged(t.Context(), ids); err != nil || len(damaged) != 1 || damaged[0] != ids[33] {
+			t.Fatalf("damaged %v, %v", damaged, err)
 		}
 
 		if err := bus.RecordPoll(t.Context(), PollReport{Mailbox: "a", Listed: 3}); err != nil || len(store.reports) != 1 {

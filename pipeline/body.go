@@ -33,6 +33,19 @@ const (
 
 var errBodyMissing = errors.New("the body is not in the object store")
 
+// TooLargeError is the error of Publish for a message that cannot pass, however
+// empty the streams are. It is permanent: others can still be published, this
+// one only with a larger Options.MaxStoreBytes.
+type TooLargeError struct {
+	Size  int64 // of the message, read to its end, in octets
+	Limit int64 // the largest that can pass
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("a message of %d octets is larger than the object store takes (%d octets): raise nats.max_store_bytes",
+		e.Size, e.Limit)
+}
+
 // putBody stores everything that r yields as the named object. When r or the
 // store fails, nothing is left behind. errors.Is finds the error of r.
 func (b *Bus) putBody(ctx context.Context, name string, r io.Reader) error {
@@ -51,7 +64,7 @@ func (b *Bus) putBody(ctx context.Context, name string, r io.Reader) error {
 		return nil
 	}
 	if isFull(err) {
-		err = fmt.Errorf("the object store is full, try again later or raise max_store_bytes: %w", err)
+		err = fmt.Errorf("the object store is full, try again later or raise nats.max_store_bytes: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.timing.publish)
 	defer cancel()
@@ -63,9 +76,8 @@ func (b *Bus) putObjectInfo(ctx context.Context, info *jetstream.ObjectInfo) err
 	if err != nil {
 		return err
 	}
-	subject := metaSubjects + base64.URLEncoding.EncodeToString([]byte(info.Name))
 	return b.publishOnce(ctx, &nats.Msg{
-		Subject: subject, Data: data,
+		Subject: metaSubject(info.Name), Data: data,
 		Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupSubject}},
 	})
 }
@@ -132,13 +144,18 @@ func fill(r io.Reader, p []byte) (n int, end bool, err error) {
 	return n, false, nil
 }
 
-// waitForBodyRoom waits until a body of about size octets fits into the store.
-func (b *Bus) waitForBodyRoom(ctx context.Context, size int64) error {
-	size += size / 100 * storeOverhead
+// largestBody is what fits into an empty store.
+func (b *Bus) largestBody() int64 {
 	limit := divide(b.opts.MaxStoreBytes).bodies
-	if size > limit {
-		return fmt.Errorf("a message of %d octets does not fit into the object store (%d octets): raise max_store_bytes", size, limit)
-	}
+	return limit - limit/100*storeOverhead
+}
+
+// waitForBodyRoom waits until a body of about size octets, but at most of
+// largestBody, fits into the store: servers claim absurd sizes.
+func (b *Bus) waitForBodyRoom(ctx context.Context, size int64) error {
+	limit := divide(b.opts.MaxStoreBytes).bodies
+	size = min(size, b.largestBody())
+	size = min(size+size/100*storeOverhead, limit)
 	for pause := b.newBackoff(); ; {
 		used, err := b.bodyBytes(ctx)
 		if err == nil && used+size <= limit {
@@ -215,13 +232,25 @@ func (r *bodyReader) fetch() error {
 	return nil
 }
 
-// removeBody deletes an object. One that is not there is fine.
+// removeBody deletes an object. One that is not there is fine. Names do not come
+// again, so that no marker is left for it, as the client library would: markers
+// take room in a store that may be needed to the last octet.
 func (b *Bus) removeBody(ctx context.Context, name string) error {
-	err := b.bodies.Delete(ctx, name)
+	info, err := b.bodies.GetInfo(ctx, name)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	if err := b.chunks.Purge(ctx, jetstream.WithPurgeSubject(chunkSubjects+info.NUID)); err != nil {
+		return err
+	}
+	return b.chunks.Purge(ctx, jetstream.WithPurgeSubject(metaSubject(name)))
+}
+
+func metaSubject(name string) string {
+	return metaSubjects + base64.URLEncoding.EncodeToString([]byte(name))
 }
 
 // sweep removes what crashed publishers and workers left behind.

@@ -173,6 +173,18 @@ func (s *fakeStore) Known(_ context.Context, mailbox string, listed []archive.Li
 	return list, nil
 }
 
+func (s *fakeStore) Damaged(_ context.Context, ids []string) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var damaged []string
+	for _, id := range ids {
+		if _, ok := s.bodies[id]; !ok {
+			damaged = append(damaged, id)
+		}
+	}
+	return damaged, nil
+}
+
 func (s *fakeStore) RecordPoll(_ context.Context, r archive.PollReport) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 // in smaller parts: some 150 KiB.
 const maxHoldings = 400
 
-// services answers what Bus.Known and RecordPoll ask. Each service
+// services answers what Bus.Known, Damaged and RecordPoll ask. Each service
 // handles one request at a time.
 type services struct {
 	*Archiver
@@ -42,8 +42,9 @@ func (a *Archiver) serve(ctx context.Context) (*services, error) {
 		return nil, err
 	}
 	for name, answer := range map[string]func(context.Context, []byte) ([]byte, error){
-		serviceKnown:  s.known,
-		serviceReport: s.report,
+		serviceKnown:   s.known,
+		serviceDamaged: s.damaged,
+		serviceReport:  s.report,
 	} {
 		handler := micro.HandlerFunc(func(r micro.Request) { s.handle(name, r, answer) })
 		subject := serviceSubject(name, a.bus.opts.Shard)
@@ -102,6 +103,18 @@ func (s *services) known(ctx context.Context, data []byte) ([]byte, error) {
 		holdings = holdings[:min(len(holdings), maxHoldings)]
 	}
 	return json.Marshal(holdings)
+}
+
+func (s *services) damaged(ctx context.Context, data []byte) ([]byte, error) {
+	var ids []string
+	if err := json.Unmarshal(data, &ids); err != nil {
+		return nil, fmt.Errorf("question is not readable: %w", err)
+	}
+	damaged, err := s.store.Damaged(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(damaged)
 }
 
 func (s *services) report(ctx context.Context, data []byte) ([]byte, error) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -13,14 +14,18 @@ import (
 
 // Names of the services; subjects are archive.<name>.<shard>.
 const (
-	serviceKnown  = "known"
-	serviceReport = "report"
+	serviceKnown   = "known"
+	serviceDamaged = "damaged"
+	serviceReport  = "report"
 )
 
 const (
 	// questionEntries is the number of listings in one request. Answers
 	// are some 300 octets for each.
 	questionEntries = 500
+	// damagedIDs is the number of messages in one request for reading them
+	// again. Most are small; large ones take a second for every few hundred MiB.
+	damagedIDs = 16
 	// codeFailed: the archive could not answer. codeSplit: the answer is too
 	// large, ask for less at a time.
 	codeFailed = "500"
@@ -35,10 +40,11 @@ type question struct {
 
 // Known asks the archive which of the listed messages it holds for the
 // mailbox: in parts, of which one is halved when its answer is too large. It
-// waits some seconds for an archive worker to appear.
+// waits some seconds for an archive worker to appear. An archive that takes
+// nothing answers with the reason, also when nothing is listed.
 func (b *Bus) Known(ctx context.Context, mailbox string, listed []Listing) ([]Holding, error) {
 	var all []Holding
-	for n := questionEntries; len(listed) > 0; {
+	for n, asked := questionEntries, false; len(listed) > 0 || !asked; asked = true {
 		n = min(n, len(listed))
 		data, err := b.request(ctx, serviceKnown, question{Mailbox: mailbox, Listed: listed[:n]})
 		if errors.Is(err, errSplit) && n > 1 {
@@ -53,6 +59,24 @@ func (b *Bus) Known(ctx context.Context, mailbox string, listed []Listing) ([]Ho
 			return nil, fmt.Errorf("archive service %s: answer is not readable: %w", serviceKnown, err)
 		}
 		all, listed = append(all, part...), listed[n:]
+	}
+	return all, nil
+}
+
+// Damaged has the archive read messages again, and returns those that are not
+// what was archived any more.
+func (b *Bus) Damaged(ctx context.Context, ids []string) ([]string, error) {
+	var all []string
+	for part := range slices.Chunk(ids, damagedIDs) {
+		data, err := b.request(ctx, serviceDamaged, part)
+		if err != nil {
+			return nil, err
+		}
+		var damaged []string
+		if err := json.Unmarshal(data, &damaged); err != nil {
+			return nil, fmt.Errorf("archive service %s: answer is not readable: %w", serviceDamaged, err)
+		}
+		all = append(all, damaged...)
 	}
 	return all, nil
 }

@@ -138,7 +138,8 @@ func (s *Session) Close() error {
 
 // Publish reads body to its end and publishes the message. It returns when the
 // message is on its way; a Receipt with the same number tells the outcome. An
-// error of body is returned (wrapped), and nothing was published then. It
+// error of body is returned (wrapped), and nothing was published then. A message
+// that is too large to pass is read to its end and gives a *TooLargeError. Publish
 // waits while too much is in flight or the store for large bodies is full,
 // until ctx or the session ends.
 func (s *Session) Publish(ctx context.Context, m Mail, body io.Reader) (Sent, error) {
@@ -176,8 +177,9 @@ func (s *Session) publish(ctx context.Context, m Mail, body io.Reader) (Sent, er
 		if err := s.bus.waitForBodyRoom(ctx, max(m.Deposit.ListedSize, in.size)); err != nil {
 			return Sent{}, err
 		}
+		in.limit = s.bus.largestBody()
 		if err := s.bus.putBody(ctx, e.Object, io.MultiReader(&s.buf, in)); err != nil {
-			return Sent{}, err
+			return Sent{}, in.trueSize(err)
 		}
 	} else {
 		data = bytes.Clone(s.buf.Bytes())
@@ -307,14 +309,33 @@ func (s *Session) pumpReceipts() {
 
 // measured counts and hashes what is read.
 type measured struct {
-	r    io.Reader
-	hash hash.Hash
-	size int64
+	r     io.Reader
+	hash  hash.Hash
+	size  int64
+	limit int64 // a *TooLargeError above it; 0 is none
 }
 
 func (m *measured) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)
 	m.hash.Write(p[:n])
 	m.size += int64(n)
+	if m.limit > 0 && m.size > m.limit {
+		return n, &TooLargeError{Size: m.size, Limit: m.limit}
+	}
 	return n, err
+}
+
+// trueSize reads the rest of a body that is too large, which a POP3 session has
+// to do in any case, so that the error names the size that would have to fit.
+func (m *measured) trueSize(err error) error {
+	large, ok := errors.AsType[*TooLargeError](err)
+	if !ok {
+		return err
+	}
+	m.limit = 0
+	if _, err := io.Copy(io.Discard, m); err != nil {
+		return err
+	}
+	large.Size = m.size
+	return err
 }

@@ -176,7 +176,7 @@ func declareError(what string, err error) error {
 		errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("declare %s: JetStream is not enabled on the NATS server, or not for this account: %w", what, err)
 	case isFull(err):
-		return fmt.Errorf("declare %s: the NATS account reserves less storage than max_store_bytes: %w", what, err)
+		return fmt.Errorf("declare %s: the NATS account reserves less storage than nats.max_store_bytes: %w", what, err)
 	}
 	return fmt.Errorf("declare %s: %w", what, err)
 }

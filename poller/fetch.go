@@ -213,7 +213,7 @@ func (s *session) take(hard context.Context, m *pop3.Message) error {
 	it := &s.items[i]
 	if m.Err != nil {
 		why := refusal("RETR", m.Err)
-		if it.holding != nil && !it.changed {
+		if it.holding != nil && !it.changed && !it.damaged {
 			s.outcomes[i] = outcome{state: known, why: why} // nothing says that it is another one
 		} else {
 			s.outcomes[i] = outcome{why: why}

@@ -76,7 +76,8 @@ func (p *Poller) PollNow(ctx context.Context, names []string, on Events) ([]pipe
 			if w == nil {
 				continue
 			}
-			if r.Started.Before(w.Requested) {
+			// The request that caused it is certain; the clocks of two machines are not.
+			if r.Request != w.ID && r.Started.Before(w.Requested) {
 				w.queued = false // that session had begun before: its server may have listed less
 				continue
 			}

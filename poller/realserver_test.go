@@ -63,7 +63,7 @@ func (w way) mailbox(t *testing.T, s *dovecot.Server) Mailbox {
 	host, port := split(t, addr)
 	return Mailbox{
 		Name: w.String(), Schedule: "0 0 1 1 *", Username: w.String(),
-		Server:   pop3.Options{Host: host, Port: port, TLS: w.tls, TLSConfig: trust(s), PipelineWindow: w.window},
+		Server:   pop3.Options{Host: host, Port: port, TLS: w.tls, TLSConfig: trust(s), Mechanism: w.mechanism, PipelineWindow: w.window},
 		Password: func(context.Context) (string, error) { return secret, nil },
 	}
 }

@@ -126,6 +126,7 @@ func (s *session) accept(i int, r pipeline.Receipt) {
 	s.outcomes[i] = outcome{state: archived, why: whyPolicy}
 	if r.Known {
 		s.outcomes[i].state = known
+		received = r.Received
 	}
 	if h := it.holding; h != nil && h.ID == r.ID {
 		received = h.Received

@@ -20,7 +20,8 @@ import (
 // The rule for DELE: the message was fetched in this session, where message
 // numbers mean the same thing throughout, and the archive's receipt names the
 // SHA-256 of what was read; or the archive had it before and TOP has just
-// confirmed that its header is still that of the archived message.
+// confirmed that its header is still that of the archived message, whose bytes
+// the archive has read again.
 type session struct {
 	*visit
 	number int // of the visit's sessions, from 1
@@ -55,6 +56,7 @@ type item struct {
 	due     bool              // the policy allows its deletion once its identity is confirmed
 	confirm bool              // compare its header with that of the holding
 	changed bool              // and it was another one
+	damaged bool              // the archive cannot read its copy any more
 	delete  bool              // confirmed
 	fetch   bool
 }
@@ -182,9 +184,8 @@ func (s *session) recognise(ctx context.Context) error {
 			ask = append(ask, s.items[i].listing)
 		}
 	}
-	if len(ask) == 0 {
-		return nil
-	}
+	// Asked also when there is nothing to ask: an archive that takes nothing
+	// says so here, before anything is downloaded.
 	holdings, err := s.poller.bus.Known(ctx, s.mailbox.Name, ask)
 	if err != nil {
 		return err
@@ -240,10 +241,41 @@ func (s *session) sample() {
 	}
 }
 
+// distrust has the archive read again what may be deleted because it was
+// archived before. A message whose copy is damaged is fetched once more, and
+// replaces it.
+func (s *session) distrust(ctx context.Context) error {
+	at := map[string][]int{}
+	var ids []string
+	for i := range s.items {
+		if it := &s.items[i]; it.confirm && it.due {
+			if at[it.holding.ID] == nil {
+				ids = append(ids, it.holding.ID)
+			}
+			at[it.holding.ID] = append(at[it.holding.ID], i)
+		}
+	}
+	damaged, err := s.poller.bus.Damaged(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for _, id := range damaged {
+		for _, i := range at[id] {
+			it := &s.items[i]
+			it.confirm, it.fetch, it.damaged = false, true, true
+			s.outcomes[i] = outcome{why: whyEnded}
+		}
+	}
+	return nil
+}
+
 // confirm reads the headers of messages that were archived before and may be
 // deleted now. Where a header is not the archived one, or cannot be had, the
 // message is fetched like a new one: servers reuse UIDLs.
 func (s *session) confirm(ctx, hard context.Context) error {
+	if err := s.distrust(hard); err != nil {
+		return err
+	}
 	var numbers []int
 	for i := range s.items {
 		it := &s.items[i]

@@ -10,7 +10,7 @@ import (
 )
 
 // A Message is one stored message. Several rows of one message are one: the
-// first place stays.
+// last place counts, the first time of receipt stays.
 type Message struct {
 	ID       string
 	Volume   uint32
@@ -104,7 +104,8 @@ func applyMessages(ctx context.Context, tx *sql.Tx, messages []Message) error {
 	if len(messages) == 0 {
 		return nil
 	}
-	insert, err := tx.PrepareContext(ctx, "INSERT OR IGNORE INTO messages(id, volume, offset, size, received) VALUES(?,?,?,?,?)")
+	insert, err := tx.PrepareContext(ctx, `INSERT INTO messages(id, volume, offset, size, received) VALUES(?,?,?,?,?)
+		ON CONFLICT(id) DO UPDATE SET volume = excluded.volume, offset = excluded.offset`)
 	if err != nil {
 		return err
 	}

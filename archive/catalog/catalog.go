@@ -20,11 +20,11 @@ import (
 	"sync"
 	"time"
 
-	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+	"modernc.org/sqlite" // also the database/sql driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// ErrUnusable means that the file is not a catalog of this version or is
-// damaged. Remove it and replay the ledger.
+// ErrUnusable means that the file is not a catalog of this version.
 var ErrUnusable = errors.New("catalog is unusable and has to be made anew from the ledger")
 
 const (
@@ -62,7 +62,7 @@ func Open(ctx context.Context, path string) (*Catalog, error) {
 		return nil, err
 	}
 	if err := c.prepare(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %w", ErrUnusable, err), c.Close())
+		return nil, errors.Join(fmt.Errorf("open catalog: %w", err), c.Close())
 	}
 	if c.read, err = connect(path, readers); err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -109,7 +109,19 @@ func (c *Catalog) prepare(ctx context.Context) error {
 		}
 		return tx.Commit()
 	}
-	return fmt.Errorf("version %d, want %d", version, schemaVersion)
+	return fmt.Errorf("%w: version %d, want %d", ErrUnusable, version, schemaVersion)
+}
+
+// Damaged reports whether an error of this package means that the file is
+// damaged, and not that the disk is full or the context has ended.
+func Damaged(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return errors.Is(err, ErrUnusable)
+	}
+	const primary = 0xff // the rest is detail
+	code := e.Code() & primary
+	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
 }
 
 // stmt returns the prepared statement of a query. Queries are constants, so

@@ -1,7 +1,7 @@
 package catalog
 
 import (
-	"errors"
+	"context"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -105,9 +105,14 @@ func TestWhatIsNoCatalogIsUnusable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{other, text} {
-		if _, err := Open(t.Context(), path); !errors.Is(err, ErrUnusable) {
-			t.Errorf("%s: %v, want ErrUnusable", path, err)
+		if _, err := Open(t.Context(), path); !Damaged(err) {
+			t.Errorf("%s: %v, want it to be damaged", path, err)
 		}
+	}
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Open(stopped, filepath.Join(dir, "new.db")); err == nil || Damaged(err) {
+		t.Errorf("a cancelled context: %v, which is no damage", err)
 	}
 }
 

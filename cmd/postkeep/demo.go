@@ -71,7 +71,7 @@ func (a *app) demo(ctx context.Context, dir string, once bool) error {
 	if err := archive.Create(ctx, cfg.DataDir, archive.Options{}); err != nil {
 		return err
 	}
-	i, err := openInstance(ctx, cfg, a.logger(cfg, true), true, func(error) {})
+	i, err := openInstance(ctx, cfg, a.logger(cfg, true), toRun, func(error) {})
 	if err != nil {
 		return err
 	}

@@ -37,19 +37,23 @@ An interrupted eml export goes on where it was when it is started again.`,
 			if !ok {
 				return usage(fmt.Errorf("--format %q is not known: want eml or mbox", format))
 			}
-			return a.with(cmd.Context(), func(_ *config.Config, client *api.Client) error {
+			return a.with(cmd.Context(), toRead, func(_ *config.Config, client *api.Client) error {
 				w, err := open(out, export.Options{SyncDir: disk.OS().SyncDir})
 				if err != nil {
 					return err
 				}
 				n, octets, err := a.export(cmd.Context(), client, query, format, w)
-				if err != nil {
+				var damaged *api.DamagedError
+				if err != nil && !errors.As(err, &damaged) {
 					return errors.Join(err, w.Abort())
 				}
 				if err := w.Close(); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintf(a.stdout, "%s messages, %s, in %s\n", count(n), size(octets), out)
+				if damaged != nil {
+					return &exitError{exitPartly, damaged}
+				}
 				return err
 			})
 		},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
@@ -44,10 +45,22 @@ type stage struct {
 	done   chan struct{}
 }
 
-// openInstance opens the data directory and starts the workers. With daemon,
-// polls are scheduled and the API is served on the socket. failed is called
-// when a worker ends that should not.
-func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, daemon bool, failed func(error)) (_ *instance, err error) {
+// purpose is what an instance is opened for: the less, the sooner it answers,
+// and the less it can be kept from it.
+type purpose int
+
+const (
+	toRebuildIndex   purpose = iota - 2
+	toRebuildCatalog         // and describe all messages again
+	toRead                   // archive and index
+	toWatch                  // and the streams
+	toPoll                   // and sessions with mail servers
+	toRun                    // by schedule, with the API on the socket
+)
+
+// openInstance opens the data directory and starts the workers. failed is
+// called when one ends that should not, or the archive breaks.
+func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to purpose, failed func(error)) (_ *instance, err error) {
 	if ok, err := archive.Exists(cfg.DataDir); err != nil || !ok {
 		return nil, errors.Join(fmt.Errorf("%s holds no archive (postkeep init makes one)", cfg.DataDir), err)
 	}
@@ -57,17 +70,26 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, dae
 			err = errors.Join(err, i.close())
 		}
 	}()
-	if i.store, err = archive.Open(ctx, cfg.DataDir, archive.Options{VolumeBytes: int64(cfg.Archive.VolumeSize), Logger: log}); err != nil {
+	if i.store, err = archive.Open(ctx, cfg.DataDir, archive.Options{
+		VolumeBytes: int64(cfg.Archive.VolumeSize), RebuildCatalog: to == toRebuildCatalog, Logger: log,
+	}); err != nil {
 		return nil, err
+	}
+	if to == toRebuildIndex {
+		if err := os.RemoveAll(filepath.Join(cfg.DataDir, "index")); err != nil {
+			return nil, err
+		}
 	}
 	if i.index, err = indexer.Open(ctx, indexer.Options{Dir: filepath.Join(cfg.DataDir, "index"), Location: cfg.TimeZone.Location, Logger: log}); err != nil {
 		return nil, err
 	}
-	if i.bus, err = pipeline.Connect(ctx, pipeline.Options{
-		URL: cfg.NATS.URL, Dir: filepath.Join(cfg.DataDir, "nats"), Logger: log,
-		CredentialsFile: cfg.NATS.CredentialsFile, CAFile: cfg.NATS.CAFile,
-	}); err != nil {
-		return nil, err
+	if to >= toWatch {
+		if i.bus, err = pipeline.Connect(ctx, pipeline.Options{
+			URL: cfg.NATS.URL, Dir: filepath.Join(cfg.DataDir, "nats"), Logger: log,
+			CredentialsFile: cfg.NATS.CredentialsFile, CAFile: cfg.NATS.CAFile,
+		}); err != nil {
+			return nil, err
+		}
 	}
 	boxes, err := mailboxes(cfg, log)
 	if err != nil {
@@ -82,9 +104,9 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, dae
 	i.api = api.NewServer(api.Options{
 		Store: i.store, Index: i.index, Bus: i.bus, Poller: i.poller,
 		Mailboxes: func() []api.Mailbox { return *i.mailboxes.Load() },
-		Version:   version, DataDir: cfg.DataDir, Running: daemon, Problems: i.problems, Logger: log,
+		Version:   version, DataDir: cfg.DataDir, Running: to == toRun, Problems: i.problems, Logger: log,
 	})
-	return i, i.start(ctx, cfg, daemon, failed)
+	return i, i.start(ctx, cfg, to, failed)
 }
 
 // reload takes over the mailboxes of a changed configuration. Sessions under
@@ -109,35 +131,47 @@ func (i *instance) problems() []string {
 }
 
 // start starts the workers, those that finish work first.
-func (i *instance) start(ctx context.Context, cfg *config.Config, daemon bool, failed func(error)) error {
+func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, failed func(error)) error {
 	fail := func(err error) {
 		if i.failed.CompareAndSwap(nil, &err) {
 			failed(err)
 		}
 	}
 	wakeCtx, stopWake := context.WithCancel(context.WithoutCancel(ctx))
-	wake, err := i.bus.Archived(wakeCtx)
-	if err != nil {
-		stopWake()
-		return err
+	var wake <-chan struct{}
+	if i.bus != nil {
+		var err error
+		if wake, err = i.bus.Archived(wakeCtx); err != nil {
+			stopWake()
+			return err
+		}
 	}
 	worker := indexer.NewWorker(i.index, i.store, wake, indexer.WorkerOptions{Logger: i.log})
 	i.stage(ctx, "index worker", fail, func(ctx context.Context) error {
 		defer stopWake()
 		return worker.Run(ctx)
 	})
-	i.stage(ctx, "archive worker", fail, pipeline.NewArchiver(i.bus, i.store, pipeline.ArchiverOptions{Logger: i.log}).Run)
+	if to < toPoll {
+		return nil
+	}
+	store := watched{i.store, fail}
+	i.stage(ctx, "archive worker", fail, pipeline.NewArchiver(i.bus, store, pipeline.ArchiverOptions{Logger: i.log}).Run)
 	i.stage(ctx, "poller", fail, func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return i.poller.Work(ctx) })
-		if daemon {
+		if to == toRun {
 			group.Go(func() error { return i.poller.Schedule(ctx) })
 		}
 		return group.Wait()
 	})
-	if !daemon {
+	if to < toRun {
 		return nil
 	}
+	return i.serve(ctx, cfg, fail)
+}
+
+// serve answers on the socket, and on the health endpoint if there is one.
+func (i *instance) serve(ctx context.Context, cfg *config.Config, fail func(error)) error {
 	l, err := api.Listen(ctx, cfg.DataDir)
 	if err != nil {
 		return err
@@ -153,6 +187,22 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, daemon bool, f
 	i.log.Info("health endpoint", "url", "http://"+l.Addr().String()+"/healthz")
 	i.stage(ctx, "web", fail, func(ctx context.Context) error { return api.Serve(ctx, l, i.api.Health()) })
 	return nil
+}
+
+// watched is a store whose end does not go unnoticed: a writer that is broken
+// stays so until the archive is opened again, which a service manager does by
+// starting the program again.
+type watched struct {
+	*archive.Store
+	broken func(error)
+}
+
+func (w watched) Put(ctx context.Context, batch []archive.Delivery) ([]archive.Receipt, error) {
+	receipts, err := w.Store.Put(ctx, batch)
+	if errors.Is(err, archive.ErrBroken) {
+		w.broken(err)
+	}
+	return receipts, err
 }
 
 // stage runs a worker until it is stopped, whatever happens to ctx.
@@ -216,7 +266,7 @@ const (
 
 // connect returns a client of the running instance, or of one inside this
 // process when none runs.
-func (a *app) connect(ctx context.Context) (*config.Config, *api.Client, func() error, error) {
+func (a *app) connect(ctx context.Context, to purpose) (*config.Config, *api.Client, func() error, error) {
 	cfg, err := a.load()
 	if err != nil {
 		return nil, nil, nil, err
@@ -230,7 +280,7 @@ func (a *app) connect(ctx context.Context) (*config.Config, *api.Client, func() 
 		if client, err := api.Dial(ctx, cfg.DataDir); err == nil {
 			return cfg, client, client.Close, nil
 		}
-		i, err := openInstance(ctx, cfg, log, false, func(err error) { log.Error("worker failed", "error", err) })
+		i, err := openInstance(ctx, cfg, log, to, func(err error) { log.Error("worker failed", "error", err) })
 		if err == nil {
 			client := api.Local(ctx, i.api)
 			return cfg, client, func() error { return errors.Join(client.Close(), i.close()) }, nil
@@ -249,8 +299,8 @@ func (a *app) connect(ctx context.Context) (*config.Config, *api.Client, func() 
 }
 
 // with connects, does, and closes.
-func (a *app) with(ctx context.Context, do func(*config.Config, *api.Client) error) error {
-	cfg, client, closing, err := a.connect(ctx)
+func (a *app) with(ctx context.Context, to purpose, do func(*config.Config, *api.Client) error) error {
+	cfg, client, closing, err := a.connect(ctx, to)
 	if err != nil {
 		return err
 	}

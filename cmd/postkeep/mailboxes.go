@@ -35,6 +35,10 @@ func mailboxes(cfg *config.Config, log *slog.Logger) ([]poller.Mailbox, error) {
 			},
 			Delete:      poller.DeletePolicy{Never: m.Delete.Never, After: m.Delete.After},
 			ReceiptWait: m.ReceiptWait, Jitter: m.Jitter,
+			Policy: poller.Policy{
+				MaxMessageBytes: int64(m.MaxMessageBytes), MaxMessages: m.MaxMessages,
+				MaxDuration: m.MaxDuration, CommitEvery: m.CommitEvery,
+			},
 		})
 	}
 	return out, nil

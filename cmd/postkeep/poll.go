@@ -36,7 +36,7 @@ Exit codes: 0 all done, 1 every mailbox failed, 3 some mailboxes failed or
 messages were left.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.with(cmd.Context(), func(cfg *config.Config, client *api.Client) error {
+			return a.with(cmd.Context(), toPoll, func(cfg *config.Config, client *api.Client) error {
 				if len(cfg.Mailboxes) == 0 {
 					return usage(fmt.Errorf("%s has no mailboxes: add one to poll it", a.configPath))
 				}

@@ -31,7 +31,7 @@ signal stops at once. SIGHUP reads the mailboxes of the configuration again.`,
 			log := a.logger(cfg, true)
 			ctx, cancel := context.WithCancelCause(cmd.Context())
 			defer cancel(nil)
-			i, err := openInstance(ctx, cfg, log, true, func(err error) { cancel(err) })
+			i, err := openInstance(ctx, cfg, log, toRun, func(err error) { cancel(err) })
 			if err != nil {
 				return err
 			}

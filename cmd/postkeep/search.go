@@ -2,11 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/postkeep/postkeep/internal/config"
 	"github.com/postkeep/postkeep/web/api"
@@ -23,15 +25,27 @@ func (a *app) searchCommand() *cobra.Command {
 		Short: "Find messages",
 		Long: `Finds messages. Words are ANDed; OR, NOT or a leading -, parentheses, "phrases",
 prefix* and fields such as from: to: subject: body: mailbox: date: has: is: work
-as docs/query.md says. Without a query everything is listed, newest first.`,
+as docs/query.md says. Without a query everything is listed, newest first.
+
+What begins with one - and is no flag belongs to the query, and so does
+everything after --.`,
 		Example: `  postkeep search 'invoice from:maria date:2024-03'
-  postkeep search '"purchase order" has:attachment -draft' --limit 10`,
+  postkeep search '"purchase order" has:attachment -draft' --limit 10
+  postkeep search -- -c`,
+		DisableFlagParsing: true, // -contract is not -c ontract here
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.with(cmd.Context(), func(cfg *config.Config, client *api.Client) error {
+			options, words := splitQuery(cmd.Flags(), args)
+			if err := cmd.Flags().Parse(options); err != nil {
+				return usage(err)
+			}
+			if help, err := cmd.Flags().GetBool("help"); err != nil || help {
+				return errors.Join(err, cmd.Help())
+			}
+			return a.with(cmd.Context(), toRead, func(cfg *config.Config, client *api.Client) error {
 				if total {
 					limit = 0
 				}
-				r, err := client.Search(cmd.Context(), strings.Join(args, " "), sort, limit, offset)
+				r, err := client.Search(cmd.Context(), strings.Join(words, " "), sort, limit, offset)
 				if err != nil {
 					return err
 				}
@@ -54,12 +68,41 @@ as docs/query.md says. Without a query everything is listed, newest first.`,
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&limit, "limit", 50, "show at most this many, up to 1000")
+	f.IntVar(&limit, "limit", 50, "show at most this many, up to 1000; 0 only counts")
 	f.IntVar(&offset, "offset", 0, "leave out this many first")
 	f.StringVar(&sort, "sort", "-date", "date (oldest first), -date (newest first) or relevance")
 	f.BoolVar(&asJSON, "json", false, "one JSON object a line")
 	f.BoolVar(&total, "count", false, "print only the number of messages found")
 	return cmd
+}
+
+// splitQuery tells the flags of a search, with their values, from its query. A
+// short flag stands alone, or with its value after a "=".
+func splitQuery(known *pflag.FlagSet, args []string) (options, words []string) {
+	for len(args) > 0 {
+		arg := args[0]
+		args = args[1:]
+		name, _, hasValue := strings.Cut(arg, "=")
+		var flag *pflag.Flag
+		switch {
+		case arg == "--":
+			return options, append(words, args...)
+		case strings.HasPrefix(name, "--"):
+			flag = known.Lookup(name[2:])
+		case len(name) == 2 && name[0] == '-':
+			flag = known.ShorthandLookup(name[1:])
+		}
+		if flag == nil && !strings.HasPrefix(name, "--") {
+			words = append(words, arg)
+			continue
+		}
+		options = append(options, arg) // one that is not known is for the parser to refuse
+		if flag != nil && flag.NoOptDefVal == "" && !hasValue && len(args) > 0 {
+			options = append(options, args[0])
+			args = args[1:]
+		}
+	}
+	return options, words
 }
 
 func (a *app) printJSON(hits []api.Message) error {
@@ -95,7 +138,7 @@ func (a *app) printHits(cfg *config.Config, r api.SearchResult, offset int) erro
 	switch shown := offset + len(r.Hits); {
 	case r.Total == 0:
 		fmt.Fprintln(a.stdout, "nothing found")
-	case uint64(shown) < r.Total:
+	case len(r.Hits) > 0 && uint64(shown) < r.Total:
 		fmt.Fprintf(a.stdout, "%s found, %d to %d shown (--offset %d goes on)\n", count(r.Total), offset+1, shown, shown)
 	default:
 		fmt.Fprintf(a.stdout, "%s found\n", count(r.Total))
@@ -151,7 +194,7 @@ bytes come out exactly as the mail server sent them.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id := strings.ToLower(args[0])
-			return a.with(cmd.Context(), func(cfg *config.Config, client *api.Client) error {
+			return a.with(cmd.Context(), toRead, func(cfg *config.Config, client *api.Client) error {
 				if raw {
 					return client.Raw(cmd.Context(), id, a.stdout)
 				}

@@ -15,7 +15,7 @@ func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the state of archive, index, streams and mailboxes", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.with(cmd.Context(), func(cfg *config.Config, client *api.Client) error {
+			return a.with(cmd.Context(), toWatch, func(cfg *config.Config, client *api.Client) error {
 				st, err := client.Status(cmd.Context())
 				if err != nil {
 					return err
@@ -116,7 +116,7 @@ func (a *app) mailboxCommand() *cobra.Command {
 	list := &cobra.Command{
 		Use: "list", Short: "List the mailboxes with their last poll", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.with(cmd.Context(), func(cfg *config.Config, client *api.Client) error {
+			return a.with(cmd.Context(), toRead, func(cfg *config.Config, client *api.Client) error {
 				boxes, err := client.Mailboxes(cmd.Context())
 				if err != nil {
 					return err

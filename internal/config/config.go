@@ -56,6 +56,9 @@ type NATS struct {
 	CredentialsFile string `yaml:"credentials_file" path:"yes"`
 	// CAFile holds, in PEM, the authorities to trust instead of the system's.
 	CAFile string `yaml:"ca_file" path:"yes"`
+	// MaxStoreBytes is the disk space in bytes of all streams together, at least
+	// 16 MiB. 0, the default, is what package pipeline says.
+	MaxStoreBytes Bytes `yaml:"max_store_bytes"`
 }
 
 // Web is the HTTP listener.
@@ -99,8 +102,20 @@ type Session struct {
 	// Delete says when the server is told to delete. Default after_archive.
 	Delete Delete `yaml:"delete"`
 	// ReceiptWait is how long a session waits for an archive that says nothing,
-	// before it ends and leaves the rest to the next poll, 1 s to 24 h. Default 5 min.
+	// before it ends and leaves the rest to the next poll, 10 s to 10 min. Default
+	// 5 min.
 	ReceiptWait time.Duration `yaml:"receipt_wait"`
+	// MaxMessageBytes leaves larger messages on the server. Default 0, no limit.
+	MaxMessageBytes Bytes `yaml:"max_message_bytes"`
+	// MaxMessages is how many messages a poll downloads; the next one goes on.
+	// Default 0, no limit.
+	MaxMessages int `yaml:"max_messages"`
+	// MaxDuration is how long after its start a poll begins to download further
+	// messages. Default 0, no limit.
+	MaxDuration time.Duration `yaml:"max_duration"`
+	// CommitEvery is after how many messages that may be deleted a poll has the
+	// server delete them, which takes a new login. Default 0, at the end only.
+	CommitEvery int `yaml:"commit_every"`
 	// Timeout is how long the server may be silent, 1 s to 1 h. Default 2 min:
 	// listing a very large mailbox for the first time takes servers that long.
 	Timeout time.Duration `yaml:"timeout"`

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"testing"
 	"time"
 	_ "time/tzdata" // the zones in testdata, wherever the tests run
+
+	"github.com/postkeep/postkeep/pipeline"
 )
 
 var update = flag.Bool("update", false, "write the .want files from what is got")
@@ -81,7 +84,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 	in := func(name string) string { return filepath.Join(dir, filepath.FromSlash(name)) }
 	shared := Session{
 		Schedule: "@daily", Jitter: time.Minute, Delete: Delete{After: 14 * 24 * time.Hour},
-		ReceiptWait: 5 * time.Minute, Timeout: time.Minute, TLS: TLSStartTLS, CAFile: in("ca/all.pem"), Pipelining: "auto",
+		ReceiptWait: 10 * time.Second, MaxMessageBytes: 100e6, MaxMessages: 500, MaxDuration: 45 * time.Minute, CommitEvery: 50, Timeout: time.Minute, TLS: TLSStartTLS, CAFile: in("ca/all.pem"), Pipelining: "auto",
 		TLSMinVersion: "1.2", Auth: AuthAuto, UTF8: "auto",
 		Proxy: Proxy{URL: "socks5://[::1]:1080", Username: "p", PasswordFile: in("secrets/proxy")},
 	}
@@ -100,7 +103,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		TimeZone: TimeZone{berlin},
 		NATS: NATS{
 			URL:             "nats://a.example.com:4222,tls://b.example.com:4222",
-			CredentialsFile: in("nats.creds"), CAFile: in("nats.pem"),
+			CredentialsFile: in("nats.creds"), CAFile: in("nats.pem"), MaxStoreBytes: 16 << 20,
 		},
 		Web:      Web{Listen: "[::1]:0"},
 		Log:      Log{Level: slog.LevelDebug, Format: "json"},
@@ -111,7 +114,8 @@ func TestEveryKeyIsRead(t *testing.T) {
 			{
 				Name: "a.b_c-d@e+f", Host: "::1", Port: 1110, Username: "12345", PasswordEnv: "A_PASSWORD",
 				Session: Session{
-					Schedule: "CRON_TZ=Europe/Berlin 0 6 * * 1-5", Delete: Delete{Never: true}, ReceiptWait: time.Hour,
+					Schedule: "CRON_TZ=Europe/Berlin 0 6 * * 1-5", Delete: Delete{Never: true}, ReceiptWait: 10 * time.Minute,
+					MaxMessages: 2000, MaxDuration: 24 * time.Hour,
 					Timeout: 30 * time.Second, TLS: TLSNone, CAFile: in("ca/own.pem"), Pipelining: Off,
 					TLSMinVersion: TLS13, Auth: "apop", UTF8: Off,
 				},
@@ -192,6 +196,15 @@ func TestWhatIsNotGivenHasTheDocumentedDefault(t *testing.T) {
 	if got.TimeZone.Location != time.Local || got.NATS != (NATS{}) || got.Web.Listen != "" || got.Poller != (Poller{16, 4}) ||
 		got.Archive.VolumeSize != 1<<30 || got.Log != (Log{slog.LevelInfo, "text"}) {
 		t.Errorf("got %+v", *got)
+	}
+}
+
+func TestSmallestStoreIsThatOfThePipeline(t *testing.T) {
+	if minStoreBytes != pipeline.MinMaxStoreBytes {
+		t.Errorf("%d, want %d", minStoreBytes, pipeline.MinMaxStoreBytes)
+	}
+	if text := fmt.Sprintf("0 is %dGiB", pipeline.DefaultMaxStoreBytes>>30); !bytes.Contains(Example(), []byte(text)) {
+		t.Errorf("the example does not say %q", text)
 	}
 }
 

@@ -13,6 +13,13 @@ import (
 	"unicode"
 )
 
+const (
+	// minStoreBytes is the least that package pipeline works with.
+	minStoreBytes = 16 << 20
+	// maxCount is more messages than a mailbox has; what is above is a mistake.
+	maxCount = 1_000_000_000
+)
+
 // failKey notes a problem with the value at path, unless there is one already.
 // It says nothing where the file has no such key: our defaults are valid, and
 // those of the defaults section are reported there.
@@ -51,6 +58,9 @@ func (d *decoder) validate(cfg *Config) {
 }
 
 func (d *decoder) checkNATS(n NATS) {
+	if n.MaxStoreBytes != 0 && n.MaxStoreBytes < minStoreBytes {
+		d.failKey("nats.max_store_bytes", "must be at least 16MiB, or 0 for the default")
+	}
 	if n.URL == "" {
 		const needs = "needs nats.url: the server inside the process has no listener"
 		if n.CredentialsFile != "" {
@@ -92,7 +102,9 @@ func isLoopback(host string) bool {
 
 func (d *decoder) checkSession(path string, s Session) {
 	checkRange(d, path+".jitter", s.Jitter, 0, time.Hour)
-	checkRange(d, path+".receipt_wait", s.ReceiptWait, time.Second, 24*time.Hour)
+	checkRange(d, path+".receipt_wait", s.ReceiptWait, 10*time.Second, 10*time.Minute)
+	checkRange(d, path+".max_messages", s.MaxMessages, 0, maxCount)
+	checkRange(d, path+".commit_every", s.CommitEvery, 0, maxCount)
 	checkRange(d, path+".timeout", s.Timeout, time.Second, time.Hour)
 	_, user := d.at[path+".proxy.username"]
 	if _, password := d.at[path+".proxy.password_file"]; user != password {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/postkeep/postkeep/archive"
 	"github.com/postkeep/postkeep/indexer"
+	"github.com/postkeep/postkeep/indexer/query"
 	"github.com/postkeep/postkeep/internal/mailparse"
 )
 
@@ -71,7 +72,12 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	result := SearchResult{Total: found.Total, Partial: found.PartialReason, Hits: []Message{}}
+	result := SearchResult{Total: found.Total, Hits: []Message{}}
+	if found.Partial {
+		if result.Partial, err = s.lacking(ctx); err != nil {
+			return err
+		}
+	}
 	for _, hit := range found.Hits[:min(limit, len(found.Hits))] {
 		m, err := s.opts.Store.Message(ctx, hit.ID)
 		if err != nil {
@@ -173,6 +179,12 @@ func (s *Server) raw(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	q := queryOf(r)
+	if _, err := query.Parse(q); err != nil {
+		return err // before waiting for anything
+	}
+	if err := s.complete(ctx); err != nil {
+		return err
+	}
 	found, err := s.opts.Index.Search(ctx, indexer.Request{Query: q, Limit: 1})
 	if err != nil {
 		return err
@@ -193,13 +205,40 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	return tw.Close()
 }
 
+// damagedSuffix marks an empty entry in place of a message that cannot be read.
+const damagedSuffix = ".damaged"
+
 // totalHeader announces how many messages an export holds.
 const totalHeader = "Postkeep-Total"
+
+// complete waits until the index has everything that the archive had at the
+// start: an export must not lack messages without anybody knowing.
+func (s *Server) complete(ctx context.Context) error {
+	last, err := s.opts.Store.LastDeposit(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, indexPatience)
+	defer cancel()
+	if err := s.opts.Index.Wait(ctx, last); err != nil {
+		return fmt.Errorf("the index is not complete, an export would lack messages: %w", err)
+	}
+	return nil
+}
 
 func (s *Server) exportOne(ctx context.Context, tw *tar.Writer, id string) error {
 	m, err := s.opts.Store.Message(ctx, id)
 	if err != nil {
 		return err
+	}
+	// Read once before, because a tar entry cannot be taken back. The frames of
+	// small messages are cached.
+	damaged, err := s.opts.Store.Damaged(ctx, []string{id})
+	if err != nil {
+		return err
+	}
+	if len(damaged) > 0 {
+		return tw.WriteHeader(&tar.Header{Name: id + damagedSuffix, Mode: 0o600, ModTime: m.Received, Format: tar.FormatPAX})
 	}
 	about, err := json.Marshal(Exported{Received: m.Received, From: m.Summary.From, Mailboxes: messageOf(&m).Mailboxes})
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 	"github.com/postkeep/postkeep/poller"
 )
 
-// Options are what a Server speaks for. All but Logger are required.
+// Options are what a Server speaks for. All but Logger are required; without
+// Bus there are no polls.
 type Options struct {
 	Store  *archive.Store
 	Index  *indexer.Index
@@ -135,8 +136,10 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	if st.Archive, err = s.opts.Store.Status(ctx); err != nil {
 		return err
 	}
-	if st.Streams, err = s.opts.Bus.Status(ctx); err != nil {
-		return err
+	if s.opts.Bus != nil {
+		if st.Streams, err = s.opts.Bus.Status(ctx); err != nil {
+			st.Problem = append(st.Problem, "streams: "+err.Error())
+		}
 	}
 	last, err := s.opts.Store.LastDeposit(ctx)
 	if err != nil {
@@ -144,11 +147,8 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	}
 	st.Index = IndexStatus{Documents: s.opts.Index.Count(), Position: s.opts.Index.Position()}
 	st.Index.Behind = st.Index.Position < last
-	all, err := s.opts.Index.Search(ctx, indexer.Request{Query: everything, Limit: 1})
-	if err != nil {
+	if st.Index.Partial, err = s.lacking(ctx); err != nil {
 		st.Problem = append(st.Problem, "index: "+err.Error())
-	} else {
-		st.Index.Partial = all.PartialReason
 	}
 	if st.Archive.ReadOnly != "" {
 		st.Problem = append(st.Problem, "archive: "+st.Archive.ReadOnly)
@@ -165,6 +165,22 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 		st.Problem = append(st.Problem, s.opts.Problems()...)
 	}
 	return writeJSON(w, st)
+}
+
+// lacking is why the index may lack messages, "" if it has all of them.
+func (s *Server) lacking(ctx context.Context) (string, error) {
+	last, err := s.opts.Store.LastDeposit(ctx)
+	if err != nil || s.opts.Index.Position() >= last {
+		return "", err
+	}
+	found, err := s.opts.Index.Search(ctx, indexer.Request{Query: everything, Limit: 1})
+	switch {
+	case err != nil:
+		return "", err
+	case found.PartialReason != "":
+		return found.PartialReason, nil
+	}
+	return fmt.Sprintf("the index is complete up to ledger index %d of %d", s.opts.Index.Position(), last), nil
 }
 
 func (s *Server) mailboxes(w http.ResponseWriter, r *http.Request) error {

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/postkeep/postkeep/internal/mailgen"
+	"github.com/postkeep/postkeep/poller/pop3/pop3test"
+)
+
+// filled is a site whose archive holds n small messages, and one large enough
+// for frames of its own.
+func filled(t *testing.T, n int) *site {
+	t.Helper()
+	large, err := io.ReadAll(mailgen.Large(2 << 20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := startScripted(t, pop3test.Config{}, append(small(n), pop3test.Bytes(large))...)
+	s := newSite(t, scriptedYAML(server, ""))
+	s.ok("poll")
+	return s
+}
+
+func (s *site) data(elem ...string) string {
+	return filepath.Join(append([]string{s.dir, "data"}, elem...)...)
+}
+
+func TestNewArchiveHasNoProblem(t *testing.T) {
+	s := newSite(t, "mailboxes: []\n")
+	if out := s.ok("status"); strings.Contains(out, "PROBLEM") {
+		t.Errorf("status of a new archive:\n%s", out)
+	}
+}
+
+func TestDerivedFilesAreMadeAnew(t *testing.T) {
+	s := filled(t, 30)
+	want := s.ok("search", "--json", "")
+	for name, lose := range map[string]func() error{
+		"catalog removed": func() error { return os.Remove(s.data("catalog.db")) },
+		"catalog overwritten": func() error {
+			f, err := os.OpenFile(s.data("catalog.db"), os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteAt([]byte(strings.Repeat("garbage ", 4096)), 4096)
+			return errors.Join(err, f.Close())
+		},
+		"index removed":   func() error { return os.RemoveAll(s.data("index")) },
+		"streams removed": func() error { return os.RemoveAll(s.data("nats")) },
+		"all of them": func() error {
+			return errors.Join(os.Remove(s.data("catalog.db")), os.RemoveAll(s.data("index")), os.RemoveAll(s.data("nats")))
+		},
+		"nothing": func() error { return nil },
+	} {
+		if err := lose(); err != nil {
+			t.Fatal(name, err)
+		}
+		s.ok("rebuild", "index") // waits until everything is indexed and described
+		if got := s.ok("search", "--json", ""); got != want {
+			t.Errorf("%s: search gives\n%s\nwant\n%s", name, got, want)
+		}
+		s.ok("rebuild", "catalog")
+		if got := s.ok("search", "--json", ""); got != want {
+			t.Errorf("%s, catalog rebuilt: search gives\n%s\nwant\n%s", name, got, want)
+		}
+	}
+}
+
+func TestExportWaitsForTheIndex(t *testing.T) {
+	s := filled(t, 30)
+	if err := os.RemoveAll(s.data("index")); err != nil {
+		t.Fatal(err)
+	}
+	if out := s.ok("export", "--out", "all"); !strings.HasPrefix(out, "31 messages") {
+		t.Errorf("export: %s", out)
+	}
+}
+
+func TestExportGoesOnBehindADamagedMessage(t *testing.T) {
+	s := filled(t, 30)
+	volume := s.data("volumes", "00000001.tar.zst")
+	data, err := os.ReadFile(volume)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1 // in the large message
+	if err := os.WriteFile(volume, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := s.run("export", "--out", "all")
+	if r.code != exitPartly || !strings.HasPrefix(r.stdout, "30 messages") || !strings.Contains(r.stderr, "are damaged in the archive") {
+		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+}
+
+func TestReadingNeedsNoNATS(t *testing.T) {
+	s := filled(t, 3)
+	config, err := os.ReadFile(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("postkeep.yaml", string(config)+"nats: { url: \"nats://127.0.0.1:1\" }\n")
+	s.ok("search", "hello")
+	s.ok("export", "--out", "all")
+	s.ok("mailbox", "list")
+	if r := s.run("poll"); r.code != exitFailed {
+		t.Errorf("poll: exit code %d", r.code)
+	}
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/user"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postkeep/postkeep/archive"
+)
+
+func (a *app) rebuildCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "rebuild", Short: "Make what is derived anew", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(&cobra.Command{
+		Use: "catalog", Short: "Make the catalog anew from ledger and volumes", Args: cobra.NoArgs,
+		Long: "Makes the catalog anew from ledger and volumes, and reads all messages again for\ntheir summaries. Stop postkeep run first.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.rebuild(cmd.Context(), toRebuildCatalog, "catalog")
+		},
+	}, &cobra.Command{
+		Use: "index", Short: "Make the search index anew from the archive", Args: cobra.NoArgs,
+		Long: "Makes the search index anew from the archive. Stop postkeep run first.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.rebuild(cmd.Context(), toRebuildIndex, "index") },
+	})
+	return cmd
+}
+
+func (a *app) rebuild(ctx context.Context, to purpose, what string) (err error) {
+	cfg, err := a.load()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	log := a.logger(cfg, false)
+	i, err := openInstance(ctx, cfg, log, to, func(err error) { log.Error("worker failed", "error", err) })
+	if errors.Is(err, archive.ErrLocked) {
+		return fmt.Errorf("%w: stop it first", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, i.close()) }()
+	if err := i.caughtUp(ctx); err != nil {
+		return err
+	}
+	actor := "unknown"
+	if u, err := user.Current(); err == nil {
+		actor = u.Username
+	}
+	if _, err := i.store.Record(ctx, archive.Action{
+		Type: archive.ActionRebuild, Actor: actor, Details: map[string]string{"what": what},
+	}); err != nil {
+		return err
+	}
+	st, err := i.store.Status(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s of %s messages made anew in %s\n", what, count(st.Messages), time.Since(began).Round(time.Millisecond))
+	return err
+}
+
+// caughtUp waits until everything is indexed and described.
+func (i *instance) caughtUp(ctx context.Context) error {
+	last, err := i.store.LastDeposit(ctx)
+	if err != nil {
+		return err
+	}
+	if err := i.index.Wait(ctx, last); err != nil {
+		return err
+	}
+	const lookAgain = 50 * time.Millisecond
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		rest, err := i.store.Undescribed(ctx, 1)
+		if err != nil || len(rest) == 0 {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
