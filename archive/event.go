@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/postkeep/postkeep/archive/catalog"
 	"github.com/postkeep/postkeep/archive/ledger"
@@ -35,29 +34,31 @@ const (
 // Record writes the action to the ledger and returns its index. When Record
 // fails the action must not happen: nobody reads mail without a trace.
 func (s *Store) Record(ctx context.Context, a Action) (int64, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.append(ctx, ledger.Event{Type: ledger.Type(a.Type), Actor: a.Actor, IDs: a.IDs, Details: a.Details})
+	// Not under the writer's lock: actions at the same time share their fsyncs,
+	// and the catalog takes nothing of them in.
+	return s.append(ctx, ledger.Event{Type: ledger.Type(a.Type), Actor: a.Actor, IDs: a.IDs, Details: a.Details}, s.broke)
 }
 
-// append writes one event. It is called with mu held.
-func (s *Store) append(ctx context.Context, e ledger.Event) (int64, error) {
-	switch {
-	case s.closed:
-		return 0, fs.ErrClosed
-	case s.broken != nil:
-		return 0, fmt.Errorf("%w: %w", ErrBroken, s.broken)
-	case s.unsigned != nil: // short volumes can still be searched and exported
+// append writes one event. broke is told of a failure that leaves the disk in
+// an unknown state.
+func (s *Store) append(ctx context.Context, e ledger.Event, broke func(error) error) (int64, error) {
+	if s.unsigned != nil { // short volumes can still be searched and exported
 		return 0, fmt.Errorf("%w: %w", ErrReadOnly, s.unsigned)
 	}
 	index, err := s.ledger.Append(context.WithoutCancel(ctx), []ledger.Event{e})
 	switch {
-	case errors.Is(err, ledger.ErrInvalid):
-		return 0, err
+	case errors.Is(err, ledger.ErrBroken):
+		return 0, broke(fmt.Errorf("ledger: %w", err))
 	case err != nil:
-		return 0, s.breaks(fmt.Errorf("ledger: %w", err))
+		return 0, fmt.Errorf("ledger: %w", err)
 	}
 	return index, nil
+}
+
+func (s *Store) broke(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.breaks(err)
 }
 
 // RecordPoll keeps the report of a poll, in ledger and catalog. A report whose
@@ -70,7 +71,10 @@ func (s *Store) RecordPoll(ctx context.Context, r PollReport) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	index, err := s.append(ctx, ledger.Event{Type: ledger.TypePoll, Actor: systemActor, Details: json.RawMessage(details)})
+	if s.broken != nil {
+		return fmt.Errorf("%w: %w", ErrBroken, s.broken)
+	}
+	index, err := s.append(ctx, ledger.Event{Type: ledger.TypePoll, Actor: systemActor, Details: json.RawMessage(details)}, s.breaks)
 	if err != nil {
 		return err
 	}

@@ -43,13 +43,24 @@ func sign(t *tree, signer note.Signer) ([]byte, error) {
 // parseCheckpoint reads a signed note that the verifier accepts. Lines and
 // signatures beyond ours are allowed, as C2SP says.
 func parseCheckpoint(msg []byte, v note.Verifier) (checkpoint, error) {
+	if v == nil {
+		return checkpoint{}, fmt.Errorf("%w: there is no public key to verify it with", ErrCheckpoint)
+	}
 	n, err := note.Open(msg, note.VerifierList(v))
 	if err != nil {
 		return checkpoint{}, fmt.Errorf("%w: %w", ErrCheckpoint, err)
 	}
-	lines := strings.SplitN(n.Text, "\n", 4)
-	if len(lines) != 4 || lines[0] != v.Name() {
+	if !strings.HasPrefix(n.Text, v.Name()+"\n") {
 		return checkpoint{}, fmt.Errorf("%w: it is not of %s", ErrCheckpoint, v.Name())
+	}
+	return parseState(n.Text)
+}
+
+// parseState reads the text of a checkpoint, signed or not.
+func parseState(text string) (checkpoint, error) {
+	lines := strings.SplitN(text, "\n", 4)
+	if len(lines) != 4 {
+		return checkpoint{}, fmt.Errorf("%w: it has fewer than three lines", ErrCheckpoint)
 	}
 	size, err := strconv.ParseInt(lines[1], 10, 64)
 	if err != nil || size < 0 || strconv.FormatInt(size, 10) != lines[1] {
@@ -105,12 +116,12 @@ func readVerifier(opt Options) (note.Verifier, string, error) {
 	vkey := string(bytes.TrimSpace(data))
 	v, err := note.NewVerifier(vkey)
 	if err != nil {
-		return nil, "", fmt.Errorf("public key of the ledger: %s: %w", name, err)
+		return nil, "", fmt.Errorf("%w: public key: %s: %w: put back a copy", ErrKey, name, err)
 	}
 	return v, vkey, nil
 }
 
-// readSigner returns the private key that belongs to the public one.
+// readSigner returns the private key, which must belong to v unless that is nil.
 func readSigner(opt Options, v note.Verifier) (note.Signer, error) {
 	name := filepath.Join(opt.KeyDir, keyName)
 	data, err := disk.ReadFile(opt.FS, name, maxKeyFile)
@@ -119,10 +130,10 @@ func readSigner(opt Options, v note.Verifier) (note.Signer, error) {
 	}
 	s, err := note.NewSigner(string(bytes.TrimSpace(data)))
 	if err != nil {
-		return nil, fmt.Errorf("signing key of the ledger: %s: %w", name, err)
+		return nil, fmt.Errorf("%w: signing key: %s: %w: put back a copy", ErrKey, name, err)
 	}
-	if s.Name() != v.Name() || s.KeyHash() != v.KeyHash() {
-		return nil, fmt.Errorf("signing key of the ledger: %s does not belong to %s", name, pubName)
+	if v != nil && (s.Name() != v.Name() || s.KeyHash() != v.KeyHash()) {
+		return nil, fmt.Errorf("%w: signing key: %s does not belong to %s", ErrKey, name, pubName)
 	}
 	return s, nil
 }

@@ -108,7 +108,8 @@ func detailsHash(salt, details []byte) string {
 	h := sha256.New()
 	h.Write(salt)
 	h.Write(details)
-	return hex.EncodeToString(h.Sum(nil))
+	var sum [sha256.Size]byte
+	return hex.EncodeToString(h.Sum(sum[:0]))
 }
 
 // appendLeaf appends the line of events.jsonl without its newline.
@@ -161,31 +162,78 @@ func parseLeaf(line []byte, index int64) (Entry, error) {
 	}, nil
 }
 
+// scanLeaf reads of a leaf only what verifying needs. It is several times as fast as
+// parseLeaf, to which it leaves all lines that are not laid out as appendLeaf does.
+func scanLeaf(line []byte, index int64) (Entry, error) {
+	const timeHead, detailsHead = `","time":"`, `,"details":"`
+	n, ok := indexOf(line)
+	_, rest, _ := bytes.Cut(line, []byte(`,"type":"`))
+	typ, rest, _ := bytes.Cut(rest, []byte(timeHead))
+	tail := len(line) - len(detailsHead) - 2*sha256.Size - len(`"}`)
+	if !ok || n != index || !validType(Type(typ)) || len(rest) <= len(timeLayout) || tail < 0 ||
+		!bytes.HasPrefix(line[tail:], []byte(detailsHead)) || !bytes.HasSuffix(line, []byte(`"}`)) || !json.Valid(line) {
+		return parseLeaf(line, index)
+	}
+	at, err := time.Parse(timeLayout, string(rest[:len(timeLayout)]))
+	details := string(line[tail+len(detailsHead) : len(line)-2])
+	if err != nil || rest[len(timeLayout)] != '"' || !isHash(details) {
+		return parseLeaf(line, index)
+	}
+	return Entry{Index: index, Time: at, DetailsHash: details}, nil
+}
+
 func isHash(s string) bool {
 	b, err := hex.DecodeString(s)
 	return err == nil && len(b) == sha256.Size
 }
 
-// setDetails fills in the details from the entry's line of details.jsonl. It
-// takes only what appendSide has written, byte for byte, and erased lines.
-func (e *Entry) setDetails(line []byte) {
-	e.Damaged = true
-	rest, ok := bytes.CutPrefix(line, strconv.AppendInt([]byte(linePrefix), e.Index, 10))
+// A detailsLine is a line of details.jsonl taken apart. It refers to the line.
+type detailsLine struct {
+	erased  bool
+	salt    [saltSize]byte
+	details []byte
+}
+
+// parseDetails reads the line of details.jsonl that has the index. It takes only
+// what appendSide has written, byte for byte, and erased lines.
+func parseDetails(line []byte, index int64) (d detailsLine, ok bool) {
+	var buf [len(linePrefix) + 20]byte
+	rest, ok := bytes.CutPrefix(line, strconv.AppendInt(append(buf[:0], linePrefix...), index, 10))
 	if !ok {
-		return
+		return d, false
 	}
-	if string(bytes.TrimRight(rest, " ")) == erasedTail {
-		e.Erased, e.Damaged = true, false
-		return
+	if bytes.HasPrefix(rest, []byte(erasedTail)) {
+		d.erased = true
+		return d, len(bytes.TrimRight(rest, " ")) == len(erasedTail)
 	}
 	rest, ok = bytes.CutPrefix(rest, []byte(saltHead))
-	text, details, found := bytes.Cut(rest, []byte(saltTail))
-	if !ok || !found || !bytes.HasSuffix(details, []byte("}")) {
-		return
+	if !ok || len(rest) < 2*saltSize+len(saltTail)+1 || rest[len(rest)-1] != '}' {
+		return d, false
 	}
-	details = details[:len(details)-1]
-	salt, err := hex.DecodeString(string(text))
-	if err == nil && hex.EncodeToString(salt) == string(text) && detailsHash(salt, details) == e.DetailsHash {
-		e.Details, e.Damaged = bytes.Clone(details), false
+	for _, c := range rest[:2*saltSize] {
+		if c >= 'A' && c <= 'F' {
+			return d, false // hex takes upper case too
+		}
 	}
+	if _, err := hex.Decode(d.salt[:], rest[:2*saltSize]); err != nil {
+		return d, false
+	}
+	d.details, ok = bytes.CutPrefix(rest[2*saltSize:len(rest)-1], []byte(saltTail))
+	return d, ok
+}
+
+// setDetails fills in the details from the entry's line of details.jsonl and
+// returns their salt, nil if they were erased or are damaged.
+func (e *Entry) setDetails(line []byte) (salt []byte) {
+	d, ok := parseDetails(line, e.Index)
+	switch {
+	case ok && d.erased:
+		e.Erased = true
+	case ok && detailsHash(d.salt[:], d.details) == e.DetailsHash:
+		e.Details = bytes.Clone(d.details)
+		return d.salt[:]
+	default:
+		e.Damaged = true
+	}
+	return nil
 }

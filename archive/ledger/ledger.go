@@ -67,6 +67,9 @@ var (
 	// ErrCheckpoint means that the checkpoint is missing, unreadable or not
 	// signed by the ledger's key.
 	ErrCheckpoint = fmt.Errorf("%w: no valid checkpoint", ErrDamaged)
+	// ErrKey means that a file of the key pair is not what Create has written, or
+	// that the two do not belong together.
+	ErrKey = fmt.Errorf("%w: no valid key", ErrDamaged)
 
 	// ErrBroken means that a write or fsync failed, so that what is on disk is
 	// unknown until the ledger is opened again.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -264,11 +265,35 @@ func TestTimeNeverGoesBack(t *testing.T) {
 	for n := range readings { // opened again each time: the last time is in the file
 		l := mustOpen(t, opt)
 		mustAppend(t, l, event(n))
+		if !l.Last().Equal(at(want[n])) {
+			t.Errorf("after event %d Last is %v", n, l.Last())
+		}
 		mustClose(t, l)
 	}
-	for i, e := range entries(t, mustOpen(t, opt), 0) {
+	l := mustOpen(t, opt)
+	if !l.Last().Equal(at(want[5])) {
+		t.Errorf("Last is %v", l.Last())
+	}
+	for i, e := range entries(t, l, 0) {
 		if !e.Time.Equal(at(want[i])) || e.Time.Location() != time.UTC {
 			t.Errorf("event %d is of %v, want %v", i, e.Time, at(want[i]))
+		}
+	}
+}
+
+func TestClockThatGoesBackIsLoggedOnce(t *testing.T) {
+	opt := optionsIn(t.TempDir())
+	var logged strings.Builder
+	opt.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+	var seconds int
+	opt.Now = func() time.Time { return time.Date(2024, 1, 1, 0, 0, seconds, 0, time.UTC) }
+	mustCreate(t, opt)
+	l := mustOpen(t, opt)
+	for n, step := range []struct{ seconds, warnings int }{{30, 0}, {29, 0}, {20, 1}, {25, 1}, {31, 1}, {20, 2}} {
+		seconds = step.seconds
+		mustAppend(t, l, event(n))
+		if got := strings.Count(logged.String(), "clock is behind"); got != step.warnings {
+			t.Errorf("at %d s: %d warnings, want %d", step.seconds, got, step.warnings)
 		}
 	}
 }
@@ -358,6 +383,74 @@ func TestConcurrentAppendsAndReadsAreConsistent(t *testing.T) {
 	}
 	if l.Size() != 2*writers*commits {
 		t.Errorf("%d events", l.Size())
+	}
+	mustVerify(t, l)
+}
+
+// syncFS counts the fsyncs of files, and calls before, if set, at the start of each.
+type syncFS struct {
+	disk.FS
+	syncs  atomic.Int64
+	before func()
+}
+
+type syncFile struct {
+	disk.File
+	fsys *syncFS
+}
+
+func (s *syncFS) OpenFile(name string, flag int, perm fs.FileMode) (disk.File, error) {
+	f, err := s.FS.OpenFile(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return syncFile{f, s}, nil
+}
+
+func (f syncFile) Sync() error {
+	f.fsys.syncs.Add(1)
+	if f.fsys.before != nil {
+		f.fsys.before()
+	}
+	return f.File.Sync()
+}
+
+// All who wait while one commits are committed together, by one more commit.
+func TestConcurrentAppendsShareACommit(t *testing.T) {
+	const callers = 50
+	fsys := &syncFS{FS: quick{disk.OS()}}
+	opt := optionsIn(t.TempDir())
+	opt.FS = fsys
+	mustCreate(t, opt)
+	l := mustOpen(t, opt)
+	var first sync.Once
+	queued := func() bool {
+		l.queueMu.Lock()
+		defer l.queueMu.Unlock()
+		return len(l.queue) == callers-1
+	}
+	fsys.before = func() {
+		first.Do(func() {
+			for !queued() {
+				runtime.Gosched()
+			}
+		})
+	}
+	before := fsys.syncs.Load()
+	var wg sync.WaitGroup
+	var seen sync.Map
+	for n := range callers {
+		wg.Go(func() {
+			index, err := l.Append(context.Background(), []Event{event(n)})
+			if _, twice := seen.LoadOrStore(index, n); err != nil || twice {
+				t.Errorf("index %d, %v", index, err)
+			}
+		})
+	}
+	wg.Wait()
+	// A commit syncs details, events and checkpoint.
+	if syncs := fsys.syncs.Load() - before; syncs != 6 || l.Size() != callers {
+		t.Errorf("%d events took %d fsyncs, want 2 commits of 3", l.Size(), syncs)
 	}
 	mustVerify(t, l)
 }

@@ -81,6 +81,79 @@ func (l *lineReader) read() ([]byte, error) {
 	return line, err
 }
 
+// skip passes over the line after errLong.
+func (l *lineReader) skip() error {
+	l.off += int64(len(l.buf))
+	for {
+		line, err := l.r.ReadSlice('\n')
+		l.off += int64(len(line))
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+	}
+}
+
+// followedBy says whether the next line has the index. The last line that next
+// returned is no longer valid.
+func (l *lineReader) followedBy(index int64) bool {
+	head, _ := l.r.Peek(len(linePrefix) + 20) // what is missing does not parse
+	n, ok := indexOf(head)
+	return ok && n == index
+}
+
+// A walker reads lines in the order of their indexes, and finds its way again
+// behind lines that are broken or missing.
+type walker struct {
+	lines *lineReader
+	want  int64 // the index of the next line
+	size  int64 // all indexes are below
+	end   int64 // of the last line that was in its place
+}
+
+// A placed line is one that is where its index says.
+type placed struct {
+	index int64
+	line  []byte // valid until the next one
+	from  int64  // its offset
+	// missing is how many lines are missing before it, junk how many bytes there
+	// are between it and the line before.
+	missing, junk int64
+}
+
+// next returns the next line that is in its place, or io.EOF. A line is if its
+// index is the next one; or if it is a later one and the line behind it has the
+// one after that, so that a flipped digit does not look like a gap.
+func (w *walker) next() (placed, error) {
+	for {
+		from := w.lines.off
+		line, err := w.lines.next()
+		if errors.Is(err, errLong) {
+			if err := w.lines.skip(); err == nil {
+				continue
+			}
+		}
+		if isEnd(err) {
+			return placed{}, io.EOF
+		}
+		if err != nil {
+			return placed{}, err
+		}
+		n, ok := indexOf(line)
+		if !ok || n < w.want || n >= w.size {
+			continue
+		}
+		if n > w.want {
+			line = bytes.Clone(line)
+			if !w.lines.followedBy(n+1) && n < w.size-1 {
+				continue
+			}
+		}
+		p := placed{index: n, line: line, from: from, missing: n - w.want, junk: from - w.end}
+		w.want, w.end = n+1, w.lines.off
+		return p, nil
+	}
+}
+
 // find returns a reader at the line of an event among the first size bytes of
 // events.jsonl or details.jsonl. The lines are sorted, so it bisects: no table of
 // offsets has to be kept. What cannot be read as a line is taken to be a torn

@@ -19,6 +19,10 @@ import (
 // does that with all leaves since the last multiple of hashSync, about 40 ms.
 const hashSync = 32 << 10
 
+// clockTolerance is how far the clock may go back, as when it is adjusted,
+// before that is worth a warning.
+const clockTolerance = time.Second
+
 // A Log is an open ledger. All methods may be called concurrently. The caller
 // sees to it that no other process has the ledger open for writing.
 type Log struct {
@@ -38,6 +42,7 @@ type Log struct {
 	commitMu sync.Mutex // held by the one who writes; guards what follows
 	tree     tree
 	last     time.Time // of the last event
+	behind   bool      // the clock is, and that was logged
 	broken   error
 	closed   bool
 
@@ -50,6 +55,7 @@ type state struct {
 	size                  int64 // events
 	eventsEnd, detailsEnd int64 // in bytes
 	checkpoint            []byte
+	last                  time.Time // of the last event
 }
 
 // Recovery says what Open had to repair after a crash.
@@ -132,7 +138,7 @@ func (l *Log) commit(batch []*request) error {
 	if w.tree.size == l.tree.size {
 		return nil
 	}
-	next, err := l.write(&w)
+	next, err := l.write(&w, now)
 	if err != nil {
 		l.broken = err
 		l.opt.Logger.Error("ledger write failed", "dir", l.opt.Dir, "err", err)
@@ -148,7 +154,12 @@ func (l *Log) commit(batch []*request) error {
 // now returns the time for the next events.
 func (l *Log) now() (time.Time, error) {
 	now := l.opt.Now().Round(0).UTC() // without the monotonic reading
-	if now.Before(l.last) {
+	late := l.last.Sub(now)
+	if late > clockTolerance && !l.behind {
+		l.opt.Logger.Warn("the clock is behind the last event of the ledger: events get its time until the clock has caught up", "dir", l.opt.Dir, "behind", late)
+	}
+	l.behind = late > clockTolerance
+	if late > 0 {
 		now = l.last
 	}
 	if y := now.Year(); y < 1 || y > 9999 {
@@ -172,7 +183,7 @@ func (w *writes) add(p *prepared, at time.Time) {
 }
 
 // write does what docs/formats/ledger.md calls the commit order.
-func (l *Log) write(w *writes) (state, error) {
+func (l *Log) write(w *writes, at time.Time) (state, error) {
 	s := l.snapshot()
 	if err := writeSync(l.details, w.details, s.detailsEnd); err != nil {
 		return s, err
@@ -194,6 +205,7 @@ func (l *Log) write(w *writes) (state, error) {
 		eventsEnd:  s.eventsEnd + int64(len(w.events)),
 		detailsEnd: s.detailsEnd + int64(len(w.details)),
 		checkpoint: msg,
+		last:       at,
 	}, err
 }
 
@@ -220,6 +232,10 @@ func (l *Log) snapshot() state {
 
 // Size returns the number of events, which is the index of the next one.
 func (l *Log) Size() int64 { return l.snapshot().size }
+
+// Last returns the time of the last event, zero if there is none or the ledger
+// is damaged. A clock that is far from it has been set wrongly now or then.
+func (l *Log) Last() time.Time { return l.snapshot().last }
 
 // Checkpoint returns the signed note of the last commit, nil if the ledger is
 // damaged and has none. The caller must not change it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -33,15 +34,15 @@ func Open(ctx context.Context, opt Options) (*Log, error) {
 }
 
 func (l *Log) open(ctx context.Context) (err error) {
-	if l.verifier, l.vkey, err = readVerifier(l.opt); err != nil {
+	if l.verifier, l.vkey, err = readVerifier(l.opt); err != nil && !errors.Is(err, ErrKey) {
 		return err
 	}
-	if !l.opt.ReadOnly {
-		if l.signer, err = readSigner(l.opt, l.verifier); err != nil {
-			return err
-		}
+	if !l.opt.ReadOnly && err == nil {
+		l.signer, err = readSigner(l.opt, l.verifier)
 	}
-	err = l.openFiles()
+	if err == nil || l.opt.ReadOnly {
+		err = errors.Join(err, l.openFiles())
+	}
 	if err == nil {
 		err = l.recover(ctx)
 	}
@@ -107,11 +108,15 @@ func (l *Log) recover(ctx context.Context) error {
 	if err := l.derive(ctx, s, cp); err != nil {
 		return err
 	}
+	s.last = l.last
 	l.state = s
 	if l.opt.ReadOnly {
 		return nil
 	}
-	return l.settle(signed)
+	if err := l.settle(signed); err != nil {
+		return err
+	}
+	return l.resumeErasing()
 }
 
 // locate returns the state with size events, without its checkpoint.
@@ -160,7 +165,7 @@ func (l *Log) extend(s state) (state, error) {
 		return s, err
 	}
 	events := newLineReader(l.events, s.eventsEnd, eventsSize)
-	details := sidecar{newLineReader(l.details, s.detailsEnd, detailsSize)}
+	details := newSidecar(newLineReader(l.details, s.detailsEnd, detailsSize), s.size, math.MaxInt64)
 	for {
 		line, err := events.next()
 		if isEnd(err) {
@@ -176,7 +181,7 @@ func (l *Log) extend(s state) (state, error) {
 		if err := details.fill(&e); err != nil {
 			return s, err
 		}
-		if e.Damaged {
+		if e.Damaged || details.line.junk > 0 {
 			return s, fmt.Errorf("%w: event %d has no details in %s", ErrDiverged, e.Index, detailsName)
 		}
 		l.last = e.Time

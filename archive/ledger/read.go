@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // Read calls fn with the events from an index on, in order, up to those that
@@ -65,6 +66,9 @@ func (l *Log) read(ctx context.Context, s state, from, to int64, fn func(Entry) 
 		if err := details.fill(&e); err != nil {
 			return err
 		}
+		if e.Damaged {
+			l.refill(s, &e)
+		}
 		if err := fn(e); err != nil {
 			return err
 		}
@@ -73,39 +77,52 @@ func (l *Log) read(ctx context.Context, s state, from, to int64, fn func(Entry) 
 }
 
 // A sidecar reads details.jsonl alongside the events.
-type sidecar struct{ lines *lineReader }
+type sidecar struct {
+	walker
+	line placed // the last one that was read; index is -1 before the first
+	done bool   // there is no further line
+}
+
+func newSidecar(lines *lineReader, from, size int64) *sidecar {
+	return &sidecar{walker: walker{lines: lines, want: from, size: size, end: lines.off}, line: placed{index: -1}}
+}
 
 // openSidecar returns a sidecar for the events from one on.
-func (l *Log) openSidecar(s state, from int64) (sidecar, error) {
+func (l *Log) openSidecar(s state, from int64) (*sidecar, error) {
 	lines, err := find(l.details, s.detailsEnd, from)
 	if errors.Is(err, ErrDamaged) {
-		lines, err = newLineReader(l.details, 0, s.detailsEnd), nil // fill passes over the others
+		return newSidecar(newLineReader(l.details, 0, s.detailsEnd), 0, s.size), nil // at passes over the others
 	}
 	if err != nil {
-		return sidecar{}, fmt.Errorf("%s: %w", detailsName, err)
+		return nil, fmt.Errorf("%s: %w", detailsName, err)
 	}
-	return sidecar{lines}, nil
+	return newSidecar(lines, from, s.size), nil
+}
+
+// at moves to the line of an event and reports whether there is one. The events
+// must come in order.
+func (s *sidecar) at(index int64) (bool, error) {
+	for !s.done && s.line.index < index {
+		line, err := s.next()
+		if errors.Is(err, io.EOF) {
+			s.done = true
+			break
+		}
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", detailsName, err)
+		}
+		s.line = line
+	}
+	return !s.done && s.line.index == index, nil
 }
 
 // fill sets the details of an event. The events must come in order.
-func (s sidecar) fill(e *Entry) error {
-	e.Damaged = true
-	for {
-		line, err := s.lines.next()
-		if isEnd(err) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", detailsName, err)
-		}
-		switch n, ok := indexOf(line); {
-		case ok && n < e.Index:
-			continue
-		case ok && n > e.Index: // the line of this event is missing
-			s.lines.unread()
-			return nil
-		}
-		e.setDetails(line)
-		return nil
+func (s *sidecar) fill(e *Entry) error {
+	found, err := s.at(e.Index)
+	if found {
+		e.setDetails(s.line.line)
+	} else {
+		e.Damaged = true
 	}
+	return err
 }

@@ -1,163 +1,155 @@
 package ledger
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+	"golang.org/x/time/rate"
 )
 
-// maxDamages is how many damages VerifyAll lists: more do not say more.
-const maxDamages = 100
+const (
+	// maxDamages is how many damages VerifyAll lists: more do not say more.
+	maxDamages = 100
+	// paceSize is how many bytes are read between two looks at the context, the
+	// rate and the progress.
+	paceSize = 64 << 10
+)
 
 // A Damage is one place where the ledger is not what was signed.
 type Damage struct {
-	File  string // name in the ledger's directory
-	Index int64  // of the event, -1 for the file as a whole
-	Err   error  // is ErrDamaged
+	File string // name in the directory of the ledger, or of the keys
+	// Index is the first event that is hit, -1 for the file as a whole, and
+	// Events how many are; 0 are bytes that belong to no event.
+	Index, Events int64
+	// Offset and Length are the bytes of File where the damage is. Length is 0 where
+	// something is missing, and for the file as a whole.
+	Offset, Length int64
+	// Repairable means that nothing is lost: what is damaged is derived from
+	// what is sound, and made again when the ledger is opened for writing.
+	Repairable bool
+	Err        error // is ErrDamaged
 }
 
 func (d *Damage) Error() string {
-	if d.Index < 0 {
+	switch {
+	case d.Index < 0:
 		return fmt.Sprintf("%s: %v", d.File, d.Err)
+	case d.Events > 1:
+		return fmt.Sprintf("%s: events %d to %d, bytes %d to %d: %v", d.File, d.Index, d.Index+d.Events-1, d.Offset, d.Offset+d.Length, d.Err)
 	}
-	return fmt.Sprintf("%s: event %d: %v", d.File, d.Index, d.Err)
+	return fmt.Sprintf("%s: event %d, bytes %d to %d: %v", d.File, d.Index, d.Offset, d.Offset+d.Length, d.Err)
 }
 
 // Unwrap returns Err.
 func (d *Damage) Unwrap() error { return d.Err }
 
-// VerifyAll reads the whole ledger: it hashes every event again and compares
-// with the signed checkpoint on disk and with the stored hashes, and compares every
-// details with the hash in its event. It returns nil or an error that is
-// ErrDamaged and joins one *Damage for each place, of which it lists maxDamages; any other error
-// means that the verification could not be done. Events committed meanwhile are not looked at.
+// VerifyOptions says what Verify does.
+type VerifyOptions struct {
+	// Deep also hashes the details.
+	Deep bool
+	// From is the index at which to go on, VerifyResult.Next of an earlier call.
+	// Verify begins at 0 all the same if what was verified before, as far as the
+	// stored hashes tell, is not what the checkpoint signs now.
+	From int64
+	// BytesPerSecond limits the reading; 0 means that it is not limited.
+	BytesPerSecond int64
+	// Progress is called from time to time and at the end; nil is not.
+	Progress func(VerifyResult)
+	// Report is called with each damage, in the order in which they are found,
+	// by the goroutine that called Verify; nil is not.
+	Report func(*Damage)
+}
+
+// A VerifyResult is what a verification has found so far.
+type VerifyResult struct {
+	From, Next int64 // the events from From on and before Next were verified
+	Size       int64 // of the ledger in events; -1 if the checkpoint does not tell
+	Erased     int64 // events whose details are erased, if it was Deep
+	Bytes      int64 // that were read
+	Damages    int64
+}
+
+// Verify reads the whole ledger again: it hashes every event and compares with the
+// checkpoint on disk and with the stored hashes, checks the signature, the
+// files of the keys and that time never goes back, and with Deep
+// compares every details with the hash in its event. Each damage is passed to Report; behind
+// a broken line it goes on at the next one. What was found does not make an error:
+// that means that the verification could not be finished, and with VerifyResult.Next it can go on
+// later. Events committed meanwhile are not looked at.
+func (l *Log) Verify(ctx context.Context, opt VerifyOptions) (VerifyResult, error) {
+	v := verification{l: l, opt: opt, limit: rate.NewLimiter(rate.Inf, paceSize)}
+	if opt.BytesPerSecond > 0 {
+		v.limit.SetLimit(rate.Limit(opt.BytesPerSecond))
+	}
+	err := v.run(ctx)
+	if opt.Progress != nil {
+		opt.Progress(v.result)
+	}
+	return v.result, err
+}
+
+// VerifyAll is a deep Verify that returns an error if there is damage: it
+// is ErrDamaged and joins one *Damage for each place, of which it lists maxDamages. Any
+// other error means that the verification could not be done.
 func (l *Log) VerifyAll(ctx context.Context) error {
-	v := verification{l: l}
-	cp, err := v.begin()
+	var damages []error
+	_, err := l.Verify(ctx, VerifyOptions{Deep: true, Report: func(d *Damage) {
+		if len(damages) < maxDamages {
+			damages = append(damages, d)
+		}
+	}})
+	switch {
+	case err != nil:
+		return err
+	case len(damages) == 0:
+		return l.damage
+	}
+	return errors.Join(damages...)
+}
+
+// CheckAgainst compares the ledger with a checkpoint that was saved earlier. It
+// returns ErrShort if the ledger was truncated or rolled back behind it,
+// ErrDiverged if it holds other events than those that were signed, ErrCheckpoint if the
+// saved one is not signed by the ledger's key, and nil if the ledger continues it.
+func (l *Log) CheckAgainst(ctx context.Context, saved []byte) error {
+	old, err := parseCheckpoint(saved, l.verifier)
+	if err != nil {
+		return fmt.Errorf("the saved checkpoint: %w", err)
+	}
+	prover, err := l.Prover()
+	if err == nil {
+		if _, err = prover.Earlier(saved); err == nil || errors.Is(err, ErrShort) {
+			return err
+		}
+	}
+	if !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	return l.rehash(ctx, old) // the stored hashes may be what is wrong
+}
+
+// rehash compares the events themselves with a checkpoint.
+func (l *Log) rehash(ctx context.Context, cp checkpoint) error {
+	end, err := l.events.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
 	}
-	if err := v.events(ctx, cp); err != nil {
-		return err
-	}
-	if len(v.damages) == 0 {
-		return l.damage
-	}
-	return errors.Join(v.damages...)
-}
-
-// A verification is one run of VerifyAll.
-type verification struct {
-	l       *Log
-	state   state
-	damages []error
-	// nodes are the events with whose stored hashes something is wrong, leaves
-	// those of them whose own hash is; both are cut off at maxDamages.
-	nodes, leaves []int64
-}
-
-func (v *verification) report(file string, index int64, err error) {
-	if len(v.damages) < maxDamages {
-		v.damages = append(v.damages, &Damage{File: file, Index: index, Err: err})
-	}
-}
-
-// begin fixes what is verified, and reads the checkpoint.
-func (v *verification) begin() (cp checkpoint, err error) {
-	v.l.commitMu.Lock()
-	defer v.l.commitMu.Unlock()
-	v.state = v.l.snapshot()
-	cp, _, err = readCheckpoint(v.l.opt, v.l.verifier)
-	switch {
-	case errors.Is(err, ErrDamaged):
-		v.report(checkpointName, -1, err)
-		return checkpoint{size: -1}, nil
-	case err != nil:
-		return cp, err
-	case cp.size > v.state.size:
-		v.report(eventsName, -1, fmt.Errorf("%w: %d events of %d", ErrShort, v.state.size, cp.size))
-	case cp.size < v.state.size && !v.l.opt.ReadOnly:
-		v.report(checkpointName, -1, fmt.Errorf("%w: it covers %d events of %d", ErrCheckpoint, cp.size, v.state.size))
-	}
-	return cp, nil
-}
-
-// events verifies the events with their details and stored hashes.
-func (v *verification) events(ctx context.Context, cp checkpoint) error {
-	var (
-		t       tree
-		last    time.Time
-		hashes  []byte
-		badRoot bool
-		lines   = newLineReader(v.l.events, 0, v.state.eventsEnd)
-		details = sidecar{newLineReader(v.l.details, 0, v.state.detailsEnd)}
-		stored  = bufio.NewReaderSize(io.NewSectionReader(v.l.hashes, 0, tlog.StoredHashCount(v.state.size)*tlog.HashSize), readSize)
-	)
-	for t.size < v.state.size && ctx.Err() == nil {
-		index := t.size
+	var t tree
+	var hashes []byte
+	for lines := newLineReader(l.events, 0, end); t.size < cp.size; {
 		line, err := lines.next()
-		if isEnd(err) {
-			v.report(eventsName, index, fmt.Errorf("%w: %w", ErrDiverged, err))
-			return nil
-		}
-		if err != nil {
+		if err = errors.Join(err, ctx.Err()); isEnd(err) {
+			return fmt.Errorf("%w: it has %d whole events, the saved checkpoint %d", ErrShort, t.size, cp.size)
+		} else if err != nil {
 			return err
 		}
 		hashes = t.add(tlog.RecordHash(line), hashes[:0])
-		v.compare(index, hashes, stored)
-		badRoot = badRoot || t.size == cp.size && t.root() != cp.root
-
-		e, err := parseLeaf(line, index)
-		if err == nil && e.Time.Before(last) {
-			err = fmt.Errorf("%w: its time is before that of the event before", ErrDiverged)
-		}
-		if err != nil {
-			v.report(eventsName, index, err)
-			continue
-		}
-		last = e.Time
-		if err := details.fill(&e); err != nil {
-			return err
-		}
-		if e.Damaged {
-			v.report(detailsName, index, fmt.Errorf("%w: the details do not have the hash in the event", ErrDiverged))
-		}
 	}
-	v.blame(badRoot)
-	return ctx.Err()
-}
-
-// compare notes where the hashes that an event adds are not the stored ones.
-func (v *verification) compare(index int64, hashes []byte, stored io.Reader) {
-	got := make([]byte, len(hashes))
-	if _, err := io.ReadFull(stored, got); err == nil && bytes.Equal(got, hashes) {
-		return
+	if t.root() != cp.root {
+		return fmt.Errorf("%w: the first %d events are not those that the saved checkpoint signed", ErrDiverged, cp.size)
 	}
-	if len(v.nodes) < maxDamages {
-		v.nodes = append(v.nodes, index)
-	}
-	if len(v.leaves) < maxDamages && !bytes.Equal(got[:tlog.HashSize], hashes[:tlog.HashSize]) {
-		v.leaves = append(v.leaves, index)
-	}
-}
-
-// blame says what a disagreement of events and stored hashes means: with the
-// signed root the stored hashes are wrong, without it the events whose own hash differs.
-func (v *verification) blame(badRoot bool) {
-	if !badRoot {
-		for _, index := range v.nodes {
-			v.report(hashesName, index, fmt.Errorf("%w: a stored hash is wrong: delete the file, it is made again when the ledger is opened", ErrDamaged))
-		}
-		return
-	}
-	for _, index := range v.leaves {
-		v.report(eventsName, index, fmt.Errorf("%w: the line does not have its stored hash", ErrDiverged))
-	}
-	v.report(eventsName, -1, fmt.Errorf("%w: the root is not that of the checkpoint", ErrDiverged))
+	return nil
 }
