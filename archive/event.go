@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/postkeep/postkeep/archive/catalog"
 	"github.com/postkeep/postkeep/archive/ledger"
@@ -34,55 +35,88 @@ const (
 // Record writes the action to the ledger and returns its index. When Record
 // fails the action must not happen: nobody reads mail without a trace.
 func (s *Store) Record(ctx context.Context, a Action) (int64, error) {
-	// Not under the writer's lock: actions at the same time share their fsyncs,
-	// and the catalog takes nothing of them in.
-	return s.append(ctx, ledger.Event{Type: ledger.Type(a.Type), Actor: a.Actor, IDs: a.IDs, Details: a.Details}, s.broke)
-}
-
-// append writes one event. broke is told of a failure that leaves the disk in
-// an unknown state.
-func (s *Store) append(ctx context.Context, e ledger.Event, broke func(error) error) (int64, error) {
-	if s.unsigned != nil { // short volumes can still be searched and exported
+	if s.unsigned != nil { // with short volumes the ledger still takes events
 		return 0, fmt.Errorf("%w: %w", ErrReadOnly, s.unsigned)
 	}
-	index, err := s.ledger.Append(context.WithoutCancel(ctx), []ledger.Event{e})
+	// Not under the writer's lock: actions at the same time share their fsyncs,
+	// and the catalog takes nothing of them in.
+	event := ledger.Event{Type: ledger.Type(a.Type), Actor: a.Actor, IDs: a.IDs, Details: a.Details}
+	index, err := s.ledger.Append(context.WithoutCancel(ctx), []ledger.Event{event})
 	switch {
 	case errors.Is(err, ledger.ErrBroken):
-		return 0, broke(fmt.Errorf("ledger: %w", err))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return 0, s.breaks(fmt.Errorf("ledger: %w", err))
 	case err != nil:
 		return 0, fmt.Errorf("ledger: %w", err)
 	}
 	return index, nil
 }
 
-func (s *Store) broke(err error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.breaks(err)
+// queuedReport waits for the commit that writes it.
+type queuedReport struct {
+	mailbox string
+	details json.RawMessage
+	done    chan error // has room
 }
 
 // RecordPoll keeps the report of a poll, in ledger and catalog. A report whose
-// numbers do not add up is kept as inconsistent.
-func (s *Store) RecordPoll(ctx context.Context, r PollReport) error {
+// numbers do not add up is kept as inconsistent. Reports that come while one is
+// being written are written together.
+func (s *Store) RecordPoll(_ context.Context, r PollReport) error {
 	r.Inconsistent = r.Inconsistent || !r.Consistent()
 	details, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("record poll of %s: %w", r.Mailbox, err)
 	}
+	q := &queuedReport{mailbox: r.Mailbox, details: details, done: make(chan error, 1)}
+	s.queue.Lock()
+	s.reports = append(s.reports, q)
+	s.queue.Unlock()
+
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.broken != nil {
+	s.queue.Lock()
+	batch := s.reports
+	s.reports = nil
+	s.queue.Unlock()
+	if len(batch) > 0 {
+		err := s.recordPolls(batch)
+		for _, b := range batch {
+			b.done <- err
+		}
+	}
+	s.mu.Unlock()
+	return <-q.done // it was in this batch or in one before
+}
+
+// recordPolls is called with mu held. What was begun is finished, so that
+// nobody's context ends the report of another.
+func (s *Store) recordPolls(batch []*queuedReport) error {
+	switch {
+	case s.closed:
+		return fs.ErrClosed
+	case s.broken != nil:
 		return fmt.Errorf("%w: %w", ErrBroken, s.broken)
+	case s.unsigned != nil:
+		return fmt.Errorf("%w: %w", ErrReadOnly, s.unsigned)
 	}
-	index, err := s.append(ctx, ledger.Event{Type: ledger.TypePoll, Actor: systemActor, Details: json.RawMessage(details)}, s.breaks)
-	if err != nil {
-		return err
+	ctx := context.Background()
+	events := make([]ledger.Event, len(batch))
+	for i, b := range batch {
+		events[i] = ledger.Event{Type: ledger.TypePoll, Actor: systemActor, Details: b.details}
 	}
-	err = s.catalog.Apply(context.WithoutCancel(ctx), catalog.Change{
-		Polls:    []catalog.Poll{{Index: index, Mailbox: r.Mailbox, Report: details}},
-		Position: index + 1,
-	})
-	if err != nil {
+	first, err := s.ledger.Append(ctx, events)
+	switch {
+	case errors.Is(err, ledger.ErrBroken):
+		return s.breaks(fmt.Errorf("ledger: %w", err))
+	case err != nil:
+		return fmt.Errorf("ledger: %w", err)
+	}
+	change := catalog.Change{Position: first + int64(len(batch))}
+	for i, b := range batch {
+		change.Polls = append(change.Polls, catalog.Poll{Index: first + int64(i), Mailbox: b.mailbox, Report: b.details})
+	}
+	if err := s.catalog.Apply(ctx, change); err != nil {
 		return s.breaks(err)
 	}
 	return nil

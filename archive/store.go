@@ -99,6 +99,9 @@ type Store struct {
 	closed   bool
 
 	adopted int // set by Open
+
+	queue   sync.Mutex
+	reports []*queuedReport // of polls, to be written in one commit
 }
 
 // Create makes an empty archive in dir: directories, keys and an empty ledger

@@ -401,6 +401,23 @@ func TestPollReportsAreKeptAndChecked(t *testing.T) {
 	}
 }
 
+func TestReportsAtTheSameTimeAreAllKept(t *testing.T) {
+	s, _ := create(t)
+	const n = 100
+	errs := make(chan error, n)
+	for i := range n {
+		go func() { errs <- s.RecordPoll(t.Context(), PollReport{Mailbox: fmt.Sprint("m", i)}) }()
+	}
+	for range n {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if boxes, err := s.Mailboxes(t.Context()); err != nil || len(boxes) != n {
+		t.Errorf("%d mailboxes have a report (%v), want %d", len(boxes), err, n)
+	}
+}
+
 func TestOnlyOneProcessOwnsADataDirectory(t *testing.T) {
 	_, dir := create(t)
 	if _, err := Open(t.Context(), dir, Options{}); !errors.Is(err, ErrLocked) {

@@ -65,6 +65,7 @@ type Index struct {
 	// moved is closed and replaced whenever the position moves.
 	movedMu sync.Mutex
 	moved   chan struct{}
+	urgent  chan struct{} // told when somebody waits; has room for one
 }
 
 // Open opens the index in opts.Dir, or makes an empty one: if there is none, if
@@ -86,7 +87,7 @@ func Open(ctx context.Context, opts Options) (*Index, error) {
 	if err := os.MkdirAll(opts.Dir, disk.DirPerm); err != nil {
 		return nil, fmt.Errorf("open search index: %w", err)
 	}
-	x := &Index{opts: opts, eachPage: eachPage, moved: make(chan struct{})}
+	x := &Index{opts: opts, eachPage: eachPage, moved: make(chan struct{}), urgent: make(chan struct{}, 1)}
 	if err := x.open(); err != nil {
 		return nil, err
 	}
@@ -279,6 +280,10 @@ func (x *Index) Wait(ctx context.Context, position int64) error {
 		s, moved, err := x.current()
 		if err != nil || s.Position >= position {
 			return err
+		}
+		select {
+		case x.urgent <- struct{}{}:
+		default:
 		}
 		select {
 		case <-moved:

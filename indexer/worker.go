@@ -44,6 +44,10 @@ type WorkerOptions struct {
 	// Interval is how long the worker sleeps without being woken, in case a
 	// wake-up was lost. 0 means DefaultInterval.
 	Interval time.Duration
+	// Gather is how long the worker waits for more after a wake-up: Bleve merges
+	// after every batch, which is most of the work when batches are tiny. Whoever
+	// calls Index.Wait ends the waiting. 0 means DefaultGather.
+	Gather time.Duration
 	// Logger hears of messages that could not be read and of retries; nil discards.
 	Logger *slog.Logger
 }
@@ -54,6 +58,7 @@ const (
 	DefaultBatchMessages  = 500
 	DefaultBatchTextBytes = 8 << 20
 	DefaultInterval       = 30 * time.Second
+	DefaultGather         = time.Second
 )
 
 // Failures are tried again after firstRetry, then twice as long each time, up
@@ -85,6 +90,9 @@ func NewWorker(x *Index, a Archive, wake <-chan struct{}, opts WorkerOptions) *W
 	}
 	if opts.Interval <= 0 {
 		opts.Interval = DefaultInterval
+	}
+	if opts.Gather <= 0 {
+		opts.Gather = DefaultGather
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -138,6 +146,20 @@ func (w *Worker) sleep(ctx context.Context, pause time.Duration, wakeable bool) 
 		return false
 	case <-timer.C:
 	case <-wake:
+		return w.gather(ctx)
+	}
+	return true
+}
+
+// gather lets a batch become larger, unless somebody waits for it.
+func (w *Worker) gather(ctx context.Context) bool {
+	timer := time.NewTimer(w.opts.Gather)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	case <-w.index.urgent:
 	}
 	return true
 }

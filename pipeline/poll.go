@@ -50,15 +50,23 @@ func (b *Bus) ServePolls(ctx context.Context, workers int, handle func(context.C
 	}
 	ctx, cancel := b.join(ctx)
 	defer cancel()
+	// A job is fetched when there is a place for it, and by one loop: thousands
+	// of waiting fetches would cost the server more than the jobs.
 	var wg sync.WaitGroup
-	for range workers {
+	defer wg.Wait()
+	places := make(chan struct{}, workers)
+	places <- struct{}{}
+	for msg := range b.each(ctx, b.polls) {
 		wg.Go(func() {
-			for msg := range b.each(ctx, b.polls) {
-				b.servePoll(ctx, msg, handle)
-			}
+			defer func() { <-places }()
+			b.servePoll(ctx, msg, handle)
 		})
+		select {
+		case places <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
 	}
-	wg.Wait()
 	return nil
 }
 

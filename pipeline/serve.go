@@ -15,12 +15,16 @@ import (
 // in smaller parts: some 150 KiB.
 const maxHoldings = 400
 
-// services answers what Bus.Known, Damaged and RecordPoll ask. Each service
-// handles one request at a time.
+// maxHandlers bounds the requests in hand. Reports of polls that end at the same
+// time share one commit of the archive.
+const maxHandlers = 64
+
+// services answers what Bus.Known, Damaged and RecordPoll ask.
 type services struct {
 	*Archiver
 	ctx   context.Context
 	micro micro.Service
+	slots chan struct{} // of handlers
 
 	// The client library does not wait for handlers; the store may be closed
 	// only after the last.
@@ -30,7 +34,7 @@ type services struct {
 
 func (a *Archiver) serve(ctx context.Context) (*services, error) {
 	// Requests that are already here are answered after ctx has ended.
-	s := &services{Archiver: a, ctx: context.WithoutCancel(ctx)}
+	s := &services{Archiver: a, ctx: context.WithoutCancel(ctx), slots: make(chan struct{}, maxHandlers)}
 	var err error
 	s.micro, err = micro.AddService(a.bus.nc, micro.Config{
 		Name:        "archive",
@@ -46,7 +50,17 @@ func (a *Archiver) serve(ctx context.Context) (*services, error) {
 		serviceDamaged: s.damaged,
 		serviceReport:  s.report,
 	} {
-		handler := micro.HandlerFunc(func(r micro.Request) { s.handle(name, r, answer) })
+		handler := micro.HandlerFunc(func(r micro.Request) {
+			s.slots <- struct{}{}
+			s.mu.RLock()
+			go func() {
+				defer func() {
+					s.mu.RUnlock()
+					<-s.slots
+				}()
+				s.handle(name, r, answer)
+			}()
+		})
 		subject := serviceSubject(name, a.bus.opts.Shard)
 		if err := s.micro.AddEndpoint(name, handler, micro.WithEndpointSubject(subject)); err != nil {
 			return nil, errors.Join(err, s.stop())
@@ -64,9 +78,8 @@ func (s *services) stop() error {
 	return err
 }
 
+// handle is called with mu held for reading.
 func (s *services) handle(name string, r micro.Request, answer func(context.Context, []byte) ([]byte, error)) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
 	ctx, cancel := context.WithTimeout(s.ctx, s.bus.timing.service)
 	defer cancel()
 	err := errors.New("the archive worker is stopping")

@@ -135,8 +135,15 @@ func temporary(err error) bool {
 	return !errors.As(err, &refusal) || refusal.Temporary()
 }
 
-// kind is the kind of an error of POP3 in a word, "" for another one.
+// kindLeased is the kind of a poll that met another session on the mailbox.
+const kindLeased = "leased"
+
+// kind is the kind of an error in a word, "" for one that is neither of POP3
+// nor a lease.
 func kind(err error) string {
+	if errors.Is(err, pipeline.ErrLeased) {
+		return kindLeased
+	}
 	if k := pop3.KindOf(err); k != 0 {
 		return k.String()
 	}

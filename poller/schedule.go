@@ -189,6 +189,8 @@ func (p *Poller) observe(r pipeline.PollReport) {
 	wait := time.Duration(r.RetryAfter * float64(time.Second))
 	s.attention = ""
 	switch {
+	case r.Kind == kindLeased:
+		return // the other session has its own report
 	case r.Error == "":
 		s.failures = 0
 	case r.Kind == pop3.KindAuth.String():

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -77,29 +78,43 @@ func writeNew(path string, data []byte) (bool, error) {
 func (a *app) configCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "Look at the configuration", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(&cobra.Command{
+	cmd.AddCommand(a.configCheckCommand())
+	return cmd
+}
+
+func (a *app) configCheckCommand() *cobra.Command {
+	var noFiles bool
+	cmd := &cobra.Command{
 		Use: "check", Short: "Check the configuration, with everything that it names", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.load()
 			if err != nil {
 				return err
 			}
-			log := a.logger(cfg, false)
-			var errs []error
-			for _, m := range cfg.Mailboxes {
-				_, secret := m.Password(cmd.Context(), log)
-				_, server := serverOf(m, log)
-				if server != nil {
-					server = fmt.Errorf("mailbox %s: %w", m.Name, server)
+			if !noFiles {
+				if err := a.checkFiles(cmd.Context(), cfg); err != nil {
+					return usage(err)
 				}
-				errs = append(errs, secret, server)
-			}
-			if err := errors.Join(errs...); err != nil {
-				return usage(err)
 			}
 			_, err = fmt.Fprintf(a.stdout, "%s is fine: %d mailboxes, data in %s\n", a.configPath, len(cfg.Mailboxes), cfg.DataDir)
 			return err
 		},
-	})
+	}
+	cmd.Flags().BoolVar(&noFiles, "no-files", false, "leave out the files and variables that it names, as on another machine")
 	return cmd
+}
+
+// checkFiles reads the secrets and certificates that the configuration names.
+func (a *app) checkFiles(ctx context.Context, cfg *config.Config) error {
+	log := a.logger(cfg, false)
+	var errs []error
+	for _, m := range cfg.Mailboxes {
+		_, secret := m.Password(ctx, log)
+		_, server := serverOf(m, log)
+		if server != nil {
+			server = fmt.Errorf("mailbox %s: %w", m.Name, server)
+		}
+		errs = append(errs, secret, server)
+	}
+	return errors.Join(errs...)
 }

@@ -22,6 +22,7 @@ func main() {
 		<-signals
 		os.Exit(exitFailed) // whoever asks twice wants it now; what is not receipted is still on the server
 	}()
+	restrictFiles()
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}
 	os.Exit(a.run(ctx, os.Args[1:]))
 }

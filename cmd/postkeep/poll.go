@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/vbauerster/mpb/v8"
@@ -36,10 +37,14 @@ Exit codes: 0 all done, 1 every mailbox failed, 3 some mailboxes failed or
 messages were left.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.with(cmd.Context(), toPoll, func(cfg *config.Config, client *api.Client) error {
-				if len(cfg.Mailboxes) == 0 {
-					return usage(fmt.Errorf("%s has no mailboxes: add one to poll it", a.configPath))
-				}
+			cfg, err := a.load()
+			if err != nil {
+				return err
+			}
+			if err := a.checkNames(cfg, names); err != nil {
+				return usage(err)
+			}
+			return a.with(cmd.Context(), toPoll, func(_ *config.Config, client *api.Client) error {
 				bars := a.newBars()
 				var reports []archive.PollReport
 				err := client.Poll(cmd.Context(), names, func(e api.PollEvent) {
@@ -59,6 +64,29 @@ messages were left.`,
 	cmd.Flags().StringArrayVar(&names, "mailbox", nil, "poll only this mailbox (repeatable)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return cmd
+}
+
+// checkNames makes sure that there are mailboxes, and those named among them.
+func (a *app) checkNames(cfg *config.Config, names []string) error {
+	known := make([]string, len(cfg.Mailboxes))
+	for i, m := range cfg.Mailboxes {
+		known[i] = m.Name
+	}
+	if len(known) == 0 {
+		return fmt.Errorf("%s has no mailboxes: add one to poll it", a.configPath)
+	}
+	for _, name := range names {
+		if slices.Contains(known, name) {
+			continue
+		}
+		const most = 20 // there may be thousands
+		more := ""
+		if n := len(known) - most; n > 0 {
+			more = fmt.Sprintf(" and %s more", count(n))
+		}
+		return fmt.Errorf("no mailbox %q in %s, which has %s%s", name, a.configPath, strings.Join(known[:min(len(known), most)], ", "), more)
+	}
+	return nil
 }
 
 // pollResult is the exit code of a poll. The reports have said why.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/postkeep/postkeep/internal/config"
 	"github.com/postkeep/postkeep/web/api"
@@ -34,7 +33,7 @@ everything after --.`,
   postkeep search -- -c`,
 		DisableFlagParsing: true, // -contract is not -c ontract here
 		RunE: func(cmd *cobra.Command, args []string) error {
-			options, words := splitQuery(cmd.Flags(), args)
+			options, words := splitQuery(cmd, args)
 			if err := cmd.Flags().Parse(options); err != nil {
 				return usage(err)
 			}
@@ -78,25 +77,26 @@ everything after --.`,
 
 // splitQuery tells the flags of a search, with their values, from its query. A
 // short flag stands alone, or with its value after a "=".
-func splitQuery(known *pflag.FlagSet, args []string) (options, words []string) {
+func splitQuery(cmd *cobra.Command, args []string) (options, words []string) {
+	known := cmd.Flags()
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
-		name, _, hasValue := strings.Cut(arg, "=")
-		var flag *pflag.Flag
-		switch {
-		case arg == "--":
+		if arg == "--" {
 			return options, append(words, args...)
-		case strings.HasPrefix(name, "--"):
-			flag = known.Lookup(name[2:])
-		case len(name) == 2 && name[0] == '-':
-			flag = known.ShorthandLookup(name[1:])
 		}
-		if flag == nil && !strings.HasPrefix(name, "--") {
+		name, _, hasValue := strings.Cut(arg, "=")
+		if len(name) == 2 && name[0] == '-' {
+			if flag := known.ShorthandLookup(name[1:]); flag != nil {
+				name = "--" + flag.Name
+			}
+		}
+		if !strings.HasPrefix(name, "--") {
 			words = append(words, arg)
 			continue
 		}
 		options = append(options, arg) // one that is not known is for the parser to refuse
+		flag := known.Lookup(name[2:])
 		if flag != nil && flag.NoOptDefVal == "" && !hasValue && len(args) > 0 {
 			options = append(options, args[0])
 			args = args[1:]

@@ -22,9 +22,9 @@ import (
 	"time"
 )
 
-// maxFileBytes bounds the configuration file: five thousand mailboxes fit, and a
+// maxFileBytes bounds the configuration file: twenty thousand mailboxes fit, and a
 // wrong path (a mailbox, a disk image) is refused at once.
-const maxFileBytes = 1 << 20
+const maxFileBytes = 4 << 20
 
 // Config is a validated configuration. File names in it are absolute.
 type Config struct {
@@ -250,7 +250,7 @@ func readFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read configuration %s: %w", path, err)
 	}
 	if len(data) > maxFileBytes {
-		return nil, fmt.Errorf("%s is larger than 1 MiB and cannot be a configuration", path)
+		return nil, fmt.Errorf("%s is larger than 4 MiB and cannot be a configuration", path)
 	}
 	return data, nil
 }

@@ -16,6 +16,8 @@ import (
 
 const (
 	socketName = "postkeep.sock"
+	// privatePrefix begins the names of directories for sockets.
+	privatePrefix = "postkeep-"
 	// pathName is the file that names the socket where the data directory's
 	// path is too long for one.
 	pathName = "postkeep.sock.path"
@@ -34,13 +36,16 @@ func Listen(ctx context.Context, dir string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := removeShortPath(ctx, dir); err != nil {
+		return nil, fmt.Errorf("remove old socket: %w", err)
+	}
 	path := filepath.Join(dir, socketName)
 	if len(path) > maxSocketPath {
 		if path, err = shortPath(dir); err != nil {
 			return nil, fmt.Errorf("make a directory for the socket: %w", err)
 		}
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removed(path); err != nil {
 		return nil, fmt.Errorf("remove old socket: %w", err)
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
@@ -56,9 +61,9 @@ func Listen(ctx context.Context, dir string) (net.Listener, error) {
 // shortPath makes a private directory with a short name and notes it.
 func shortPath(dir string) (string, error) {
 	runtime := os.Getenv("XDG_RUNTIME_DIR")
-	private, err := os.MkdirTemp(runtime, "postkeep-")
+	private, err := os.MkdirTemp(runtime, privatePrefix)
 	if err != nil {
-		private, err = os.MkdirTemp("", "postkeep-")
+		private, err = os.MkdirTemp("", privatePrefix)
 	}
 	if err != nil {
 		return "", err
@@ -67,10 +72,49 @@ func shortPath(dir string) (string, error) {
 	return path, os.WriteFile(filepath.Join(dir, pathName), []byte(path+"\n"), 0o600)
 }
 
+// removeShortPath removes what an earlier run left of its shortPath.
+func removeShortPath(ctx context.Context, dir string) error {
+	if path, ok := readShortPath(dir); ok {
+		c, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "unix", path)
+		if err == nil { // it serves another data directory, of which this is a copy
+			_ = c.Close()
+		} else { // harmless if they stay
+			_ = os.Remove(path)
+			_ = os.Remove(filepath.Dir(path))
+		}
+	}
+	return removed(filepath.Join(dir, pathName))
+}
+
+// removed is os.Remove for what may be gone already.
+func removed(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// readShortPath returns the path that shortPath noted, unless it is not to be
+// trusted: everybody can write to /tmp, and whoever makes a directory there in
+// place of one that is gone could answer instead of us.
+func readShortPath(dir string) (path string, ok bool) {
+	b, err := os.ReadFile(filepath.Join(dir, pathName))
+	if err != nil {
+		return "", false
+	}
+	path = strings.TrimSpace(string(b))
+	private := filepath.Dir(path)
+	if !filepath.IsAbs(path) || filepath.Base(path) != socketName || !strings.HasPrefix(filepath.Base(private), privatePrefix) {
+		return "", false
+	}
+	info, err := os.Lstat(private)
+	return path, err == nil && info.IsDir() && isPrivate(info, dir)
+}
+
 // socketPath is where the socket of a data directory would be.
 func socketPath(dir string) string {
-	if b, err := os.ReadFile(filepath.Join(dir, pathName)); err == nil {
-		return strings.TrimSpace(string(b))
+	if path, ok := readShortPath(dir); ok {
+		return path
 	}
 	return filepath.Join(dir, socketName)
 }
@@ -95,7 +139,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	}
 	stopping.Wait()
 	if addr, ok := l.Addr().(*net.UnixAddr); ok {
-		if d := filepath.Dir(addr.Name); strings.HasPrefix(filepath.Base(d), "postkeep-") {
+		if d := filepath.Dir(addr.Name); strings.HasPrefix(filepath.Base(d), privatePrefix) {
 			_ = os.Remove(d) // the private directory of a short path; harmless if it stays
 		}
 	}

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package main
+
+// restrictFiles does nothing: files inherit the access list of their folder.
+func restrictFiles() {}
