@@ -137,6 +137,9 @@ func (s *session) tooLarge(size int64) bool {
 }
 
 func (s *session) oversize() outcome {
+	if s.mailbox.MaxMessageBytes == 0 {
+		return outcome{why: "larger than the streams can take (nats.max_store_bytes)"}
+	}
 	return outcome{why: fmt.Sprintf("larger than %d bytes", s.mailbox.MaxMessageBytes)}
 }
 
@@ -243,6 +246,11 @@ func (s *session) take(hard context.Context, m *pop3.Message) error {
 		return nil // the client reads the rest, or ends the session
 	case lost(err) != nil, hard.Err() != nil, errors.Is(err, errStuck):
 		return err
+	}
+	if large, ok := errors.AsType[*pipeline.TooLargeError](err); ok {
+		s.poller.quirks.noteTrouble(s.mailbox.Name, it.listing, oversize)
+		s.outcomes[i].why = large.Error()
+		return nil
 	}
 	s.outcomes[i].why = err.Error()
 	if s.taker.failures++; s.taker.failures < maxFailures {

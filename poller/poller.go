@@ -144,7 +144,7 @@ func (p *Poller) Work(ctx context.Context) error {
 			case places <- struct{}{}:
 				defer func() { <-places }()
 			case <-ctx.Done():
-				return ctx.Err()
+				return nil // the schedule asks again
 			}
 		}
 		return p.poll(ctx, m, req)

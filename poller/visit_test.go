@@ -102,3 +102,16 @@ func TestRefusalsOfManyMessagesAreOneReason(t *testing.T) {
 		t.Errorf("reasons %v", report.Reasons)
 	}
 }
+
+func TestMessageLargerThanTheStreamsIsLeftAndTheOthersGoOn(t *testing.T) {
+	const store = pipeline.MinMaxStoreBytes
+	large := mail(1) + strings.Repeat("0123456789abcdef\r\n", int(store)/16)
+	r := newRig(t, rigOptions{messages: []string{mail(0), large, mail(2)}, streams: store})
+	for range 2 { // the second time by what was learned in the first
+		report := r.poll()
+		if report.Left != 1 || !strings.Contains(fmt.Sprint(report.Reasons), "nats.max_store_bytes") {
+			t.Errorf("report: %s (%v %s)", numbers(report), report.Reasons, report.Error)
+		}
+	}
+	same(t, "on the server", r.onServer(), []string{large})
+}

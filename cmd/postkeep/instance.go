@@ -86,7 +86,7 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	if to >= toWatch {
 		if i.bus, err = pipeline.Connect(ctx, pipeline.Options{
 			URL: cfg.NATS.URL, Dir: filepath.Join(cfg.DataDir, "nats"), Logger: log,
-			CredentialsFile: cfg.NATS.CredentialsFile, CAFile: cfg.NATS.CAFile,
+			CredentialsFile: cfg.NATS.CredentialsFile, CAFile: cfg.NATS.CAFile, MaxStoreBytes: int64(cfg.NATS.MaxStoreBytes),
 		}); err != nil {
 			return nil, err
 		}
