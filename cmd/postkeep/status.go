@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/postkeep/postkeep/archive"
 	"github.com/postkeep/postkeep/internal/config"
 	"github.com/postkeep/postkeep/web/api"
 )
@@ -79,15 +80,14 @@ func (a *app) printMailboxes(cfg *config.Config, boxes []api.Mailbox) error {
 	rows := make([][]string, len(boxes))
 	var notes []string
 	for i, m := range boxes {
-		last, next := "never", ""
-		if m.LastPoll != nil {
-			last = m.LastPoll.Started.In(cfg.TimeZone.Location).Format("01-02 15:04")
-			if m.LastPoll.Error != "" {
-				last += " failed"
-				notes = append(notes, fmt.Sprintf("%s: %s", m.Name, st.red(printable(m.LastPoll.Error))))
+		last, result, next := "never", "", ""
+		if r := m.LastPoll; r != nil {
+			last, result = r.Started.In(cfg.TimeZone.Location).Format("01-02 15:04"), resultOf(r, m.Failures)
+			if r.Error != "" {
+				notes = append(notes, fmt.Sprintf("%s: %s", m.Name, st.red(printable(r.Error))))
 			}
-			if m.Failures > 1 {
-				last += fmt.Sprintf(" %d times", m.Failures)
+			for _, why := range sortedKeys(r.Reasons) {
+				notes = append(notes, fmt.Sprintf("%s: %s left: %s", m.Name, count(r.Reasons[why]), st.yellow(printable(why))))
 			}
 		}
 		switch {
@@ -96,9 +96,9 @@ func (a *app) printMailboxes(cfg *config.Config, boxes []api.Mailbox) error {
 		case !m.NextPoll.IsZero():
 			next = m.NextPoll.In(cfg.TimeZone.Location).Format("15:04:05")
 		}
-		rows[i] = []string{fit(m.Name, 24), last, next, count(m.Deposits), size(m.Bytes)}
+		rows[i] = []string{fit(m.Name, 20), last, result, next, count(m.Deposits), size(m.Bytes)}
 	}
-	if err := table(a.stdout, st, []string{"MAILBOX", "LAST POLL", "NEXT", "MESSAGES", "SIZE"}, 3, rows); err != nil {
+	if err := table(a.stdout, st, []string{"MAILBOX", "LAST POLL", "RESULT", "NEXT", "MESSAGES", "SIZE"}, 4, rows); err != nil {
 		return err
 	}
 	for _, note := range notes {
@@ -137,4 +137,19 @@ func (a *app) mailboxCommand() *cobra.Command {
 	list.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	cmd.AddCommand(list, a.testCommand(), a.authorizeCommand())
 	return cmd
+}
+
+// resultOf is the outcome of a poll in a few words.
+func resultOf(r *archive.PollReport, failures int) string {
+	switch {
+	case r.Inconsistent:
+		return "inconsistent"
+	case r.Error != "" && failures > 1:
+		return fmt.Sprintf("failed %d times", failures)
+	case r.Error != "":
+		return "failed"
+	case r.Left > 0:
+		return fmt.Sprintf("%s new, %s left", count(r.Archived), count(r.Left))
+	}
+	return fmt.Sprintf("%s new", count(r.Archived))
 }
