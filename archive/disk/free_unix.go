@@ -11,5 +11,6 @@ func Free(path string) (int64, error) {
 	if err := unix.Statfs(path, &st); err != nil {
 		return 0, err
 	}
-	return int64(st.Bavail) * int64(st.Bsize), nil
+	// The types of the fields differ between systems.
+	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:unconvert
 }
