@@ -11,6 +11,8 @@ func Free(path string) (int64, error) {
 	if err := unix.Statfs(path, &st); err != nil {
 		return 0, err
 	}
-	// The types of the fields differ between systems.
-	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:unconvert
+	return product(st.Bavail, st.Bsize), nil
 }
+
+// product multiplies what has other types on other systems.
+func product[A uint64, B int64 | uint32](blocks A, size B) int64 { return int64(blocks) * int64(size) }
