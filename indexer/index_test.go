@@ -114,7 +114,7 @@ func (a *memory) Describe(_ context.Context, descriptions []archive.Description)
 }
 
 func (a *memory) Undescribed(ctx context.Context, limit int) ([]archive.Indexable, error) {
-	all, err := a.Since(ctx, -1, len(a.deposits))
+	all, err := a.Since(ctx, -1, int(a.last()+1))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	all = slices.DeleteFunc(all, func(i archive.Indexable) bool {

@@ -24,7 +24,7 @@ func policyCases() []pollCase {
 			number: "33", name: "two pollers on one mailbox",
 			rigOptions: rigOptions{messages: mails(2)},
 			polls: []casePoll{
-				{before: takeLease, want: nothing, kind: "other", error: "in use by another session"},
+				{before: takeLease, want: nothing, kind: kindLeased, error: "in use by another session"},
 				{before: releaseLease, want: allOf("archived", 2)},
 			},
 			archived: mails(2), onServer: []string{},

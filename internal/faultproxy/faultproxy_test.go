@@ -41,6 +41,7 @@ func through(t *testing.T, plan Plan) (conn *net.TCPConn, received <-chan []byte
 		t.Fatal(err)
 	}
 	got := make(chan []byte, 1)
+	connected := make(chan struct{}) // a reset before would fail the dialling
 	go func() {
 		server, err := l.Accept()
 		if err != nil {
@@ -48,6 +49,7 @@ func through(t *testing.T, plan Plan) (conn *net.TCPConn, received <-chan []byte
 			return
 		}
 		go func() {
+			<-connected
 			_, _ = server.Write(stream)
 		}()
 		_ = server.SetDeadline(time.Now().Add(patience))
@@ -66,6 +68,7 @@ func through(t *testing.T, plan Plan) (conn *net.TCPConn, received <-chan []byte
 	})
 	p.SetPlan(plan)
 	c, err := net.Dial("tcp", p.Addr())
+	close(connected)
 	if err != nil {
 		t.Fatal(err)
 	}
