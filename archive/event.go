@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/postkeep/postkeep/archive/catalog"
 	"github.com/postkeep/postkeep/archive/ledger"
@@ -44,8 +43,6 @@ func (s *Store) Record(ctx context.Context, a Action) (int64, error) {
 	index, err := s.ledger.Append(context.WithoutCancel(ctx), []ledger.Event{event})
 	switch {
 	case errors.Is(err, ledger.ErrBroken):
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		return 0, s.breaks(fmt.Errorf("ledger: %w", err))
 	case err != nil:
 		return 0, fmt.Errorf("ledger: %w", err)
@@ -92,12 +89,10 @@ func (s *Store) RecordPoll(_ context.Context, r PollReport) error {
 // recordPolls is called with mu held. What was begun is finished, so that
 // nobody's context ends the report of another.
 func (s *Store) recordPolls(batch []*queuedReport) error {
-	switch {
-	case s.closed:
-		return fs.ErrClosed
-	case s.broken != nil:
-		return fmt.Errorf("%w: %w", ErrBroken, s.broken)
-	case s.unsigned != nil:
+	if err := s.whole(); err != nil {
+		return err
+	}
+	if s.unsigned != nil {
 		return fmt.Errorf("%w: %w", ErrReadOnly, s.unsigned)
 	}
 	ctx := context.Background()

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/postkeep/postkeep/archive/catalog"
@@ -147,12 +149,23 @@ func (s *Store) Damaged(ctx context.Context, ids []string) ([]string, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		if err != nil && !gone(err) {
+			return nil, fmt.Errorf("read message %s again: %w", id, err)
+		}
 		if err != nil {
-			s.opts.Logger.Error("archived message cannot be read", "id", id, "error", err)
+			s.opts.Logger.Error("archived message is damaged", "id", id, "error", err)
 			damaged = append(damaged, id)
 		}
 	}
 	return damaged, nil
+}
+
+// gone tells errors that will not go away from those of a moment, such as too
+// many open files.
+func gone(err error) bool {
+	var damage *volume.DamageError
+	return errors.As(err, &damage) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) ||
+		errors.Is(err, volume.ErrNoEntry) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EIO)
 }
 
 // ErrDamaged means that the stored bytes are not those that were archived.
@@ -254,8 +267,8 @@ func (s *Store) Describe(ctx context.Context, descriptions []Description) error 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return s.writable()
+	if err := s.whole(); err != nil {
+		return err
 	}
 	return s.catalog.Describe(ctx, rows)
 }

@@ -39,6 +39,9 @@ type Options struct {
 	MinFree int64
 	// Free tells the free bytes at a path; disk.Free if nil.
 	Free func(path string) (int64, error)
+	// Broken is told when the store breaks, once, if it is not nil. It must not
+	// block: a lock is held.
+	Broken func(error)
 	// RebuildCatalog makes the catalog anew from ledger and volumes.
 	RebuildCatalog bool
 	// Now is the clock; time.Now if nil.
@@ -92,7 +95,9 @@ type Store struct {
 	ledger  *ledger.Log
 	catalog *catalog.Catalog
 
-	mu       sync.Mutex // held while writing
+	mu sync.Mutex // held while writing
+
+	state    sync.Mutex // of broken and closed; taken after mu, and for moments only
 	broken   error      // the first failure that left the disk in an unknown state
 	readOnly error      // why nothing new is taken, found when opening
 	unsigned error      // why not even an event can be written, found when opening
@@ -199,8 +204,6 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 
 // ReadOnly is why the archive takes no messages, nil when it does.
 func (s *Store) ReadOnly() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if err := s.writable(); err != nil {
 		return err
 	}
@@ -212,15 +215,25 @@ func (s *Store) ReadOnly() error {
 // that the ledger is an older copy.
 func (s *Store) Adopted() int { return s.adopted }
 
-// writable is called with mu held.
 func (s *Store) writable() error {
+	if err := s.whole(); err != nil {
+		return err
+	}
+	if s.readOnly != nil {
+		return fmt.Errorf("%w: %w", ErrReadOnly, s.readOnly)
+	}
+	return nil
+}
+
+// whole returns an error when the store is closed or broken.
+func (s *Store) whole() error {
+	s.state.Lock()
+	defer s.state.Unlock()
 	switch {
 	case s.closed:
 		return fs.ErrClosed
 	case s.broken != nil:
 		return fmt.Errorf("%w: %w", ErrBroken, s.broken)
-	case s.readOnly != nil:
-		return fmt.Errorf("%w: %w", ErrReadOnly, s.readOnly)
 	}
 	return nil
 }
@@ -239,10 +252,15 @@ func (s *Store) room() error {
 }
 
 // breaks remembers a failure after which only opening again can tell what is
-// on the disk. It is called with mu held.
+// on the disk.
 func (s *Store) breaks(err error) error {
+	s.state.Lock()
+	defer s.state.Unlock()
 	if s.broken == nil {
 		s.broken = err
+		if s.opts.Broken != nil {
+			s.opts.Broken(err)
+		}
 		s.opts.Logger.Error("archive writer is broken until it is opened again", "dir", s.dir, "error", err)
 	}
 	return fmt.Errorf("%w: %w", ErrBroken, err)
@@ -252,10 +270,13 @@ func (s *Store) breaks(err error) error {
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	s.state.Lock()
+	was := s.closed
+	s.closed = true
+	s.state.Unlock()
+	if was {
 		return nil
 	}
-	s.closed = true
 	var errs []error
 	for _, c := range []io.Closer{closer(s.volumes), closer(s.catalog), closer(s.ledger), s.lock} {
 		if c != nil {

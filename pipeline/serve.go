@@ -15,7 +15,7 @@ import (
 // in smaller parts: some 150 KiB.
 const maxHoldings = 400
 
-// maxHandlers bounds the requests in hand. Reports of polls that end at the same
+// maxHandlers bounds the requests of a service in hand. Reports of polls that end at the same
 // time share one commit of the archive.
 const maxHandlers = 64
 
@@ -24,8 +24,6 @@ type services struct {
 	*Archiver
 	ctx   context.Context
 	micro micro.Service
-	slots chan struct{} // of handlers
-
 	// The client library does not wait for handlers; the store may be closed
 	// only after the last.
 	mu      sync.RWMutex // held for reading by handlers
@@ -34,7 +32,7 @@ type services struct {
 
 func (a *Archiver) serve(ctx context.Context) (*services, error) {
 	// Requests that are already here are answered after ctx has ended.
-	s := &services{Archiver: a, ctx: context.WithoutCancel(ctx), slots: make(chan struct{}, maxHandlers)}
+	s := &services{Archiver: a, ctx: context.WithoutCancel(ctx)}
 	var err error
 	s.micro, err = micro.AddService(a.bus.nc, micro.Config{
 		Name:        "archive",
@@ -50,13 +48,14 @@ func (a *Archiver) serve(ctx context.Context) (*services, error) {
 		serviceDamaged: s.damaged,
 		serviceReport:  s.report,
 	} {
+		slots := make(chan struct{}, maxHandlers)
 		handler := micro.HandlerFunc(func(r micro.Request) {
-			s.slots <- struct{}{}
+			slots <- struct{}{}
 			s.mu.RLock()
 			go func() {
 				defer func() {
 					s.mu.RUnlock()
-					<-s.slots
+					<-slots
 				}()
 				s.handle(name, r, answer)
 			}()
@@ -113,7 +112,7 @@ func (s *services) known(ctx context.Context, data []byte) ([]byte, error) {
 	// More than one holding per entry comes from servers that use a UIDL again
 	// and again. What is left out here is only fetched once more.
 	if len(q.Listed) == 1 {
-		holdings = holdings[:min(len(holdings), maxHoldings)]
+		holdings = holdings[max(0, len(holdings)-maxHoldings):] // the newest come last
 	}
 	return json.Marshal(holdings)
 }

@@ -2,6 +2,7 @@ package poller
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"strings"
@@ -88,6 +89,7 @@ func payloadCases() []pollCase {
 			polls:    []casePoll{{want: "listed 3 archived 3 known 0 left 0 deleted 0 kept 3", kept: whyEnded, kind: "protocol"}},
 			archived: []string{"Subject: x\r\n\r\n", "forged\r\n", mail(1)}, onServer: mails(3),
 		},
+		forgedAndStopped(),
 		{
 			number: "25", name: "line ends and dots across buffer edges",
 			rigOptions: rigOptions{messages: acrossEdges()},
@@ -302,5 +304,23 @@ func dripped(s *pop3test.Session, _ pop3test.Answer) pop3test.Answer {
 				return err
 			}
 		}
+	}
+}
+
+// forgedAndStopped forges an answer in the first of two bursts and stops the
+// poller in it: what ends the fetching must not end the checking.
+func forgedAndStopped() pollCase {
+	const many = burstMessages + 72
+	work, stop := context.WithCancel(context.Background())
+	archived := append([]string{"Subject: x\r\n\r\n", "forged\r\n"}, mails(many)[1:burstMessages-1]...)
+	return pollCase{
+		number: "24", name: "dots not stuffed, and the poller is stopped",
+		rigOptions: rigOptions{messages: mails(many), poller: work, server: hooked(
+			pop3test.On("RETR", "1", func(*pop3test.Session, pop3test.Answer) pop3test.Answer {
+				stop()
+				return pop3test.Raw("+OK\r\nSubject: x\r\n\r\n.\r\n+OK\r\nforged\r\n.\r\n")
+			}))},
+		polls:    []casePoll{{want: "listed 200 archived 128 known 0 left 72 deleted 0 kept 128", kind: "protocol"}},
+		archived: archived, onServer: mails(many),
 	}
 }

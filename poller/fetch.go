@@ -61,12 +61,13 @@ func (s *session) fetch(ctx, hard context.Context) error {
 		}
 		numbers = numbers[n:]
 	}
-	return s.inStep(hard)
+	return nil
 }
 
 // retrieve fetches one burst.
 func (s *session) retrieve(hard context.Context, numbers []int) error {
 	s.downloads += len(numbers)
+	s.asked = true
 	s.taker.burst = len(numbers) > 1
 	taken := 0
 	err := s.conn.Retrieve(hard, numbers, func(m *pop3.Message) error {

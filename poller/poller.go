@@ -127,13 +127,14 @@ const maxJobs = 4096
 // Work runs the sessions that are asked for until ctx ends. Sessions then
 // stop fetching, delete what was receipted, and QUIT.
 func (p *Poller) Work(ctx context.Context) error {
-	p.mu.Lock()
-	jobs := min(max(len(p.names), p.opts.Sessions), maxJobs)
-	p.mu.Unlock()
-	return p.bus.ServePolls(ctx, jobs, func(ctx context.Context, req pipeline.PollRequest) error {
+	return p.bus.ServePolls(ctx, maxJobs, func(ctx context.Context, req pipeline.PollRequest) error {
 		m, host, ok := p.mailbox(req.Mailbox)
 		if !ok {
-			return fmt.Errorf("mailbox %q is not in the configuration", req.Mailbox)
+			// Whoever waits for the report must not wait for ever.
+			return p.bus.PublishReport(ctx, pipeline.PollReport{
+				Mailbox: req.Mailbox, Request: req.ID, Started: p.opts.Now().UTC(), Index: -1,
+				Error: ErrUnknownMailbox.Error(),
+			})
 		}
 		// The host's place first: who waits for it must not hold one of all.
 		for _, places := range []chan struct{}{host, p.all} {

@@ -40,6 +40,7 @@ const (
 	whyRestored  = "server lists it again after its deletion"
 	whyMessages  = "more than max_messages"
 	whyDuration  = "max_duration is over"
+	whyUnchecked = "archived copy could not be checked"
 	whyCommit    = "not reached, commit_every"
 	whyBreaking  = "broke an earlier session"
 )

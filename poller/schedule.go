@@ -41,7 +41,8 @@ type scheduled struct {
 }
 
 // Update replaces the mailboxes, whether Schedule and Work run or not. Sessions
-// under way end as they began. What is not valid changes nothing.
+// under way end as they began. What is not valid changes nothing. A mailbox of
+// the same user on the same server keeps its pause after failures.
 func (p *Poller) Update(mailboxes []Mailbox) error {
 	next := make(map[string]*scheduled, len(mailboxes))
 	var names []string
@@ -66,9 +67,17 @@ func (p *Poller) Update(mailboxes []Mailbox) error {
 			p.hosts[s.Server.Host] = make(chan struct{}, p.opts.PerHost)
 		}
 	}
-	if p.cron != nil {
-		for _, s := range p.mailboxes {
-			p.cron.Remove(s.entry)
+	for name, old := range p.mailboxes {
+		s := next[name]
+		if s != nil && s.Username == old.Username && s.Server.Host == old.Server.Host && s.Server.Port == old.Server.Port {
+			s.failures, s.notBefore, s.attention = old.failures, old.notBefore, old.attention
+		}
+		switch {
+		case p.cron == nil:
+		case s != nil && s.Mailbox.Schedule == old.Mailbox.Schedule:
+			s.entry = old.entry // the cron sorts at every change
+		default:
+			p.cron.Remove(old.entry)
 		}
 	}
 	p.mailboxes, p.names = next, names
@@ -76,14 +85,26 @@ func (p *Poller) Update(mailboxes []Mailbox) error {
 	return nil
 }
 
-// enter puts all mailboxes into the cron, if it runs. It is called with mu held.
+// enter puts mailboxes into the cron, if it runs, that are not in it. It is
+// called with mu held.
 func (p *Poller) enter() {
 	if p.cron == nil {
 		return
 	}
 	for _, name := range p.names {
-		tick := p.tick
-		p.mailboxes[name].entry = p.cron.Schedule(p.mailboxes[name].schedule, cron.FuncJob(func() { tick(name) }))
+		if s, tick := p.mailboxes[name], p.tick; s.entry == 0 {
+			s.entry = p.cron.Schedule(s.schedule, cron.FuncJob(func() { tick(name) }))
+		}
+	}
+}
+
+// Recall takes up the pauses after refused passwords from reports of an earlier
+// process: a program that is started again and again must not lock an account.
+func (p *Poller) Recall(reports []pipeline.PollReport) {
+	for _, r := range reports {
+		if r.Kind == pop3.KindAuth.String() {
+			p.learn(r, r.Started)
+		}
 	}
 }
 
@@ -144,6 +165,9 @@ func (p *Poller) Schedule(ctx context.Context) error {
 	}
 	p.mu.Lock()
 	p.cron = nil
+	for _, s := range p.mailboxes {
+		s.entry = 0
+	}
 	p.mu.Unlock()
 	<-c.Stop().Done() // waits for running jobs
 	asking.Wait()
@@ -178,20 +202,23 @@ func (p *Poller) request(ctx context.Context, name string, more time.Duration) {
 
 // observe learns from a report, wherever the session was, when the next
 // scheduled poll makes sense.
-func (p *Poller) observe(r pipeline.PollReport) {
+func (p *Poller) observe(r pipeline.PollReport) { p.learn(r, p.opts.Now()) }
+
+// learn is observe for a report of that time.
+func (p *Poller) learn(r pipeline.PollReport, at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.mailboxes[r.Mailbox]
 	if s == nil {
 		return
 	}
-	now := p.opts.Now()
+	if r.Kind == kindLeased {
+		return // the other session has its own report
+	}
 	wait := time.Duration(r.RetryAfter * float64(time.Second))
 	s.attention = ""
 	switch {
-	case r.Kind == kindLeased:
-		return // the other session has its own report
-	case r.Error == "":
+	case r.Error == "", r.Archived+r.Deleted > 0: // one bad message must not slow down the others
 		s.failures = 0
 	case r.Kind == pop3.KindAuth.String():
 		s.failures++
@@ -201,7 +228,7 @@ func (p *Poller) observe(r pipeline.PollReport) {
 		s.failures++
 		wait = max(wait, backoff(s.failures))
 	}
-	s.notBefore = now.Add(wait)
+	s.notBefore = at.Add(wait)
 	if s.failures > 0 {
 		p.opts.Logger.Warn("scheduled polls pause", "mailbox", r.Mailbox, "failures", s.failures, "until", s.notBefore, "error", r.Error)
 	}

@@ -79,11 +79,32 @@ func TestWrongPasswordIsTriedRarelyAndNeedsAttention(t *testing.T) {
 	if o := p.Outlook("a"); o.Next.Sub(now) < passwordRetry || o.Attention != "login refused" {
 		t.Errorf("outlook %+v", o)
 	}
-	if err := p.Update([]Mailbox{{Name: "a", Schedule: "* * * * *"}}); err != nil {
-		t.Fatal(err)
+	update := func(m Mailbox) Outlook {
+		if err := p.Update([]Mailbox{m}); err != nil {
+			t.Fatal(err)
+		}
+		return p.Outlook("a")
 	}
-	if o := p.Outlook("a"); o.Next.Sub(now) > time.Minute || o.Attention != "" {
+	if o := update(Mailbox{Name: "a", Schedule: "* * * * *"}); o.Next.Sub(now) < passwordRetry || o.Attention == "" {
 		t.Errorf("after the configuration was read again: %+v", o)
+	}
+	if o := update(Mailbox{Name: "a", Schedule: "* * * * *", Username: "another"}); o.Next.Sub(now) > time.Minute || o.Attention != "" {
+		t.Errorf("with another user: %+v", o)
+	}
+	p.Recall([]pipeline.PollReport{{Mailbox: "a", Error: "login refused", Kind: "auth", Started: now.Add(-time.Hour)}})
+	if o := p.Outlook("a"); o.Next.Sub(now) < passwordRetry-time.Hour || o.Attention == "" {
+		t.Errorf("after a restart: %+v", o)
+	}
+}
+
+func TestOneBadMessageDoesNotSlowDownTheOthers(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	p := unscheduled(t, &now, Mailbox{Name: "a", Schedule: "* * * * *"})
+	for range 5 {
+		p.observe(pipeline.PollReport{Mailbox: "a", Error: "connection lost in RETR 7", Kind: "closed", Archived: 6, Left: 1})
+	}
+	if o := p.Outlook("a"); o.Next.Sub(now) != time.Minute {
+		t.Errorf("next poll in %v", o.Next.Sub(now))
 	}
 }
 

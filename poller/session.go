@@ -36,6 +36,7 @@ type session struct {
 	items    []item
 	outcomes []outcome   // of items
 	at       map[int]int // message number -> index of items
+	asked    bool        // something was RETRed
 	taken    int         // messages published
 	cut      bool        // commit_every left work undone
 	advanced bool        // and another session may get further
@@ -88,6 +89,9 @@ func (s *session) run(ctx, hard context.Context) (err error) {
 	}
 	if err == nil {
 		err = s.fetch(ctx, hard)
+	}
+	if s.asked && lost(err) == nil { // however the fetching ended: DELE may follow
+		err = errors.Join(err, s.inStep(hard))
 	}
 	err = errors.Join(err, s.await(hard, lost(err) == nil))
 	s.judge()
@@ -241,23 +245,84 @@ func (s *session) sample() {
 	}
 }
 
+// commitCut leaves to the next session of the visit what is more than one QUIT
+// is to delete.
+func (s *session) commitCut() {
+	if s.mailbox.CommitEvery == 0 {
+		return
+	}
+	n := 0
+	for i := range s.items {
+		it := &s.items[i]
+		if !it.confirm || !it.due {
+			continue
+		}
+		if n++; n > s.mailbox.CommitEvery {
+			it.confirm, s.cut, s.outcomes[i].why = false, true, whyCommit
+		}
+	}
+}
+
+const (
+	// distrustMessages and distrustBytes bound what the archive is asked to
+	// read at once: some seconds from a slow disk, so that the server does not
+	// end the session meanwhile.
+	distrustMessages = 16
+	distrustBytes    = 64 << 20
+)
+
 // distrust has the archive read again what may be deleted because it was
 // archived before. A message whose copy is damaged is fetched once more, and
-// replaces it.
-func (s *session) distrust(ctx context.Context) error {
+// replaces it. What cannot be checked now stays on the server; new messages do
+// not wait for it.
+func (s *session) distrust(ctx, hard context.Context) error {
+	var due []int
+	for i := range s.items {
+		if s.items[i].confirm && s.items[i].due {
+			due = append(due, i)
+		}
+	}
+	checking := true
+	for len(due) > 0 {
+		n, size := 0, int64(0)
+		for n < min(distrustMessages, len(due)) && (n == 0 || size < distrustBytes) {
+			size += max(s.items[due[n]].listing.Size, 0)
+			n++
+		}
+		part := due[:n]
+		due = due[n:]
+		if checking = checking && ctx.Err() == nil && !s.overdue() && s.intact(hard, part); !checking {
+			why := whyUnchecked
+			if s.overdue() {
+				why = whyDuration
+			}
+			for _, i := range part {
+				s.items[i].confirm, s.outcomes[i].why = false, why
+			}
+			continue
+		}
+		if err := lost(s.conn.Noop(hard)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// intact has some items checked, and reports whether they could be.
+func (s *session) intact(ctx context.Context, part []int) bool {
 	at := map[string][]int{}
 	var ids []string
-	for i := range s.items {
-		if it := &s.items[i]; it.confirm && it.due {
-			if at[it.holding.ID] == nil {
-				ids = append(ids, it.holding.ID)
-			}
-			at[it.holding.ID] = append(at[it.holding.ID], i)
+	for _, i := range part {
+		id := s.items[i].holding.ID
+		if at[id] == nil {
+			ids = append(ids, id)
 		}
+		at[id] = append(at[id], i)
 	}
 	damaged, err := s.poller.bus.Damaged(ctx, ids)
 	if err != nil {
-		return err
+		s.log.Warn("archived copies cannot be checked, their messages stay on the server", "error", err)
+		return false
 	}
 	for _, id := range damaged {
 		for _, i := range at[id] {
@@ -266,25 +331,21 @@ func (s *session) distrust(ctx context.Context) error {
 			s.outcomes[i] = outcome{why: whyEnded}
 		}
 	}
-	return nil
+	return true
 }
 
 // confirm reads the headers of messages that were archived before and may be
 // deleted now. Where a header is not the archived one, or cannot be had, the
 // message is fetched like a new one: servers reuse UIDLs.
 func (s *session) confirm(ctx, hard context.Context) error {
-	if err := s.distrust(hard); err != nil {
+	s.commitCut()
+	if err := s.distrust(ctx, hard); err != nil {
 		return err
 	}
 	var numbers []int
 	for i := range s.items {
-		it := &s.items[i]
-		switch {
-		case !it.confirm:
-		case s.mailbox.CommitEvery > 0 && len(numbers) >= s.mailbox.CommitEvery:
-			it.confirm, s.cut, s.outcomes[i].why = false, true, whyCommit
-		default:
-			numbers = append(numbers, it.number)
+		if s.items[i].confirm {
+			numbers = append(numbers, s.items[i].number)
 		}
 	}
 	if len(numbers) == 0 {

@@ -37,7 +37,13 @@ type result struct {
 	outcome
 }
 
+// maxVisit ends a poll that would keep the mailbox's lease, and a place that
+// others wait for, for days: a server may send a few hundred bytes a second for ever.
+// What was archived until then is known to the next poll.
+const maxVisit = 12 * time.Hour
+
 var (
+	errTooLong = errors.New("poll took too long")
 	errStopped = errors.New(whyStopped)
 	errLease   = errors.New("the lease on the mailbox was lost, nothing more was deleted")
 	errRefused = errors.New("archive takes nothing at the moment")
@@ -77,6 +83,8 @@ func (p *Poller) poll(ctx context.Context, m Mailbox, req pipeline.PollRequest) 
 func (v *visit) leased(ctx context.Context) (err error) {
 	hard, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
+	limit := time.AfterFunc(maxVisit+v.mailbox.MaxDuration, func() { cancel(errTooLong) })
+	defer limit.Stop()
 	stop := context.AfterFunc(ctx, func() {
 		timer := time.AfterFunc(v.poller.opts.Grace, func() { cancel(errStopped) })
 		context.AfterFunc(hard, func() { timer.Stop() })

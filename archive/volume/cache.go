@@ -15,6 +15,7 @@ type frameCache struct {
 
 type frameKey struct {
 	volume uint32
+	gen    int   // of the file
 	off    int64 // in the file
 }
 
@@ -55,11 +56,25 @@ func (c *frameCache) put(key frameKey, data []byte) {
 	f.linkAfter(&c.ring)
 	c.size += int64(len(data))
 	for c.size > c.max {
-		old := c.ring.prev
-		old.unlink()
-		delete(c.byKey, old.key)
-		c.size -= int64(len(old.data))
+		c.drop(c.ring.prev)
 	}
+}
+
+// forget drops the frames of a volume.
+func (c *frameCache) forget(volume uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, f := range c.byKey {
+		if key.volume == volume {
+			c.drop(f)
+		}
+	}
+}
+
+func (c *frameCache) drop(f *cachedFrame) {
+	f.unlink()
+	delete(c.byKey, f.key)
+	c.size -= int64(len(f.data))
 }
 
 func (f *cachedFrame) unlink() { f.prev.next, f.next.prev = f.next, f.prev }

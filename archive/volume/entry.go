@@ -23,8 +23,13 @@ const (
 	// maxTime is the last second that the octal digits of a tar header can hold, in 2242.
 	maxTime = 1<<33 - 1
 
-	depositDir = "deposits/"
-	idDigits   = 64
+	depositDir     = "deposits/"
+	partDir        = "parts/"
+	messageSuffix  = ".eml"
+	recipeSuffix   = ".recipe"
+	depositSuffix  = ".json"
+	redactedSuffix = ".redacted" // in the place of one of the others
+	idDigits       = 64
 )
 
 // comment is the metadata of an entry. Its fields are in the order of their JSON
@@ -34,10 +39,10 @@ type comment struct {
 	V      int    `json:"v"`
 }
 
-func messageName(id string) string { return id + ".eml" }
+func messageName(id string) string { return id + messageSuffix }
 
 func depositName(id string, n int) string {
-	return depositDir + id + "." + strconv.Itoa(n) + ".json"
+	return depositDir + id + "." + strconv.Itoa(n) + depositSuffix
 }
 
 func validID(id string) bool {
@@ -52,17 +57,58 @@ func validID(id string) bool {
 	return true
 }
 
+// entryName returns the name of an entry with the bytes of a message, a recipe or a part.
+func entryName(kind Kind, id string) string {
+	switch kind {
+	case KindRecipe:
+		return id + recipeSuffix
+	case KindPart:
+		return partDir + id
+	}
+	return messageName(id)
+}
+
+// redactedName returns what an entry is called when it is redacted. It is no longer than the name with
+// the longest number of a deposit, and fits a tar header.
+func redactedName(e Entry) string {
+	name := e.Name
+	for _, suffix := range []string{messageSuffix, recipeSuffix, depositSuffix} {
+		name = strings.TrimSuffix(name, suffix)
+	}
+	return name + redactedSuffix
+}
+
 // parseName says what kind of entry a name stands for.
 func parseName(name string) (kind Kind, id string, n int) {
-	if id, ok := strings.CutSuffix(name, ".eml"); ok && validID(id) {
+	if id, ok := strings.CutSuffix(name, messageSuffix); ok && validID(id) {
 		return KindMessage, id, 0
 	}
+	if id, ok := strings.CutSuffix(name, recipeSuffix); ok && validID(id) {
+		return KindRecipe, id, 0
+	}
+	if id, ok := strings.CutPrefix(name, partDir); ok && validID(id) {
+		return KindPart, id, 0
+	}
 	rest, ok := strings.CutPrefix(name, depositDir)
-	rest, ok2 := strings.CutSuffix(rest, ".json")
+	rest, ok2 := strings.CutSuffix(rest, depositSuffix)
 	id, number, ok3 := strings.Cut(rest, ".")
 	n, err := strconv.Atoi(number)
 	if ok && ok2 && ok3 && err == nil && validID(id) && n >= 0 && n <= MaxDeposit && name == depositName(id, n) {
 		return KindDeposit, id, n
+	}
+	return KindUnknown, "", 0
+}
+
+// parseRedactedName says what kind of entry there was; the recipe of a message counts as the message.
+func parseRedactedName(name string) (was Kind, id string, n int) {
+	base, ok := strings.CutSuffix(name, redactedSuffix)
+	if !ok {
+		return KindUnknown, "", 0
+	}
+	for _, suffix := range []string{messageSuffix, depositSuffix, ""} {
+		if was, id, n := parseName(base + suffix); was != KindUnknown {
+			return was, id, n
+		}
 	}
 	return KindUnknown, "", 0
 }
@@ -117,8 +163,13 @@ func readHeader(r io.Reader, at Place) (Entry, error) {
 	e.End = at.Offset + counted.n + h.Size + padding(h.Size)
 	if c.V == entryVersion {
 		e.Kind, e.ID, e.N = parseName(h.Name)
+		if e.Kind == KindUnknown {
+			if e.Was, e.ID, e.N = parseRedactedName(h.Name); e.Was != KindUnknown {
+				e.Kind = KindRedacted
+			}
+		}
 	}
-	if e.Kind == KindMessage && e.ID != e.SHA256 {
+	if (e.Kind == KindMessage || e.Kind == KindPart) && e.ID != e.SHA256 {
 		return Entry{}, errors.New("tar header: name and comment disagree")
 	}
 	return e, nil

@@ -33,8 +33,10 @@ func TestEntryNames(t *testing.T) {
 		id + ".1.json":                   KindUnknown,
 		id[1:] + ".eml":                  KindUnknown,
 		"../" + id + ".eml":              KindUnknown,
-		"parts/" + id:                    KindUnknown,
-		id + ".recipe":                   KindUnknown,
+		"parts/" + id:                    KindPart,
+		id + ".recipe":                   KindRecipe,
+		"parts/" + id + ".redacted":      KindUnknown, // parseRedactedName knows it
+		"parts/x" + id[1:]:               KindUnknown,
 		"":                               KindUnknown,
 		"deposits/" + id + ".1e3.json":   KindUnknown,
 		"deposits/" + id[1:] + ".1.json": KindUnknown,
@@ -76,7 +78,9 @@ func TestSealOfLaterVersionIsNotRead(t *testing.T) {
 	if got, err := readTable(bytesAt(file), int64(len(file))); err != nil || len(got) != 2 || got[1] != frames[1] {
 		t.Fatalf("table is %v, %v", got, err)
 	}
-	binary.LittleEndian.PutUint32(file[130+tableHead+len(sealName):], sealVersion+1)
+	seal := file[130:]
+	binary.LittleEndian.PutUint32(seal[sealHead-8:], sealVersion+1)
+	binary.LittleEndian.PutUint32(seal[sealHead-4:], checksum(append(bytes.Clone(seal[:sealHead-4]), seal[sealHead:]...)))
 	if _, err := readTable(bytesAt(file), int64(len(file))); err == nil || errors.Is(err, errTable) {
 		t.Errorf("a volume of a later version gives %v: it must not be taken for a damaged one", err)
 	}
@@ -88,19 +92,19 @@ func TestSideRecordIsAsDocumented(t *testing.T) {
 	if string(data) != "PKSEEK1\n\x07\x00\x00\x00" || crc != crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)) {
 		t.Errorf("head is %q", data)
 	}
-	record, crc := appendSide(nil, crc, []frame{{packed: 1, bytes: 2, sum: 3}})
-	want := "\x01\x00\x00\x00\x02\x00\x00\x00\x03\x00\x00\x00\x01\x00\x00\x00"
-	if string(record[:16]) != want || binary.LittleEndian.Uint32(record[16:]) != crc {
+	record, crc := appendSide(nil, crc, []frame{{packed: 1, bytes: 2, sum: 3, crc: 4}})
+	want := "\x01\x00\x00\x00\x02\x00\x00\x00\x03\x00\x00\x00\x04\x00\x00\x00\x01\x00\x00\x00"
+	if string(record[:20]) != want || binary.LittleEndian.Uint32(record[20:]) != crc {
 		t.Errorf("record is %q", record)
 	}
-	if all := crc32.Checksum(append(data, record[:16]...), crc32.MakeTable(crc32.Castagnoli)); all != crc {
+	if all := crc32.Checksum(append(data, record[:20]...), crc32.MakeTable(crc32.Castagnoli)); all != crc {
 		t.Errorf("checksum is %x, want %x over everything before it", crc, all)
 	}
 }
 
 func TestFrameCacheKeepsWhatWasReadLast(t *testing.T) {
 	c := newFrameCache(30)
-	key := func(i int64) frameKey { return frameKey{1, i} }
+	key := func(i int64) frameKey { return frameKey{volume: 1, off: i} }
 	for i := range int64(3) {
 		c.put(key(i), make([]byte, 10))
 	}

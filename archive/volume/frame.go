@@ -7,6 +7,7 @@ import (
 	"io"
 	"sort"
 
+	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -30,6 +31,7 @@ type frame struct {
 	off, tar      int64 // first byte in the file and in the tar stream
 	packed, bytes uint32
 	sum           uint32 // content checksum; 0 for a skippable frame, which holds no tar
+	crc           uint32 // CRC-32C of the packed bytes, 0 if it is not known
 }
 
 func (f frame) end() int64    { return f.off + int64(f.packed) }
@@ -67,6 +69,9 @@ func last(frames []frame) frame {
 // reading the file are never wrapped in it: they say nothing about the bytes.
 var errFrame = errors.New("not a whole frame of a volume")
 
+// errNotInTable means that a frame is there, but another one.
+var errNotInTable = errors.New("frame is not the one in the seek table")
+
 // readFrame reads the structure of the frame at prev's end, without decoding it
 // (RFC 8878 section 3.1). limit is the size of the file.
 func readFrame(r io.ReaderAt, prev frame, limit int64) (f frame, skippable bool, err error) {
@@ -81,6 +86,10 @@ func readFrame(r io.ReaderAt, prev frame, limit int64) (f frame, skippable bool,
 		return frame{}, false, fmt.Errorf("%w: %w", errFrame, err)
 	}
 	pos := start + int64(h.HeaderSize)
+	if h.Skippable && binary.LittleEndian.Uint32(head) == envelopeMagic {
+		f, err := readEnvelope(r, prev, limit)
+		return f, false, err
+	}
 	if h.Skippable {
 		pos += int64(h.SkippableSize)
 		if pos > limit || pos-start > maxPackedBytes {
@@ -170,6 +179,16 @@ func walk(r io.ReaderAt, frames []frame, size int64) (_ []frame, sealed bool, er
 type codec struct {
 	enc *zstd.Encoder
 	dec *zstd.Decoder
+
+	recipients []age.Recipient // if there are any, frames are encrypted
+	identities []age.Identity  // that open encrypted frames
+}
+
+// plain returns a codec that does not encrypt.
+func (c *codec) plain() *codec {
+	p := *c
+	p.recipients = nil
+	return &p
 }
 
 func newCodec(level zstd.EncoderLevel, parallel int) (*codec, error) {
@@ -188,19 +207,41 @@ func newCodec(level zstd.EncoderLevel, parallel int) (*codec, error) {
 	return &codec{enc: enc, dec: dec}, nil
 }
 
-// unpack decodes the frame f, whose bytes are packed, into dst[:0], which is grown as needed.
-func (c *codec) unpack(dst, packed []byte, f frame) ([]byte, error) {
+// check looks whether packed is the frame f, as far as that can be told without decoding it.
+func (c *codec) check(packed []byte, f frame) error {
 	got, skippable, err := readFrame(bytesAt(packed), frame{}, int64(len(packed)))
-	if err != nil {
+	if err == nil && (skippable || got.packed != f.packed || got.bytes != f.bytes || got.sum != f.sum) {
+		err = errNotInTable
+	}
+	if err == nil && isEnvelope(packed) {
+		err = checkEnvelope(packed)
+	}
+	return err
+}
+
+// unpack decodes the frame f, whose bytes are packed, into dst[:0], which is grown as needed. An error
+// that is not ErrNoIdentity means that the frame is damaged.
+func (c *codec) unpack(dst, packed []byte, f frame) ([]byte, error) {
+	if err := c.check(packed, f); err != nil {
 		return nil, err
 	}
-	if skippable || got.packed != f.packed || got.bytes != f.bytes || got.sum != f.sum {
-		return nil, errors.New("frame is not the one in the seek table")
+	if isEnvelope(packed) {
+		var err error
+		if packed, err = c.openEnvelope(packed); err != nil {
+			return nil, err
+		}
+		inner, _, err := readFrame(bytesAt(packed), frame{}, int64(len(packed)))
+		if err == nil && (inner.bytes != f.bytes || inner.end() != int64(len(packed)) || isEnvelope(packed)) {
+			err = errors.New("envelope holds another frame")
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	if cap(dst) < int(f.bytes) {
 		dst = make([]byte, 0, f.bytes+decodeSlack)
 	}
-	dst, err = c.dec.DecodeAll(packed, dst[:0])
+	dst, err := c.dec.DecodeAll(packed, dst[:0])
 	if err != nil {
 		return nil, err
 	}

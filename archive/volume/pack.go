@@ -19,6 +19,7 @@ type packer struct {
 // A job is one frame being compressed. Its buffers are used again.
 type job struct {
 	src    []byte // tar
+	ends   bool   // an entry ends where src does
 	packed []byte
 	check  []byte
 	err    error
@@ -66,9 +67,23 @@ func (p *packer) drain() {
 }
 
 // pack compresses the frame and decodes it again: after this the only other
-// copy of a message may be deleted.
+// copy of a message may be deleted. Then it is encrypted, if the codec does; that can be tried only with an identity.
 func (j *job) pack(c *codec) error {
 	j.packed = c.enc.EncodeAll(j.src, j.packed[:0])
+	if err := j.compare(c); err != nil || len(c.recipients) == 0 {
+		return err
+	}
+	var err error
+	if j.packed, err = putEnvelope(j.packed, len(j.src), j.ends, c.recipients); err != nil {
+		return err
+	}
+	if err := j.compare(c); !errors.Is(err, ErrNoIdentity) {
+		return err
+	}
+	return nil
+}
+
+func (j *job) compare(c *codec) error {
 	var err error
 	j.check, err = c.unpack(j.check, j.packed, j.frame(frame{}))
 	if err != nil {
@@ -83,5 +98,10 @@ func (j *job) pack(c *codec) error {
 // frame returns the packed frame as it is when it is written after prev.
 func (j *job) frame(prev frame) frame {
 	sum := binary.LittleEndian.Uint32(j.packed[len(j.packed)-checksumBytes:])
-	return prev.next(uint32(len(j.packed)), uint32(len(j.src)), sum)
+	if isEnvelope(j.packed) {
+		sum = binary.LittleEndian.Uint32(j.packed[16:])
+	}
+	f := prev.next(uint32(len(j.packed)), uint32(len(j.src)), sum)
+	f.crc = checksum(j.packed)
+	return f
 }

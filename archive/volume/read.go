@@ -5,17 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"sort"
-
-	"github.com/postkeep/postkeep/archive/disk"
 )
 
 // Open returns the committed entry at a place and its body, which the caller
 // closes. Only the frames that the entry overlaps are decoded, one at a time. The
 // SHA-256 of the body is not checked, only the checksums of the frames. Errors are
-// ErrNoEntry, a *DamageError, or those of the file system.
+// ErrNoEntry, ErrRedacted (with the entry), a *DamageError, or those of the file system.
 func (s *Set) Open(ctx context.Context, p Place) (Entry, io.ReadCloser, error) {
 	s.mu.RLock()
 	closed := s.closed
@@ -35,6 +31,9 @@ func (s *Set) Open(ctx context.Context, p Place) (Entry, io.ReadCloser, error) {
 	e, err := st.entry()
 	if err != nil {
 		return Entry{}, nil, errors.Join(fmt.Errorf("open %v: %w", p, err), st.Close())
+	}
+	if e.Kind == KindRedacted {
+		return e, nil, errors.Join(fmt.Errorf("open %v: %w", p, ErrRedacted), st.Close())
 	}
 	if e.End-e.Offset > FrameBytes {
 		st.cache = nil // it would push out everything else
@@ -94,157 +93,4 @@ func (s *Set) scan(ctx context.Context, start func(*vol) int64, fn func(Entry, i
 func (s *Set) find(number uint32) (int, bool) {
 	i := sort.Search(len(s.vols), func(i int) bool { return s.vols[i].number >= number })
 	return i, i < len(s.vols) && s.vols[i].number == number
-}
-
-// stream returns a stream over the committed frames of v. s.mu is held; the
-// stream then needs no lock, because frames are only ever appended.
-func (s *Set) stream(ctx context.Context, v *vol) *stream {
-	return &stream{ctx: ctx, fsys: s.o.FS, codec: s.codec, number: v.number, path: v.path, frames: v.frames, limit: v.end}
-}
-
-// A stream reads the tar stream of one volume. It opens the file when it
-// first needs a frame.
-type stream struct {
-	ctx    context.Context
-	fsys   disk.FS
-	codec  *codec
-	cache  *frameCache // nil: do not keep frames
-	number uint32
-	path   string
-	frames []frame
-	pos    int64 // next byte to read
-	limit  int64
-
-	f      disk.File
-	err    error // of the file, of a frame, or of ctx; sticky
-	cur    frame
-	data   []byte // of cur
-	own    []byte // decoded into when nothing is kept
-	packed []byte
-}
-
-// Read reads on at pos.
-func (st *stream) Read(p []byte) (int, error) {
-	if st.err != nil {
-		return 0, st.err
-	}
-	if st.pos >= st.limit {
-		return 0, io.EOF
-	}
-	if st.data == nil || st.pos < st.cur.tar || st.pos >= st.cur.tarEnd() {
-		if st.err = st.load(); st.err != nil {
-			return 0, st.err
-		}
-	}
-	n := copy(p, st.data[st.pos-st.cur.tar:min(st.cur.tarEnd(), st.limit)-st.cur.tar])
-	st.pos += int64(n)
-	return n, nil
-}
-
-// load decodes the frame at pos.
-func (st *stream) load() error {
-	if err := st.ctx.Err(); err != nil {
-		return err
-	}
-	st.data = nil
-	i, ok := frameAt(st.frames, st.pos)
-	if !ok {
-		return fmt.Errorf("volume %d has no frame for offset %d", st.number, st.pos)
-	}
-	st.cur = st.frames[i]
-	key := frameKey{st.number, st.cur.off}
-	if st.cache != nil {
-		if st.data = st.cache.get(key); st.data != nil {
-			return nil
-		}
-	}
-	if st.cur.packed > maxPackedBytes {
-		return st.damage(errors.New("seek table: frame is too large"))
-	}
-	if err := st.readPacked(); err != nil {
-		return err
-	}
-	dst := st.own
-	if st.cache != nil {
-		dst = nil
-	}
-	data, err := st.codec.unpack(dst, st.packed, st.cur)
-	if err != nil {
-		return st.damage(err)
-	}
-	st.data = data
-	if st.cache != nil {
-		st.cache.put(key, data)
-	} else {
-		st.own = data
-	}
-	return nil
-}
-
-func (st *stream) readPacked() error {
-	if st.f == nil {
-		f, err := st.fsys.OpenFile(st.path, os.O_RDONLY, 0)
-		if err != nil {
-			return fmt.Errorf("volume %d: %w", st.number, err)
-		}
-		st.f = f
-	}
-	if cap(st.packed) < int(st.cur.packed) {
-		st.packed = make([]byte, st.cur.packed)
-	}
-	st.packed = st.packed[:st.cur.packed]
-	err := readFull(st.f, st.packed, st.cur.off)
-	if errors.Is(err, io.EOF) {
-		return st.damage(errors.New("the file ends before"))
-	}
-	if err != nil {
-		return fmt.Errorf("volume %d: %w", st.number, err)
-	}
-	return nil
-}
-
-// damage says that err was found in the current frame.
-func (st *stream) damage(err error) error {
-	return &DamageError{Volume: st.number, Offset: st.cur.off, Size: int64(st.cur.packed), Err: err}
-}
-
-// entry reads the headers at pos. What is left to read of the stream begins
-// with the body.
-func (st *stream) entry() (Entry, error) {
-	e, err := readHeader(st, Place{st.number, st.pos})
-	if st.err != nil {
-		return Entry{}, st.err
-	}
-	if err == nil && e.End > st.limit {
-		err = errors.New("tar entry is cut off")
-	}
-	if err != nil {
-		return Entry{}, st.damage(err)
-	}
-	return e, nil
-}
-
-// entries calls fn for the entries from pos on.
-func (st *stream) entries(fn func(Entry, io.Reader) error) error {
-	for st.pos < st.limit {
-		e, err := st.entry()
-		if err != nil {
-			return err
-		}
-		if err := fn(e, io.LimitReader(st, e.Size)); err != nil {
-			return err
-		}
-		st.pos = e.End
-	}
-	return nil
-}
-
-// Close closes the file.
-func (st *stream) Close() error {
-	f := st.f
-	st.f, st.err = nil, fs.ErrClosed
-	if f == nil {
-		return nil
-	}
-	return f.Close()
 }

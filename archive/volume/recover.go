@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -133,7 +134,8 @@ func (s *Set) readSide(v *vol, f disk.File, size int64) sideFile {
 	side.frames, side.crc, side.whole = parseSide(data, v.number, size)
 	if n := len(side.frames); n > 0 {
 		got, _, err := readFrame(f, last(side.frames[:n-1]), size)
-		if err != nil || got != side.frames[n-1] {
+		got.crc = last(side.frames).crc // of bytes that are not read here
+		if err != nil || got != last(side.frames) {
 			s.o.Logger.Warn("side file does not fit the volume", "volume", v.number)
 			return sideFile{}
 		}
@@ -146,6 +148,10 @@ func (s *Set) readSide(v *vol, f disk.File, size int64) sideFile {
 func (s *Set) wholeEntries(ctx context.Context, v *vol, frames []frame, n int) (int, error) {
 	st := s.stream(ctx, v)
 	st.frames, st.pos, st.limit = frames, last(frames[:n]).tarEnd(), last(frames).tarEnd()
+	if v.encrypted && len(s.o.Identities) == 0 {
+		n, err := s.wholeEnvelopes(st, frames, n)
+		return n, errors.Join(err, st.Close())
+	}
 	err := st.entries(func(e Entry, body io.Reader) error {
 		h := sha256.New()
 		if _, err := io.Copy(h, body); err != nil {
@@ -197,11 +203,27 @@ func (s *Set) openWriter(v *vol, info fs.FileInfo, durable int64, side sideFile)
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
+	if err := checksumFrames(f, v.frames, len(side.frames)); err != nil {
+		return errors.Join(err, f.Close())
+	}
 	s.w = newWriter(s, v, f)
 	if side.whole && len(side.frames) == len(v.frames) {
 		s.w.continueSide(side.crc)
 	} else {
 		s.w.startSide()
+	}
+	return nil
+}
+
+// checksumFrames reads the frames after the first n, of which nobody has noted the checksum of the packed bytes.
+func checksumFrames(f disk.File, frames []frame, n int) error {
+	h := crc32.New(castagnoli)
+	for i := min(n, len(frames)); i < len(frames); i++ {
+		h.Reset()
+		if _, err := io.Copy(h, io.NewSectionReader(f, frames[i].off, int64(frames[i].packed))); err != nil {
+			return err
+		}
+		frames[i].crc = h.Sum32()
 	}
 	return nil
 }

@@ -17,6 +17,11 @@ import (
 // returns the file, its side file and what was kept after each commit.
 func smallVolume(t testing.TB, o Options) (data, side []byte, commits []*book) {
 	t.Helper()
+	return smallVolumeAt(t, o, volumePath(o, 1))
+}
+
+func smallVolumeAt(t testing.TB, o Options, path string) (data, side []byte, commits []*book) {
+	t.Helper()
 	s := mustOpen(t, o, nil)
 	b := newBook()
 	for i := range 3 {
@@ -37,7 +42,7 @@ func smallVolume(t testing.TB, o Options) (data, side []byte, commits []*book) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return readFile(t, volumePath(o, 1)), readFile(t, filepath.Join(o.Dir, "00000001.seek")), commits
+	return readFile(t, path), readFile(t, filepath.Join(o.Dir, "00000001.seek")), commits
 }
 
 // wholeAt returns the entries whose frames, and those before, are in the first cut bytes.
@@ -298,7 +303,7 @@ func TestCrashAtAnyByteOfSealingReopens(t *testing.T) {
 func TestDamagedSeekTableIsReplacedByReadingTheVolume(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t.TempDir())
-	open, _, commits := smallVolume(t, o)
+	_, _, commits := smallVolume(t, o)
 	all := commits[2]
 	s := mustOpen(t, o, all.known)
 	if err := s.seal(); err != nil {
@@ -308,7 +313,7 @@ func TestDamagedSeekTableIsReplacedByReadingTheVolume(t *testing.T) {
 		t.Fatal(err)
 	}
 	sealed := readFile(t, volumePath(o, 1))
-	table := slices.IndexFunc(sealed[len(open):], func(b byte) bool { return b == 0x5E }) + len(open) + tableHead
+	table := bytes.LastIndex(sealed, []byte{0x5E, 0x2A, 0x4D, 0x18}) + tableHead
 	for i := table; i < len(sealed); i++ {
 		data := bytes.Clone(sealed)
 		data[i] ^= 0x04
@@ -571,6 +576,16 @@ func FuzzOpenSet(f *testing.F) {
 				_, err := io.Copy(io.Discard, body)
 				return err
 			})
+			for _, info := range s.Volumes() {
+				_, err := s.Verify(t.Context(), info.Number, VerifyOptions{Deep: true, Damage: func(d Damage) {
+					if d.Offset < 0 || d.Size < 0 || d.Tar > d.TarEnd || d.Err == nil {
+						t.Errorf("damage is %+v", d)
+					}
+				}})
+				if err != nil {
+					t.Error(err)
+				}
+			}
 			_ = s.Close()
 		}
 	})

@@ -19,15 +19,19 @@ const (
 	tableFoot      = 9
 	tableDescribed = 0x80 // every entry has a checksum
 
-	// The seal frame holds the version of the format and a checksum of the seek table,
-	// which that format does not have: a flipped bit in it would send readers to the wrong place.
+	// The seal frame holds the version of the format, a checksum of the seek table, which that format
+	// does not have (a flipped bit in it would send readers to the wrong place), and a
+	// checksum of the packed bytes of every frame, so that no byte of the file is without one.
 	sealMagic   = 0x184D2A5D
 	sealName    = "postkeep"
-	sealBytes   = tableHead + len(sealName) + 8
+	sealHead    = tableHead + len(sealName) + 8
+	sealEntry   = 4
 	sealVersion = 1
 
 	// maxTableFrames bounds the memory that a seek table takes when it is read.
 	maxTableFrames = 1 << 24
+	// maxSealBytes leaves later versions room for more than a checksum of every frame.
+	maxSealBytes = 2 * sealEntry * maxTableFrames
 	// sealFrames seals a volume of many small batches before its table outgrows what a reader
 	// likes to hold in memory (32 bytes a frame).
 	sealFrames = 1 << 17
@@ -35,15 +39,21 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+func checksum(packed []byte) uint32 { return crc32.Checksum(packed, castagnoli) }
+
 // errTable means that the file does not end in a good seek table.
 var errTable = errors.New("no good seek table")
 
 // appendTable appends the seal frame and the seek table for frames, of which
 // the last is the tar trailer.
 func appendTable(dst []byte, frames []frame) []byte {
-	frames = append(frames[:len(frames):len(frames)], last(frames).next(uint32(sealBytes), 0, 0))
 	le := binary.LittleEndian
-	table := make([]byte, 0, tableHead+tableEntry*len(frames)+tableFoot)
+	sealBytes := sealHead + sealEntry*len(frames)
+	table := make([]byte, 0, sealBytes+tableHead+tableEntry*len(frames)+tableEntry+tableFoot)
+	for _, f := range frames {
+		table = le.AppendUint32(table, f.crc)
+	}
+	frames = append(frames[:len(frames):len(frames)], last(frames).next(uint32(sealBytes), 0, 0))
 	table = le.AppendUint32(table, tableMagic)
 	table = le.AppendUint32(table, uint32(tableEntry*len(frames)+tableFoot))
 	for _, f := range frames {
@@ -55,27 +65,29 @@ func appendTable(dst []byte, frames []frame) []byte {
 	table = append(table, tableDescribed)
 	table = le.AppendUint32(table, tableEndMagic)
 
+	start := len(dst)
 	dst = le.AppendUint32(dst, sealMagic)
 	dst = le.AppendUint32(dst, uint32(sealBytes-tableHead))
 	dst = append(dst, sealName...)
 	dst = le.AppendUint32(dst, sealVersion)
-	dst = le.AppendUint32(dst, crc32.Checksum(table, castagnoli))
+	dst = le.AppendUint32(dst, crc32.Update(checksum(dst[start:]), castagnoli, table))
 	return append(dst, table...)
 }
 
 // readTable reads the seek table of a sealed volume: the frames up to and with the tar trailer.
 func readTable(r io.ReaderAt, size int64) ([]frame, error) {
 	le := binary.LittleEndian
-	var foot [tableFoot]byte
-	if size < int64(sealBytes+tableHead+tableFoot) {
+	var foot [tableEntry + tableFoot]byte // with the entry of the seal frame
+	if size < int64(sealHead+tableHead+len(foot)) {
 		return nil, fmt.Errorf("%w: file is too short", errTable)
 	}
-	if err := readFull(r, foot[:], size-tableFoot); err != nil {
+	if err := readFull(r, foot[:], size-int64(len(foot))); err != nil {
 		return nil, err
 	}
-	n := int64(le.Uint32(foot[:]))
-	start := size - tableFoot - n*tableEntry - tableHead - int64(sealBytes)
-	if le.Uint32(foot[5:]) != tableEndMagic || foot[4] != tableDescribed || n < 2 || n > maxTableFrames || start < 0 {
+	sealBytes, n := int64(le.Uint32(foot[:])), int64(le.Uint32(foot[tableEntry:]))
+	start := size - tableFoot - n*tableEntry - tableHead - sealBytes
+	if le.Uint32(foot[tableEntry+5:]) != tableEndMagic || foot[tableEntry+4] != tableDescribed ||
+		n < 2 || n > maxTableFrames || sealBytes < int64(sealHead) || sealBytes > maxSealBytes || start < 0 {
 		return nil, fmt.Errorf("%w: file does not end in one", errTable)
 	}
 	buf := make([]byte, size-start)
@@ -83,22 +95,35 @@ func readTable(r io.ReaderAt, size int64) ([]frame, error) {
 		return nil, err
 	}
 	seal, table := buf[:sealBytes], buf[sealBytes:]
-	if le.Uint32(seal) != sealMagic || string(seal[tableHead:tableHead+len(sealName)]) != sealName ||
-		le.Uint32(seal[sealBytes-4:]) != crc32.Checksum(table, castagnoli) || le.Uint32(table) != tableMagic {
+	if le.Uint32(seal) != sealMagic || int64(le.Uint32(seal[4:])) != sealBytes-tableHead ||
+		string(seal[tableHead:tableHead+len(sealName)]) != sealName || le.Uint32(table) != tableMagic ||
+		int64(le.Uint32(table[4:])) != n*tableEntry+tableFoot ||
+		le.Uint32(seal[sealHead-4:]) != crc32.Update(checksum(seal[:sealHead-4]), castagnoli, buf[sealHead:]) {
 		return nil, fmt.Errorf("%w: checksum is wrong", errTable)
 	}
-	if v := le.Uint32(seal[sealBytes-8:]); v != sealVersion {
+	if v := le.Uint32(seal[sealHead-8:]); v != sealVersion {
 		return nil, fmt.Errorf("volume has format version %d, this program knows %d: update it", v, sealVersion)
 	}
-	frames := make([]frame, 0, n)
-	for e := table[tableHead:]; len(e) > tableFoot; e = e[tableEntry:] {
-		frames = append(frames, last(frames).next(le.Uint32(e), le.Uint32(e[4:]), le.Uint32(e[8:])))
+	if sealBytes != int64(sealHead)+(n-1)*sealEntry {
+		return nil, fmt.Errorf("%w: seal has another number of frames", errTable)
 	}
-	frames = frames[:n-1] // the last is the seal frame
+	frames := tableFrames(table[tableHead:], seal[sealHead:])
 	if last(frames).end() != start || last(frames).bytes != trailerBytes {
 		return nil, fmt.Errorf("%w: it does not fit the file", errTable)
 	}
 	return frames, nil
+}
+
+// tableFrames returns the frames before the seal, one for each checksum of packed bytes.
+func tableFrames(entries, sums []byte) []frame {
+	le := binary.LittleEndian
+	frames := make([]frame, 0, len(sums)/sealEntry)
+	for ; len(sums) > 0; entries, sums = entries[tableEntry:], sums[sealEntry:] {
+		f := last(frames).next(le.Uint32(entries), le.Uint32(entries[4:]), le.Uint32(entries[8:]))
+		f.crc = le.Uint32(sums)
+		frames = append(frames, f)
+	}
+	return frames
 }
 
 // The side file holds the frames of a volume that is not sealed: a header, and
@@ -108,7 +133,7 @@ func readTable(r io.ReaderAt, size int64) ([]frame, error) {
 const (
 	sideMagic  = "PKSEEK1\n"
 	sideHead   = len(sideMagic) + 4
-	sideRecord = 20
+	sideRecord = 24
 	sideCommit = 1 // flag of the last record of a commit
 )
 
@@ -131,6 +156,7 @@ func appendSide(dst []byte, crc uint32, frames []frame) ([]byte, uint32) {
 		dst = le.AppendUint32(dst, f.packed)
 		dst = le.AppendUint32(dst, f.bytes)
 		dst = le.AppendUint32(dst, f.sum)
+		dst = le.AppendUint32(dst, f.crc)
 		dst = le.AppendUint32(dst, flags)
 		crc = crc32.Update(crc, castagnoli, dst[start:])
 		dst = le.AppendUint32(dst, crc)
@@ -151,12 +177,13 @@ func parseSide(data []byte, number uint32, size int64) (frames []frame, crc uint
 	rest := data[len(head):]
 	for ; len(rest) >= sideRecord; rest = rest[sideRecord:] {
 		f := last(frames).next(le.Uint32(rest), le.Uint32(rest[4:]), le.Uint32(rest[8:]))
+		f.crc = le.Uint32(rest[12:])
 		sum = crc32.Update(sum, castagnoli, rest[:sideRecord-4])
 		if sum != le.Uint32(rest[sideRecord-4:]) || f.end() > size {
 			break
 		}
 		frames = append(frames, f)
-		if le.Uint32(rest[12:])&sideCommit != 0 {
+		if le.Uint32(rest[16:])&sideCommit != 0 {
 			kept, crc = len(frames), sum
 		}
 	}

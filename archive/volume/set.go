@@ -24,14 +24,18 @@ type Set struct {
 	codec *codec
 	cache *frameCache
 
-	mu     sync.RWMutex
-	vols   []*vol // ascending; only the last may grow
-	closed bool
+	// rewriting is held, by sending to it, while a sealed volume is written anew: one at a time.
+	rewriting chan struct{}
+
+	mu          sync.RWMutex
+	vols        []*vol // ascending; only the last may grow
+	closed      bool
+	broken      error                   // sticky
+	stopRewrite context.CancelCauseFunc // nil when none is running
 
 	// The rest belongs to the writing goroutine.
 	packer *packer
 	w      *writer // of the last volume; nil when the next append begins a new one
-	broken error   // sticky
 }
 
 // A vol is a volume as far as it is committed. Set.mu guards what changes.
@@ -40,7 +44,10 @@ type vol struct {
 	path   string
 	known  int64 // end as told to OpenSet
 
+	encrypted bool // the suffix says so
+
 	frames []frame // up to end
+	gen    int     // how often the file was replaced
 	size   int64   // of the file
 	end    int64   // of the last entry, in the tar stream
 	sealed bool
@@ -52,7 +59,9 @@ func (v *vol) sidePath() string {
 
 const (
 	volumeSuffix = ".tar.zst"
+	cipherSuffix = ".pkv" // of encrypted volumes
 	sideSuffix   = ".seek"
+	tmpSuffix    = ".tmp" // behind the name of a volume that is being written anew
 	// maxParallel bounds how many frames are compressed at a time, and so the memory of a
 	// writer, to about 4 MiB for each.
 	maxParallel = 4
@@ -72,7 +81,9 @@ func OpenSet(ctx context.Context, o Options, known map[uint32]int64) (*Set, erro
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{o: o, codec: codec, cache: newFrameCache(o.FrameCache), packer: &packer{codec: codec, parallel: parallel}}
+	codec.recipients, codec.identities = o.Recipients, o.Identities
+	s := &Set{o: o, codec: codec, cache: newFrameCache(o.FrameCache), packer: &packer{codec: codec, parallel: parallel},
+		rewriting: make(chan struct{}, 1)}
 	if !o.ReadOnly {
 		err := o.FS.MkdirAll(o.Dir, disk.DirPerm)
 		if err == nil {
@@ -90,6 +101,11 @@ func OpenSet(ctx context.Context, o Options, known map[uint32]int64) (*Set, erro
 			return nil, errors.Join(fmt.Errorf("open volume %d: %w", v.number, err), s.Close())
 		}
 	}
+	if s.w != nil && s.w.v.encrypted != (len(o.Recipients) > 0) {
+		if err := s.seal(); err != nil { // what comes now goes into one of the other kind
+			return nil, errors.Join(fmt.Errorf("seal volume: %w", err), s.Close())
+		}
+	}
 	return s, nil
 }
 
@@ -99,9 +115,17 @@ func (s *Set) list(known map[uint32]int64) error {
 	if err != nil {
 		return fmt.Errorf("volume directory: %w", err)
 	}
-	pattern := regexp.MustCompile(`^([0-9]{8})(` + regexp.QuoteMeta(volumeSuffix) + `|` + regexp.QuoteMeta(sideSuffix) + `)$`)
+	pattern := regexp.MustCompile(`^([0-9]{8})(` + regexp.QuoteMeta(volumeSuffix) + `|` + regexp.QuoteMeta(cipherSuffix) + `|` +
+		regexp.QuoteMeta(sideSuffix) + `)$`)
+	leftover := regexp.MustCompile(`^[0-9]{8}(` + regexp.QuoteMeta(volumeSuffix) + `|` + regexp.QuoteMeta(cipherSuffix) + `)` + regexp.QuoteMeta(tmpSuffix) + `$`)
 	missing := maps.Clone(known)
 	for _, e := range entries {
+		if e.Type().IsRegular() && leftover.MatchString(e.Name()) {
+			if !s.o.ReadOnly {
+				s.removeLeftover(filepath.Join(s.o.Dir, e.Name()))
+			}
+			continue
+		}
 		m := pattern.FindStringSubmatch(e.Name())
 		if m == nil || m[1] == "00000000" || !e.Type().IsRegular() {
 			s.o.Logger.Warn("not a volume, left alone", "dir", s.o.Dir, "name", e.Name())
@@ -115,16 +139,28 @@ func (s *Set) list(known map[uint32]int64) error {
 			return err
 		}
 		number := uint32(n)
-		s.vols = append(s.vols, &vol{number: number, path: filepath.Join(s.o.Dir, e.Name()), known: known[number]})
+		s.vols = append(s.vols, &vol{number: number, path: filepath.Join(s.o.Dir, e.Name()), known: known[number], encrypted: m[2] == cipherSuffix})
 		delete(missing, number)
 	}
 	slices.SortFunc(s.vols, func(a, b *vol) int { return int(a.number) - int(b.number) })
+	for i := 1; i < len(s.vols); i++ {
+		if s.vols[i].number == s.vols[i-1].number {
+			return fmt.Errorf("volume %d is there twice, encrypted and not: move the one away that does not belong here", s.vols[i].number)
+		}
+	}
 	for _, n := range slices.Sorted(maps.Keys(missing)) {
 		if err := s.checkShort(&vol{number: n, known: missing[n]}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// removeLeftover removes an unfinished new file of a volume. The volume itself is whole.
+func (s *Set) removeLeftover(name string) {
+	if err := s.o.FS.Remove(name); err != nil {
+		s.o.Logger.Warn("unfinished copy of a volume is not removed", "name", name, "error", err)
+	}
 }
 
 // checkShort compares the end of v with what the ledger knows.
@@ -147,23 +183,31 @@ func (s *Set) Volumes() []Info {
 	defer s.mu.RUnlock()
 	infos := make([]Info, 0, len(s.vols))
 	for _, v := range s.vols {
-		infos = append(infos, Info{Number: v.number, Bytes: v.size, End: v.end, Sealed: v.sealed})
+		infos = append(infos, Info{Number: v.number, Bytes: v.size, End: v.end, Sealed: v.sealed, Encrypted: v.encrypted})
 	}
 	return infos
 }
 
-// Close drops what is not committed and closes the writer. Bodies that are open
-// can be read on. A second call does nothing.
+// Close drops what is not committed, stops a Repack or Redact and waits for it, and closes the
+// writer. Bodies that are open can be read on. A second call does nothing.
 func (s *Set) Close() error {
 	s.mu.Lock()
-	closed := s.closed
+	closed, brokenBy := s.closed, s.broken
 	s.closed = true
+	if s.stopRewrite != nil {
+		s.stopRewrite(ErrClosed)
+	}
 	s.mu.Unlock()
-	if closed || s.w == nil {
+	if closed {
+		return nil
+	}
+	s.rewriting <- struct{}{}
+	<-s.rewriting
+	if s.w == nil {
 		return nil
 	}
 	var err error
-	if s.broken == nil {
+	if brokenBy == nil {
 		err = s.w.discard()
 	}
 	s.packer.drain()

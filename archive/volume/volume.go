@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"time"
 
+	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/postkeep/postkeep/archive/disk"
@@ -51,8 +52,13 @@ var (
 	ErrReadOnly = errors.New("volumes are open read-only")
 	// ErrNoEntry means that no committed entry can be at the place.
 	ErrNoEntry = errors.New("no entry at this place")
+	// ErrRedacted means that the entry was blanked out.
+	ErrRedacted = errors.New("entry is redacted")
 	// ErrTooLarge means that a message or a deposit is over its limit, for good.
 	ErrTooLarge = errors.New("larger than a volume takes")
+	// ErrNotSealed means that the volume is still being written, or has no end: only a sealed volume
+	// is written anew.
+	ErrNotSealed = errors.New("volume is not sealed")
 	// ErrClosed means that the set was closed.
 	ErrClosed = errors.New("volumes are closed")
 )
@@ -105,14 +111,21 @@ const (
 	KindMessage
 	// KindDeposit is the JSON record of a deposit of a message.
 	KindDeposit
+	// KindRecipe says how the bytes of a message are put together from parts.
+	KindRecipe
+	// KindPart is bytes that recipes refer to.
+	KindPart
+	// KindRedacted was an entry once. Its body is zeros.
+	KindRedacted
 )
 
 // An Entry describes one file in a volume.
 type Entry struct {
 	Place
 	Kind    Kind
+	Was     Kind      // if KindRedacted: KindMessage (also for a recipe), KindDeposit or KindPart
 	Name    string    // as in the tar header
-	ID      string    // of the message, "" if KindUnknown
+	ID      string    // of the message, or of the part; "" if KindUnknown
 	N       int       // number of the deposit
 	Size    int64     // of the body, in bytes
 	End     int64     // offset of the next entry in the uncompressed tar stream
@@ -120,12 +133,15 @@ type Entry struct {
 	SHA256  string    // of the body as noted when it was written, lower-case hex
 }
 
-// A Message is to be appended.
+// A Message is to be appended: as a whole, as a recipe, or a part of one.
 type Message struct {
-	ID   string    // SHA-256 of the bytes, 64 digits of lower-case hex
-	Size int64     // in octets
-	Time time.Time // becomes the file time; kept between 1970 and 2242, in seconds
-	Body io.Reader // yields Size octets and then io.EOF; read once, not closed
+	Kind Kind   // KindMessage if it is 0; KindRecipe or KindPart
+	ID   string // SHA-256 of the message or part, 64 digits of lower-case hex
+	// SHA256 of the bytes, needed for a recipe only: those of all others are what ID is about.
+	SHA256 string
+	Size   int64     // in octets
+	Time   time.Time // becomes the file time; kept between 1970 and 2242, in seconds
+	Body   io.Reader // yields Size octets and then io.EOF; read once, not closed
 }
 
 // Info is the state of one volume.
@@ -134,6 +150,8 @@ type Info struct {
 	Bytes  int64  `json:"bytes"`  // size of the file
 	End    int64  `json:"end"`    // end of the last entry in the uncompressed tar stream
 	Sealed bool   `json:"sealed"` // never written again
+	// Encrypted volumes are read with an identity only.
+	Encrypted bool `json:"encrypted,omitempty"`
 }
 
 // Committed says what a commit made durable. The zero value means that there
@@ -157,6 +175,12 @@ type Options struct {
 	MaxBytes int64
 	// Level of compression, 0 for zstd.SpeedFastest.
 	Level zstd.EncoderLevel
+	// Recipients encrypts new volumes, and those that are repacked, so that only their identities read them.
+	// Without any, new volumes are not encrypted. A volume of the other kind that was being
+	// written is sealed.
+	Recipients []age.Recipient
+	// Identities open encrypted volumes. Without them what is encrypted can be written and checked, but not read.
+	Identities []age.Identity
 	// FrameCache is how many bytes of decoded frames are kept for readers, 0 for DefaultFrameCache.
 	FrameCache int64
 	// ReadOnly opens the volumes as they are: nothing is written or cut, and a volume

@@ -21,13 +21,21 @@ import (
 // error of m.Body or of ctx leave nothing of the message; the rest of the batch
 // stays. After ErrBroken nothing more can be written.
 func (s *Set) Append(ctx context.Context, m Message) (Place, int64, error) {
+	if m.Kind == KindUnknown {
+		m.Kind = KindMessage
+	}
+	if m.Kind != KindRecipe {
+		m.SHA256 = m.ID
+	}
 	switch {
-	case !validID(m.ID) || m.Size < 0 || m.Body == nil:
+	case m.Kind != KindMessage && m.Kind != KindRecipe && m.Kind != KindPart:
+		return Place{}, 0, fmt.Errorf("append %s: an entry of kind %d has no message", m.ID, m.Kind)
+	case !validID(m.ID) || !validID(m.SHA256) || m.Size < 0 || m.Body == nil:
 		return Place{}, 0, fmt.Errorf("append message: id %.70q and size %d, want a lower-case hex SHA-256, a size and a body", m.ID, m.Size)
 	case m.Size > MaxMessageBytes:
 		return Place{}, 0, fmt.Errorf("append message %s of %d bytes: %w", m.ID, m.Size, ErrTooLarge)
 	}
-	return s.append(ctx, newEntry{name: messageName(m.ID), sha256: m.ID, size: m.Size, time: m.Time, body: m.Body})
+	return s.append(ctx, newEntry{name: entryName(m.Kind, m.ID), sha256: m.SHA256, size: m.Size, time: m.Time, body: m.Body})
 }
 
 // AppendDeposit adds the record of the n-th deposit of a message to the batch, like Append. The record is JSON.
@@ -119,6 +127,8 @@ func (s *Set) Rollback() error {
 
 // writable returns why nothing can be written.
 func (s *Set) writable() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	switch {
 	case s.closed:
 		return ErrClosed
@@ -131,7 +141,9 @@ func (s *Set) writable() error {
 // failed keeps an error after which the state of the disk is unknown.
 func (s *Set) failed(err error) error {
 	if errors.Is(err, ErrBroken) {
+		s.mu.Lock()
 		s.broken = err
+		s.mu.Unlock()
 	}
 	return err
 }
@@ -145,7 +157,12 @@ func (s *Set) create() error {
 	if number > MaxVolume {
 		return fmt.Errorf("volume %d: no number is left", number)
 	}
-	v := &vol{number: number, path: filepath.Join(s.o.Dir, fmt.Sprintf("%08d%s", number, volumeSuffix))}
+	v := &vol{number: number, encrypted: len(s.o.Recipients) > 0}
+	suffix := volumeSuffix
+	if v.encrypted {
+		suffix = cipherSuffix
+	}
+	v.path = filepath.Join(s.o.Dir, fmt.Sprintf("%08d%s", number, suffix))
 	f, err := s.o.FS.OpenFile(v.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, disk.FilePerm)
 	if err != nil {
 		return fmt.Errorf("new volume: %w", err)
@@ -159,18 +176,29 @@ func (s *Set) create() error {
 	return nil
 }
 
+// Seal commits, and ends the volume that is being written before it has reached its size. The next Append begins
+// another. Without such a volume, or with an empty one, Committed.Sealed is 0.
+func (s *Set) Seal(ctx context.Context) (Committed, error) {
+	c, err := s.Commit(ctx)
+	w := s.w
+	if err != nil || w == nil || len(w.v.frames) == 0 {
+		return c, err
+	}
+	c = Committed{Volume: w.v.number, End: w.v.end, Sealed: w.v.number}
+	if err := s.seal(); err != nil {
+		return Committed{}, s.failed(fmt.Errorf("seal volume %d: %w", c.Volume, err))
+	}
+	return c, nil
+}
+
 // seal ends the volume: the end of the tar file and the seek table, and then it is never written again. A
 // crash before they are durable leaves a volume whose end OpenSet cuts off.
 func (s *Set) seal() error {
 	w := s.w
-	j := s.packer.get()
-	defer s.packer.put(j)
-	j.src = append(j.src, make([]byte, trailerBytes)...)
-	if err := j.pack(s.codec); err != nil {
+	tail, err := sealTail(s.codec, w.v.frames)
+	if err != nil {
 		return broken("trailer", err)
 	}
-	frames := append(slices.Clip(w.v.frames), j.frame(last(w.v.frames)))
-	tail := appendTable(slices.Clone(j.packed), frames)
 	if _, err := w.f.WriteAt(tail, w.v.size); err != nil {
 		return broken("write", err)
 	}
@@ -189,19 +217,38 @@ func (s *Set) seal() error {
 	return nil
 }
 
-func broken(op string, err error) error { return fmt.Errorf("%w: %s: %w", ErrBroken, op, err) }
+// sealTail returns what follows the frames of all entries in a sealed volume. It is never encrypted.
+func sealTail(c *codec, frames []frame) ([]byte, error) {
+	j := job{src: make([]byte, trailerBytes)}
+	if err := j.pack(c.plain()); err != nil {
+		return nil, err
+	}
+	return appendTable(j.packed, append(slices.Clip(frames), j.frame(last(frames)))), nil
+}
+
+func broken(op string, err error) error { return &brokenError{op, err} }
+
+// A brokenError is an ErrBroken.
+type brokenError struct {
+	op  string
+	err error
+}
+
+func (e *brokenError) Error() string   { return fmt.Sprintf("%v: %s: %v", ErrBroken, e.op, e.err) }
+func (e *brokenError) Unwrap() []error { return []error{ErrBroken, e.err} }
 
 // A newEntry is to be appended.
 type newEntry struct {
-	name, sha256 string
-	size         int64
-	time         time.Time
-	body         io.Reader
+	name   string
+	sha256 string // "": not checked
+	size   int64
+	time   time.Time
+	body   io.Reader
 }
 
 // check compares what was written with what was announced.
 func (e newEntry) check(sum []byte) error {
-	if got := hex.EncodeToString(sum); got != e.sha256 {
+	if got := hex.EncodeToString(sum); got != e.sha256 && e.sha256 != "" {
 		return &MismatchError{WantID: e.sha256, GotID: got, WantSize: e.size, GotSize: e.size}
 	}
 	return nil

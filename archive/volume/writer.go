@@ -42,10 +42,15 @@ func (w *writer) append(ctx context.Context, e newEntry) (at, end int64, err err
 	if err != nil {
 		return 0, 0, err
 	}
+	return w.place(ctx, head, e)
+}
+
+// place writes an entry with the header blocks that it has already.
+func (w *writer) place(ctx context.Context, head []byte, e newEntry) (at, end int64, err error) {
 	total := int64(len(head)) + e.size + padding(e.size)
 	large := total > int64(w.o.frameBytes)
 	if large || len(w.cur.src)+int(total) > w.o.frameBytes {
-		if err := w.flush(); err != nil {
+		if err := w.flush(true); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -54,7 +59,7 @@ func (w *writer) append(ctx context.Context, e newEntry) (at, end int64, err err
 	w.cur.src = append(w.cur.src, head...)
 	err = w.copyBody(ctx, e)
 	if err == nil && large {
-		err = w.flush()
+		err = w.flush(true)
 	}
 	if err != nil {
 		if !errors.Is(err, ErrBroken) {
@@ -73,7 +78,7 @@ func (w *writer) copyBody(ctx context.Context, e newEntry) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := w.flush(); err != nil {
+			if err := w.flush(false); err != nil {
 				return err
 			}
 		}
@@ -110,8 +115,8 @@ func (w *writer) fill(body io.Reader, h hash.Hash, n int64) (int64, error) {
 	return int64(got), err
 }
 
-// flush gives the current frame to the packer and begins another.
-func (w *writer) flush() error {
+// flush gives the current frame to the packer and begins another. ends is whether it ends with an entry.
+func (w *writer) flush(ends bool) error {
 	if len(w.cur.src) == 0 {
 		return nil
 	}
@@ -122,6 +127,7 @@ func (w *writer) flush() error {
 	}
 	w.base += int64(len(w.cur.src))
 	w.issued++
+	w.cur.ends = ends
 	w.packer.start(w.cur)
 	w.cur = w.packer.get()
 	return nil
@@ -181,15 +187,23 @@ func (w *writer) discard() error {
 	return w.rollback(0, 0)
 }
 
-// sync writes everything and makes it durable.
-func (w *writer) sync() error {
-	if err := w.flush(); err != nil {
+// finish writes everything.
+func (w *writer) finish() error {
+	if err := w.flush(true); err != nil {
 		return err
 	}
 	for len(w.packer.queue) > 0 {
 		if err := w.write(); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// sync writes everything and makes it durable.
+func (w *writer) sync() error {
+	if err := w.finish(); err != nil {
+		return err
 	}
 	w.issued = 0
 	if len(w.frames) == 0 {

@@ -65,6 +65,11 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 		return nil, errors.Join(fmt.Errorf("%s holds no archive (postkeep init makes one)", cfg.DataDir), err)
 	}
 	i := &instance{log: log}
+	fail := func(err error) {
+		if i.failed.CompareAndSwap(nil, &err) {
+			failed(err)
+		}
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, i.close())
@@ -72,6 +77,9 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	}()
 	if i.store, err = archive.Open(ctx, cfg.DataDir, archive.Options{
 		VolumeBytes: int64(cfg.Archive.VolumeSize), RebuildCatalog: to == toRebuildCatalog, Logger: log,
+		// A broken writer stays so until the archive is opened again, which a
+		// service manager does by starting the program again.
+		Broken: fail,
 	}); err != nil {
 		return nil, err
 	}
@@ -100,13 +108,32 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	}); err != nil {
 		return nil, err
 	}
+	if err := i.recall(ctx); err != nil {
+		return nil, err
+	}
 	i.describe(cfg)
 	i.api = api.NewServer(api.Options{
 		Store: i.store, Index: i.index, Bus: i.bus, Poller: i.poller,
 		Mailboxes: func() []api.Mailbox { return *i.mailboxes.Load() },
 		Version:   version, DataDir: cfg.DataDir, Running: to == toRun, Problems: i.problems, Logger: log,
 	})
-	return i, i.start(ctx, cfg, to, failed)
+	return i, i.start(ctx, cfg, to, fail)
+}
+
+// recall hands the poller what it has to remember of earlier polls.
+func (i *instance) recall(ctx context.Context) error {
+	boxes, err := i.store.Mailboxes(ctx)
+	if err != nil {
+		return err
+	}
+	var reports []archive.PollReport
+	for _, m := range boxes {
+		if m.LastPoll != nil {
+			reports = append(reports, *m.LastPoll)
+		}
+	}
+	i.poller.Recall(reports)
+	return nil
 }
 
 // reload takes over the mailboxes of a changed configuration. Sessions under
@@ -131,12 +158,7 @@ func (i *instance) problems() []string {
 }
 
 // start starts the workers, those that finish work first.
-func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, failed func(error)) error {
-	fail := func(err error) {
-		if i.failed.CompareAndSwap(nil, &err) {
-			failed(err)
-		}
-	}
+func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, fail func(error)) error {
 	wakeCtx, stopWake := context.WithCancel(context.WithoutCancel(ctx))
 	var wake <-chan struct{}
 	if i.bus != nil {
@@ -154,8 +176,7 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, fa
 	if to < toPoll {
 		return nil
 	}
-	store := watched{i.store, fail}
-	i.stage(ctx, "archive worker", fail, pipeline.NewArchiver(i.bus, store, pipeline.ArchiverOptions{Logger: i.log}).Run)
+	i.stage(ctx, "archive worker", fail, pipeline.NewArchiver(i.bus, i.store, pipeline.ArchiverOptions{Logger: i.log}).Run)
 	i.stage(ctx, "poller", fail, func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return i.poller.Work(ctx) })
@@ -187,22 +208,6 @@ func (i *instance) serve(ctx context.Context, cfg *config.Config, fail func(erro
 	i.log.Info("health endpoint", "url", "http://"+l.Addr().String()+"/healthz")
 	i.stage(ctx, "web", fail, func(ctx context.Context) error { return api.Serve(ctx, l, i.api.Health()) })
 	return nil
-}
-
-// watched is a store whose end does not go unnoticed: a writer that is broken
-// stays so until the archive is opened again, which a service manager does by
-// starting the program again.
-type watched struct {
-	*archive.Store
-	broken func(error)
-}
-
-func (w watched) Put(ctx context.Context, batch []archive.Delivery) ([]archive.Receipt, error) {
-	receipts, err := w.Store.Put(ctx, batch)
-	if errors.Is(err, archive.ErrBroken) {
-		w.broken(err)
-	}
-	return receipts, err
 }
 
 // stage runs a worker until it is stopped, whatever happens to ctx.

@@ -123,6 +123,8 @@ type pollLine struct {
 	Bytes    int64          `json:"bytes"`
 	Seconds  float64        `json:"seconds"`
 	Error    string         `json:"error"`
+	// Inconsistent means that the numbers do not add up.
+	Inconsistent bool `json:"inconsistent,omitempty"`
 }
 
 func (a *app) printReports(reports []archive.PollReport, asJSON bool) error {
@@ -137,7 +139,7 @@ func (a *app) printReports(reports []archive.PollReport, asJSON bool) error {
 		enc.SetEscapeHTML(false)
 		for _, r := range reports {
 			if err := enc.Encode(pollLine{
-				r.Mailbox, r.Listed, r.Archived, r.Known, r.Left, r.Reasons, r.Deleted, r.Kept, r.KeptWhy, r.Bytes, r.Seconds, r.Error,
+				r.Mailbox, r.Listed, r.Archived, r.Known, r.Left, r.Reasons, r.Deleted, r.Kept, r.KeptWhy, r.Bytes, r.Seconds, r.Error, r.Inconsistent,
 			}); err != nil {
 				return err
 			}

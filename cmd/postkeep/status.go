@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -94,7 +95,7 @@ func (a *app) printMailboxes(cfg *config.Config, boxes []api.Mailbox) error {
 		case !m.Configured:
 			next = "not configured"
 		case !m.NextPoll.IsZero():
-			next = m.NextPoll.In(cfg.TimeZone.Location).Format("15:04:05")
+			next = nextText(m.NextPoll.In(cfg.TimeZone.Location), time.Now().In(cfg.TimeZone.Location))
 		}
 		rows[i] = []string{fit(m.Name, 20), last, result, next, count(m.Deposits), size(m.Bytes)}
 	}
@@ -144,6 +145,8 @@ func resultOf(r *archive.PollReport, failures int) string {
 	switch {
 	case r.Inconsistent:
 		return "inconsistent"
+	case r.Kind == "auth":
+		return "login refused"
 	case r.Error != "" && failures > 1:
 		return fmt.Sprintf("failed %d times", failures)
 	case r.Error != "":
@@ -152,4 +155,12 @@ func resultOf(r *archive.PollReport, failures int) string {
 		return fmt.Sprintf("%s new, %s left", count(r.Archived), count(r.Left))
 	}
 	return fmt.Sprintf("%s new", count(r.Archived))
+}
+
+// nextText is a time of day, or a day when it is not today.
+func nextText(next, now time.Time) string {
+	if next.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return next.Format("15:04:05")
+	}
+	return next.Format("2006-01-02 15:04")
 }

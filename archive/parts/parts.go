@@ -1,0 +1,224 @@
+// Package parts takes messages apart, so that an attachment or a body that many
+// messages share is kept once, and puts them together again.
+//
+// A message becomes a recipe and parts. Nothing rests on the message being
+// good MIME: a recipe is a list of byte ranges, and Split proves that it gives the
+// very bytes back before anybody relies on it. The format is described in
+// docs/formats/recipe.md.
+package parts
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+const (
+	// DefaultMinBytes is the size of the smallest part. What is smaller costs more
+	// in headers, and in reads when the message is put together, than it saves.
+	DefaultMinBytes = 32 << 10
+	// maxParts bounds the parts of one message, and so the reads that it takes; what
+	// is behind the last one stays in the recipe.
+	maxParts = 1000
+	// bufferBytes is the size of reads.
+	bufferBytes = 64 << 10
+)
+
+// Options of Split.
+type Options struct {
+	MinBytes int64 // size of the smallest part, in bytes as stored; 0 for DefaultMinBytes
+}
+
+// A Message is one that was taken apart.
+type Message struct {
+	Parts []Part // in the order of the message; each SHA256 once
+
+	RecipeSHA256 string // of the recipe, lower-case hex
+	RecipeBytes  int64
+
+	msg   io.ReaderAt
+	id    string
+	size  int64
+	steps []step
+}
+
+// A Part is a piece of a message to be kept by itself.
+type Part struct {
+	SHA256 string // of the bytes as stored, lower-case hex
+	Bytes  int64
+
+	open func() io.Reader
+}
+
+// Open returns the bytes as stored, from the beginning. They are read from the message.
+func (p Part) Open() io.Reader { return p.open() }
+
+// A step of a recipe: a range of the message that is literal text, or comes from a part.
+type step struct {
+	from, to int64
+	part     Part // "" as SHA256 for text
+	line     int  // length of the lines of base64; 0 if the part is stored as it is
+	eol      string
+}
+
+// Split takes a message of size bytes apart, whose SHA-256 is id. It returns nil when there
+// is nothing to gain, or the recipe would not give the same bytes: keep the message as a whole then. The message
+// is read three times; memory does not depend on its size. It must not change while the
+// Message is in use. Errors are those of reading, and of ctx.
+func Split(ctx context.Context, msg io.ReaderAt, size int64, id string, o Options) (*Message, error) {
+	if o.MinBytes <= 0 {
+		o.MinBytes = DefaultMinBytes
+	}
+	if size < o.MinBytes {
+		return nil, nil
+	}
+	msg = readerAt{ctx, msg}
+	leaves, err := scan(io.NewSectionReader(msg, 0, size))
+	if err != nil {
+		return nil, fmt.Errorf("split message %s: %w", id, err)
+	}
+	m := &Message{msg: msg, id: id, size: size}
+	if err := m.plan(leaves, o.MinBytes); err != nil {
+		return nil, fmt.Errorf("split message %s: %w", id, err)
+	}
+	if len(m.Parts) == 0 {
+		return nil, nil
+	}
+	ok, err := m.prove()
+	if err != nil {
+		return nil, fmt.Errorf("split message %s: %w", id, err)
+	}
+	if !ok {
+		return nil, nil
+	}
+	return m, nil
+}
+
+// plan makes steps of the leaves that are worth it, and of what is between them.
+func (m *Message) plan(leaves []leaf, minBytes int64) error {
+	var done int64
+	seen := map[string]bool{}
+	for _, l := range leaves {
+		if l.to-l.from < minBytes || len(m.Parts) == maxParts {
+			continue
+		}
+		s, err := m.step(l)
+		if err != nil {
+			return err
+		}
+		if s.part.Bytes < minBytes {
+			continue
+		}
+		m.text(done, s.from)
+		m.steps = append(m.steps, s)
+		done = s.to
+		if !seen[s.part.SHA256] {
+			seen[s.part.SHA256] = true
+			m.Parts = append(m.Parts, s.part)
+		}
+	}
+	m.text(done, m.size)
+	return nil
+}
+
+func (m *Message) text(from, to int64) {
+	if from < to {
+		m.steps = append(m.steps, step{from: from, to: to})
+	}
+}
+
+// step chooses how to keep a leaf: decoded, if it is base64 as programs write it.
+func (m *Message) step(l leaf) (step, error) {
+	if l.base64 {
+		s, ok, err := measure(io.NewSectionReader(m.msg, l.from, l.to-l.from))
+		if err != nil {
+			return step{}, err
+		}
+		if ok {
+			s.from, s.to = s.from+l.from, s.to+l.from
+			raw := io.NewSectionReader(m.msg, s.from, s.to-s.from)
+			s.part, err = newPart(func() io.Reader {
+				return base64.NewDecoder(base64.StdEncoding.Strict(), bufio.NewReaderSize(io.NewSectionReader(raw, 0, raw.Size()), bufferBytes))
+			})
+			var corrupt base64.CorruptInputError
+			if !errors.As(err, &corrupt) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				return s, err
+			}
+		}
+	}
+	s := step{from: l.from, to: l.to}
+	var err error
+	s.part, err = newPart(func() io.Reader { return io.NewSectionReader(m.msg, l.from, l.to-l.from) })
+	return s, err
+}
+
+func newPart(open func() io.Reader) (Part, error) {
+	h := sha256.New()
+	n, err := io.CopyBuffer(h, onlyReader{open()}, make([]byte, bufferBytes))
+	return Part{SHA256: hex.EncodeToString(h.Sum(nil)), Bytes: n, open: open}, err
+}
+
+// prove puts the message together from recipe and parts, and compares the SHA-256.
+func (m *Message) prove() (bool, error) {
+	byID := make(map[string]Part, len(m.Parts))
+	for _, p := range m.Parts {
+		byID[p.SHA256] = p
+	}
+	h := sha256.New()
+	recipe := &countingReader{r: io.TeeReader(m.Recipe(), h)}
+	r, err := NewReader(recipe, func(id string, _ int64) (io.ReadCloser, error) { return io.NopCloser(byID[id].Open()), nil })
+	if err == nil {
+		_, err = io.CopyBuffer(io.Discard, onlyReader{r}, make([]byte, bufferBytes))
+		err = errors.Join(err, r.Close())
+	}
+	if errors.Is(err, ErrRecipe) {
+		return false, nil
+	}
+	m.RecipeSHA256, m.RecipeBytes = hex.EncodeToString(h.Sum(nil)), recipe.n
+	return err == nil, err
+}
+
+// Recipe returns the recipe, from the beginning. Its text is read from the message.
+func (m *Message) Recipe() io.Reader {
+	readers := []io.Reader{strings.NewReader(head(m.id, m.size))}
+	for _, s := range m.steps {
+		readers = append(readers, strings.NewReader(s.String()+"\n"))
+		if s.part.SHA256 == "" {
+			readers = append(readers, io.NewSectionReader(m.msg, s.from, s.to-s.from), strings.NewReader("\n"))
+		}
+	}
+	return io.MultiReader(append(readers, strings.NewReader(end))...)
+}
+
+// readerAt reads until ctx is done.
+type readerAt struct {
+	ctx context.Context
+	io.ReaderAt
+}
+
+func (r readerAt) ReadAt(p []byte, off int64) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.ReaderAt.ReadAt(p, off)
+}
+
+// onlyReader hides everything but Read, so that copying uses the buffer that it is given.
+type onlyReader struct{ io.Reader }
+
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}

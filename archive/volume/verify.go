@@ -1,0 +1,371 @@
+package volume
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// VerifyOptions are the options of Verify.
+type VerifyOptions struct {
+	// Deep reads and decodes every byte and compares every body with its SHA-256. Without it only the seek table and
+	// the headers of the frames are read.
+	Deep bool
+	// SHA256 is what the file of a sealed volume should have, "" if that is not known. Deep compares it, in a second pass.
+	SHA256 string
+	// From is where a deep check goes on: Progress.Next of an earlier one, 0 for the beginning.
+	From int64
+	// BytesPerSecond limits how fast the file is read, 0 does not.
+	BytesPerSecond int64
+	// Progress is called after every frame, if it is not nil.
+	Progress func(Progress)
+	// Damage is called for everything that is not as it should be. Required.
+	Damage func(Damage)
+}
+
+// Progress is how far a deep check is.
+type Progress struct {
+	Next        int64 // offset in the tar stream up to which all entries were checked
+	Done, Total int64 // bytes of the file
+}
+
+// A Damage is a stretch of a volume that is not as it should be.
+type Damage struct {
+	Volume       uint32
+	Offset, Size int64 // the bytes in the file; a flipped bit is one of them
+	// Tar and TarEnd are the stretch of the tar stream that is hit, and so the places of the entries. They are the same
+	// when no entry is hit: in the seek table, or where the decoded bytes are the right ones all the same.
+	Tar, TarEnd int64
+	Entry       Entry // that is hit, if its header could be read; else Name is ""
+	Err         error
+}
+
+// Verified sums up a check.
+type Verified struct {
+	Volume  uint32
+	Entries int // whose bytes were compared with their SHA-256
+	Damages int
+	// Opaque means that the volume is encrypted and the set has no identity: a deep check has compared all bytes
+	// of the file with their checksums, but looked at no entry.
+	Opaque bool
+}
+
+// Verify checks what is committed of a volume. All damage is given to o.Damage, and the check goes on behind it; the
+// error is about the check itself: ctx, or a file that cannot be opened. It takes memory for one frame, and runs
+// beside the writer and other readers.
+func (s *Set) Verify(ctx context.Context, volume uint32, o VerifyOptions) (Verified, error) {
+	c := &check{o: o, r: Verified{Volume: volume}, start: time.Now()}
+	err := c.open(ctx, s, volume)
+	if err == nil {
+		err = c.structure()
+	}
+	if err == nil && o.Deep && !c.opaque {
+		c.st.onLoad = c.loaded
+		err = c.entries()
+	}
+	if err == nil && o.Deep && o.SHA256 != "" && c.sealed {
+		err = c.hash()
+	}
+	if c.st != nil {
+		err = errors.Join(err, c.st.Close())
+	}
+	if err != nil {
+		return c.r, fmt.Errorf("verify volume %d: %w", volume, err)
+	}
+	return c.r, nil
+}
+
+// A check is one Verify.
+type check struct {
+	o      VerifyOptions
+	r      Verified
+	st     *stream
+	sealed bool
+	opaque bool  // encrypted, and there is no key
+	grows  bool  // the writer may be appending
+	size   int64 // of the file as far as it is committed
+	real   int64 // of the file
+	known  int64
+	tail   []frame // of a sealed volume, behind the last entry: the trailer
+
+	next  int64 // all before was checked
+	read  int64 // bytes
+	start time.Time
+}
+
+func (c *check) open(ctx context.Context, s *Set, volume uint32) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	i, ok := s.find(volume)
+	if s.closed {
+		return ErrClosed
+	}
+	if !ok {
+		return ErrNoEntry
+	}
+	v := s.vols[i]
+	st := s.stream(ctx, v)
+	c.sealed, c.size, c.known = v.sealed, v.size, v.known
+	c.opaque = v.encrypted && len(s.o.Identities) == 0
+	c.r.Opaque = c.opaque
+	c.grows = !v.sealed && !s.o.ReadOnly && i == len(s.vols)-1
+	f, err := s.o.FS.OpenFile(v.path, os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	st.f = f
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	c.st, c.real = st, info.Size()
+	return nil
+}
+
+func (c *check) damage(d Damage) {
+	d.Volume = c.r.Volume
+	c.r.Damages++
+	c.o.Damage(d)
+}
+
+// frameDamage reports the frame f, and that the stretch of the tar stream is lost.
+func (c *check) frameDamage(f frame, tar, tarEnd int64, e Entry, err error) {
+	var inner *DamageError
+	if errors.As(err, &inner) {
+		err = inner.Err
+	}
+	c.damage(Damage{Offset: f.off, Size: int64(f.packed), Tar: tar, TarEnd: tarEnd, Entry: e, Err: err})
+}
+
+// structure checks the size of the file, the seek table, and the frames that hold no entries.
+func (c *check) structure() error {
+	st, end := c.st, last(c.st.frames).end()
+	switch {
+	case c.real < c.size:
+		c.damage(Damage{Offset: c.real, Size: c.size - c.real, Err: errors.New("the file ends before")})
+	case c.real > c.size && !c.grows:
+		c.damage(Damage{Offset: c.size, Size: c.real - c.size, Err: errors.New("bytes that are no whole frames and entries")})
+	}
+	if st.limit < c.known {
+		c.damage(Damage{Offset: c.size, Size: max(c.real-c.size, 0), Tar: st.limit, TarEnd: c.known, Err: ErrShort})
+	}
+	if c.sealed {
+		frames, err := readTable(st.f, c.size)
+		if err == nil && (len(frames) <= len(st.frames) || last(frames[:len(st.frames)]).tarEnd() != st.limit) {
+			err = errors.New("seek table is not the one from when the volume was opened")
+		}
+		if err != nil {
+			c.damage(Damage{Offset: end, Size: max(c.size-end, 0), Tar: st.limit, TarEnd: st.limit, Err: err})
+		} else {
+			st.frames, c.tail = frames[:len(st.frames)], frames[len(st.frames):]
+		}
+	}
+	for _, f := range c.tail {
+		if err := c.frame(f, true); err != nil {
+			return err
+		}
+	}
+	for _, f := range st.frames {
+		if f.bytes == 0 || !c.o.Deep || c.opaque {
+			if err := c.frame(f, f.bytes == 0 || c.o.Deep); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// frame checks a frame by itself: whole, or only its headers.
+func (c *check) frame(f frame, whole bool) error {
+	if err := c.st.ctx.Err(); err != nil {
+		return err
+	}
+	got, _, err := readFrame(c.st.f, frame{off: f.off, tar: f.tar}, c.real)
+	got.crc = f.crc
+	if err == nil && got != f {
+		err = errNotInTable
+	}
+	if err == nil && whole {
+		c.st.cur = f
+		err = c.st.readPacked()
+		switch {
+		case err != nil || f.bytes == 0:
+		case c.opaque:
+			err = c.st.set.codec.check(c.st.packed, f)
+		default:
+			_, err = c.st.set.codec.unpack(nil, c.st.packed, f)
+		}
+		if err == nil {
+			return c.loaded(c.st.packed, f)
+		}
+	}
+	if err != nil {
+		c.frameDamage(f, f.tar, min(f.tarEnd(), max(c.st.limit, f.tar)), Entry{}, err)
+	}
+	return nil
+}
+
+// loaded is called for every frame that was decoded without an error.
+func (c *check) loaded(packed []byte, f frame) error {
+	if f.crc != 0 && checksum(packed) != f.crc {
+		c.frameDamage(f, f.tar, f.tar, Entry{}, errors.New("packed bytes were changed, and decode to what they should all the same"))
+	}
+	if c.o.Progress != nil {
+		c.o.Progress(Progress{Next: c.next, Done: f.end(), Total: c.size})
+	}
+	return c.pace(int64(f.packed))
+}
+
+// pace waits until n bytes more may have been read.
+func (c *check) pace(n int64) error {
+	c.read += n
+	if c.o.BytesPerSecond <= 0 {
+		return nil
+	}
+	due := time.Duration(float64(c.read) / float64(c.o.BytesPerSecond) * float64(time.Second))
+	timer := time.NewTimer(due - time.Since(c.start))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-c.st.ctx.Done():
+		return c.st.ctx.Err()
+	}
+}
+
+// entries checks everything that the frames hold.
+func (c *check) entries() error {
+	st := c.st
+	for st.pos = c.o.From; st.pos < st.limit; {
+		c.next = st.pos
+		e, _, err := st.header()
+		if err != nil {
+			err = c.resync(err)
+		} else {
+			err = c.entry(e)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	c.next = st.limit
+	if c.o.Progress != nil {
+		c.o.Progress(Progress{Next: c.next, Done: c.size, Total: c.size})
+	}
+	return nil
+}
+
+// retry makes the stream usable again after an error. It returns the error if that is about the check itself.
+func (c *check) retry() error {
+	err := c.st.err
+	c.st.err, c.st.data = nil, nil
+	if errors.Is(err, ErrNoIdentity) {
+		return err
+	}
+	return c.st.ctx.Err()
+}
+
+// entry checks the body of e, and its padding. Damage in a frame of a large entry does not keep the frames
+// behind it from being checked.
+func (c *check) entry(e Entry) error {
+	st, h, whole := c.st, sha256.New(), true
+	bodyEnd := e.End - padding(e.Size)
+	for st.pos < bodyEnd {
+		if _, err := io.Copy(h, io.LimitReader(st, bodyEnd-st.pos)); err != nil {
+			if err := c.retry(); err != nil {
+				return err
+			}
+			c.frameDamage(st.cur, st.cur.tar, min(st.cur.tarEnd(), e.End), e, err)
+			whole, st.pos = false, st.cur.tarEnd()
+		}
+	}
+	if whole && e.Kind != KindUnknown {
+		c.r.Entries++
+		if hex.EncodeToString(h.Sum(nil)) != e.SHA256 {
+			c.entryDamage(e, errors.New("body does not have its SHA-256"))
+		}
+	}
+	if st.pos == bodyEnd {
+		if err := st.padding(e); err != nil {
+			if err := c.retry(); err != nil {
+				return err
+			}
+			c.entryDamage(e, err)
+		}
+	}
+	st.pos = e.End
+	return nil
+}
+
+// entryDamage reports an entry all of whose frames can be decoded.
+func (c *check) entryDamage(e Entry, err error) {
+	first, _ := frameAt(c.st.frames, e.Offset)
+	end, _ := frameAt(c.st.frames, e.End-1)
+	f := c.st.frames[first]
+	c.damage(Damage{Offset: f.off, Size: c.st.frames[end].end() - f.off, Tar: e.Offset, TarEnd: e.End, Entry: e, Err: err})
+}
+
+// resync reports that there is no good header at c.next, and looks for the next frame that begins with
+// one. What is in between was a large entry, or is damaged too.
+func (c *check) resync(err error) error {
+	st := c.st
+	if err := c.retry(); err != nil {
+		return err
+	}
+	bad, tar := st.cur, c.next
+	for i, _ := frameAt(st.frames, c.next); ; {
+		st.pos = st.frames[i].tarEnd()
+		if st.pos >= st.limit {
+			break
+		}
+		i, _ = frameAt(st.frames, st.pos)
+		_, _, again := st.header()
+		lost := st.err != nil && st.cur == st.frames[i]
+		if err := c.retry(); err != nil {
+			return err
+		}
+		st.pos = st.frames[i].tar
+		if again == nil {
+			break
+		}
+		if lost { // this frame cannot be decoded either
+			c.frameDamage(bad, tar, st.pos, Entry{}, err)
+			bad, tar, err = st.frames[i], st.pos, again
+		}
+	}
+	c.frameDamage(bad, tar, min(st.pos, st.limit), Entry{}, err)
+	return nil
+}
+
+// hash compares the whole file with the SHA-256 that it should have.
+func (c *check) hash() error {
+	sum, err := hashFile(c.st.ctx, pacedFile{c.st.f, c}, c.real)
+	if e := c.st.ctx.Err(); e != nil {
+		return e
+	}
+	if err == nil && sum != c.o.SHA256 {
+		err = fmt.Errorf("file has SHA-256 %s, the ledger says %s", sum, c.o.SHA256)
+	}
+	if err != nil {
+		c.damage(Damage{Size: c.real, Err: err})
+	}
+	return nil
+}
+
+// A pacedFile is read at the pace of a check.
+type pacedFile struct {
+	io.ReaderAt
+	c *check
+}
+
+func (f pacedFile) ReadAt(p []byte, off int64) (int, error) {
+	if err := f.c.pace(int64(len(p))); err != nil {
+		return 0, err
+	}
+	return f.ReaderAt.ReadAt(p, off)
+}
