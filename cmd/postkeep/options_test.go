@@ -128,3 +128,20 @@ func TestNobodyElseCanReadTheArchive(t *testing.T) {
 		t.Errorf("only %d files", files)
 	}
 }
+
+func TestConfigurationsOfTheDeploymentsPassTheCheck(t *testing.T) {
+	files, err := filepath.Glob(filepath.FromSlash("../../deployments/*/postkeep.yaml"))
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%d example configurations, %v", len(files), err)
+	}
+	s := newSite(t, "mailboxes: []\n")
+	for _, f := range files {
+		path, err := filepath.Abs(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out := s.ok("config", "check", "--no-files", "-c", path); !strings.Contains(out, "is fine") {
+			t.Errorf("%s: %s", f, out)
+		}
+	}
+}
