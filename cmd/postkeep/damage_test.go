@@ -98,6 +98,20 @@ func TestExportGoesOnBehindADamagedMessage(t *testing.T) {
 	}
 }
 
+func TestMissingFileIsTheTroubleOfItsMailboxAlone(t *testing.T) {
+	server := startScripted(t, pop3test.Config{}, small(2)...)
+	yaml := scriptedYAML(server, "")
+	s := newSite(t, yaml+strings.Replace(strings.TrimPrefix(yaml, "mailboxes:\n"), "name: sales", "name: other, ca_file: missing.pem", 1))
+	r := s.run("poll", "--json")
+	polled := reports(t, r.stdout)
+	if r.code != exitPartly || polled["sales"].Archived != 2 || !strings.Contains(polled["other"].Error, "missing.pem") {
+		t.Errorf("exit code %d, %+v", r.code, polled)
+	}
+	if out := s.ok("search", "--count", ""); strings.TrimSpace(out) != "2" {
+		t.Errorf("search: %s", out)
+	}
+}
+
 func TestReadingNeedsNoNATS(t *testing.T) {
 	s := filled(t, 3)
 	config, err := os.ReadFile(s.config)

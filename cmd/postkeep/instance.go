@@ -99,11 +99,7 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 			return nil, err
 		}
 	}
-	boxes, err := mailboxes(cfg, log)
-	if err != nil {
-		return nil, err
-	}
-	if i.poller, err = poller.New(i.bus, boxes, poller.Options{
+	if i.poller, err = poller.New(i.bus, mailboxes(cfg, log), poller.Options{
 		Sessions: cfg.Poller.Sessions, PerHost: cfg.Poller.SessionsPerHost, Location: cfg.TimeZone.Location, Logger: log,
 	}); err != nil {
 		return nil, err
@@ -139,11 +135,7 @@ func (i *instance) recall(ctx context.Context) error {
 // reload takes over the mailboxes of a changed configuration. Sessions under
 // way end as they began.
 func (i *instance) reload(cfg *config.Config) error {
-	boxes, err := mailboxes(cfg, i.log)
-	if err != nil {
-		return err
-	}
-	if err := i.poller.Update(boxes); err != nil {
+	if err := i.poller.Update(mailboxes(cfg, i.log)); err != nil {
 		return err
 	}
 	i.describe(cfg)

@@ -19,20 +19,23 @@ import (
 	"github.com/postkeep/postkeep/poller/pop3"
 )
 
-// mailboxes turns the configuration into what the poller takes.
-func mailboxes(cfg *config.Config, log *slog.Logger) ([]poller.Mailbox, error) {
+// mailboxes turns the configuration into what the poller takes. A file that is
+// missing is the trouble of the mailbox that names it, at every poll, and of
+// nobody else.
+func mailboxes(cfg *config.Config, log *slog.Logger) []poller.Mailbox {
 	out := make([]poller.Mailbox, 0, len(cfg.Mailboxes))
 	for _, m := range cfg.Mailboxes {
+		password := func(ctx context.Context) (string, error) {
+			secret, err := m.Password(ctx, log)
+			return secret.Reveal(), err
+		}
 		server, err := serverOf(m, log)
 		if err != nil {
-			return nil, fmt.Errorf("mailbox %s: %w", m.Name, err)
+			err = fmt.Errorf("mailbox %s: %w", m.Name, err)
+			password = func(context.Context) (string, error) { return "", err }
 		}
 		out = append(out, poller.Mailbox{
-			Name: m.Name, Schedule: string(m.Schedule), Server: server, Username: m.Username,
-			Password: func(ctx context.Context) (string, error) {
-				secret, err := m.Password(ctx, log)
-				return secret.Reveal(), err
-			},
+			Name: m.Name, Schedule: string(m.Schedule), Server: server, Username: m.Username, Password: password,
 			Delete:      poller.DeletePolicy{Never: m.Delete.Never, After: m.Delete.After},
 			ReceiptWait: m.ReceiptWait, Jitter: m.Jitter,
 			Policy: poller.Policy{
@@ -41,7 +44,7 @@ func mailboxes(cfg *config.Config, log *slog.Logger) ([]poller.Mailbox, error) {
 			},
 		})
 	}
-	return out, nil
+	return out
 }
 
 // serverOf turns the configuration of a mailbox into what the client takes, and
