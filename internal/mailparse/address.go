@@ -199,7 +199,7 @@ func (p *addressParser) bare(phrase string) Address {
 		// "john doe"@example.org, or "john@example.org" alone
 		if end := closingQuote(phrase); end > 0 && (end == len(phrase)-1 || phrase[end+1] == '@') {
 			if end < len(phrase)-1 {
-				return Address{Addr: unquote(phrase[1:end]) + p.addr(phrase[end+1:])}
+				return Address{Addr: decodeWords(unquote(phrase[1:end]), p.charset) + p.addr(phrase[end+1:])}
 			}
 			phrase = unquote(phrase[1:end])
 		}
