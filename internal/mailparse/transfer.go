@@ -154,6 +154,10 @@ func (d *uuDecoder) line(dst, content, _ []byte) []byte {
 		d.issue("bad line in uuencode")
 		return dst
 	}
+	if n > len(content) { // more than a few lost spaces: nothing decodes to more than it is
+		d.issue("bad line in uuencode")
+		n = len(content)
+	}
 	at := len(dst)
 	for group := content[1:]; len(dst)-at < n; group = group[min(4, len(group)):] {
 		var v [4]byte // white space at the end of lines may be lost: it stands for 0
