@@ -151,7 +151,17 @@ func openGeneration(dir string, log *slog.Logger) (g *generation, err error) {
 	if g.bleve, err = bleve.OpenUsing(g.blevePath(), bleveConfig()); err != nil {
 		return nil, fmt.Errorf("open index %s: %w", dir, err)
 	}
-	return g, g.start()
+	if err := g.start(); err != nil {
+		return g, err
+	}
+	// Bleve passes over snapshots whose segments it cannot load, and may begin
+	// with nothing: then the state, which every batch writes, is gone too, but
+	// not the texts of the snippets.
+	texts, err := os.Stat(filepath.Join(dir, snippetsName))
+	if s := g.state.Load(); s.Position < 0 && err == nil && texts.Size() > 0 {
+		return g, errors.Join(fmt.Errorf("index %s holds nothing: its segments could not be loaded", dir), g.close())
+	}
+	return g, nil
 }
 
 func newGeneration(dir string, log *slog.Logger) *generation {
