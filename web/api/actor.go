@@ -6,14 +6,14 @@ import (
 	"net/http"
 	"os/user"
 	"strconv"
+
+	"github.com/postkeep/postkeep/web/access"
 )
 
-type actorKey struct{}
-
-// Actor is who makes the request, as the server knows it.
+// Actor is who makes the request, as the ledger names them.
 func Actor(ctx context.Context) string {
-	if a, ok := ctx.Value(actorKey{}).(string); ok {
-		return a
+	if p := access.Of(ctx); p != nil {
+		return p.Name
 	}
 	return "unknown"
 }
@@ -27,7 +27,13 @@ const maxActorBytes = 64
 
 // connContext notes the user at the other end of a Unix socket.
 func connContext(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, actorKey{}, peer(c))
+	return local(ctx, peer(c))
+}
+
+// local makes name the one who asks, with all that the owner of the data
+// directory may do.
+func local(ctx context.Context, name string) context.Context {
+	return access.With(ctx, &access.Principal{Name: name, Role: access.Local, Scope: access.Scope{All: true}})
 }
 
 // withSudo adds the user behind sudo to the actor.
@@ -36,7 +42,7 @@ func withSudo(next http.Handler) http.Handler {
 		ctx := r.Context()
 		origin := r.Header.Get(sudoHeader)
 		if origin != "" && len(origin) <= maxActorBytes && Actor(ctx) == userName(0) {
-			ctx = context.WithValue(ctx, actorKey{}, Actor(ctx)+" (sudo by "+strconv.QuoteToASCII(origin)+")")
+			ctx = local(ctx, Actor(ctx)+" (sudo by "+strconv.QuoteToASCII(origin)+")")
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

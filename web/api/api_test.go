@@ -21,6 +21,7 @@ import (
 	"github.com/postkeep/postkeep/indexer"
 	"github.com/postkeep/postkeep/pipeline"
 	"github.com/postkeep/postkeep/poller"
+	"github.com/postkeep/postkeep/web/access"
 )
 
 func TestMain(m *testing.M) {
@@ -129,9 +130,32 @@ func TestErrorsAreProblemDocuments(t *testing.T) {
 		"/api/v1/export?q=(":              http.StatusBadRequest,
 	} {
 		w := httptest.NewRecorder()
-		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		s.ServeHTTP(w, r.WithContext(local(r.Context(), "anna")))
 		if w.Code != want || w.Header().Get("Content-Type") != "application/problem+json" || !strings.Contains(w.Body.String(), `"detail"`) {
 			t.Errorf("%s: %d %s, want %d", path, w.Code, w.Body, want)
+		}
+	}
+}
+
+func TestEveryOperationIsRefusedToThoseWhoMayNot(t *testing.T) {
+	s, _ := instance(t, hello)
+	for _, route := range s.routes() {
+		method, path, _ := strings.Cut(route.pattern, " ")
+		for _, role := range append(access.Roles(), "") {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(method, strings.ReplaceAll(path, "{id}", idOf(hello)), strings.NewReader("{"))
+			p, want := &access.Principal{Name: "anna", Role: role}, http.StatusForbidden
+			if role == "" {
+				p, want = nil, http.StatusUnauthorized
+			}
+			if p.May(route.may) {
+				continue
+			}
+			s.ServeHTTP(w, r.WithContext(access.With(r.Context(), p)))
+			if w.Code != want {
+				t.Errorf("%s for role %q: %d %s, want %d", route.pattern, role, w.Code, w.Body, want)
+			}
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/postkeep/postkeep/indexer/query"
 	"github.com/postkeep/postkeep/pipeline"
 	"github.com/postkeep/postkeep/poller"
+	"github.com/postkeep/postkeep/web/access"
 )
 
 // Options are what a Server speaks for. All but Logger are required; without
@@ -46,28 +47,55 @@ func NewServer(opts Options) *Server {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{opts: opts, mux: http.NewServeMux()}
-	for pattern, h := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"GET /api/v1/status":            s.status,
-		"GET /api/v1/mailboxes":         s.mailboxes,
-		"POST /api/v1/polls":            s.polls,
-		"GET /api/v1/search":            s.search,
-		"GET /api/v1/export":            s.export,
-		"GET /api/v1/messages/{id}":     s.message,
-		"GET /api/v1/messages/{id}/raw": s.raw,
-	} {
-		s.mux.Handle(pattern, s.handle(h))
+	for _, r := range s.routes() {
+		s.mux.Handle(r.pattern, s.handle(r))
 	}
 	return s
+}
+
+// A route is one operation and who may do it. Handlers narrow their answers to
+// the principal's scope.
+type route struct {
+	pattern string
+	may     access.Permission
+	answer  func(http.ResponseWriter, *http.Request) error
+}
+
+func (s *Server) routes() []route {
+	return []route{
+		{"GET /api/v1/status", access.Operate, s.status},
+		{"GET /api/v1/mailboxes", access.Operate, s.mailboxes},
+		{"POST /api/v1/polls", access.Operate, s.polls},
+		{"GET /api/v1/search", access.Read, s.search},
+		{"GET /api/v1/export", access.Export, s.export},
+		{"GET /api/v1/messages/{id}", access.Read, s.message},
+		{"GET /api/v1/messages/{id}/raw", access.Read, s.raw},
+	}
+}
+
+// refused is the error for a principal who lacks the permission.
+func refused(p *access.Principal, what access.Permission) error {
+	switch {
+	case p.May(what):
+		return nil
+	case p == nil:
+		return &Problem{Status: http.StatusUnauthorized, Title: "Not logged in", Detail: "this needs a login or a token"}
+	}
+	return &Problem{Status: http.StatusForbidden, Title: "Not allowed",
+		Detail: fmt.Sprintf("%s has the role %s, which may not %s", p.Name, p.Role, what)}
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
 // handle turns an error into a problem document. Once an answer has begun all
 // that can be done is to cut it off, which the client sees.
-func (s *Server) handle(h func(http.ResponseWriter, *http.Request) error) http.Handler {
+func (s *Server) handle(route route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tracked := &trackedWriter{ResponseWriter: w}
-		err := h(tracked, r)
+		err := refused(access.Of(r.Context()), route.may)
+		if err == nil {
+			err = route.answer(tracked, r)
+		}
 		switch {
 		case err == nil:
 		case tracked.begun:
