@@ -140,6 +140,17 @@ func (c *Client) Raw(ctx context.Context, id string, w io.Writer) error {
 	return joinClose(err, resp.Body)
 }
 
+// Structure returns how a message is made.
+func (c *Client) Structure(ctx context.Context, id string) (Structure, error) {
+	return get[Structure](ctx, c, "/api/v1/messages/"+url.PathEscape(id)+"/structure", nil)
+}
+
+// Part opens one part of a message; its headers say how it wants to be treated.
+// The caller closes the body.
+func (c *Client) Part(ctx context.Context, id, path string) (*http.Response, error) {
+	return c.do(ctx, http.MethodGet, "/api/v1/messages/"+url.PathEscape(id)+"/parts/"+url.PathEscape(path), nil, nil)
+}
+
 // Poll polls the mailboxes, all if none is named, and hands every event to fn.
 // It returns when everything archived is searchable.
 func (c *Client) Poll(ctx context.Context, mailboxes []string, fn func(PollEvent)) error {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/postkeep/postkeep/indexer"
 	"github.com/postkeep/postkeep/indexer/query"
 	"github.com/postkeep/postkeep/internal/mailparse"
+	"github.com/postkeep/postkeep/web/access"
 )
 
 const (
@@ -111,16 +113,36 @@ func messageOf(m *archive.Message) Message {
 	return out
 }
 
-// opened is a message that is about to be shown: its view is in the ledger.
-func (s *Server) opened(ctx context.Context, prefix, how string) (archive.Message, io.ReadCloser, error) {
+// find returns a message by its id or an unambiguous prefix, with the deposits
+// that the principal may see. A message without any is not there for them, and
+// the answer is the same as for one that does not exist.
+func (s *Server) find(ctx context.Context, prefix string) (archive.Message, error) {
+	scope := access.Of(ctx).Scope
 	id, err := s.opts.Store.Resolve(ctx, prefix)
+	if errors.Is(err, archive.ErrAmbiguous) && !scope.All {
+		err = fmt.Errorf("%w: %s", archive.ErrNotFound, prefix) // the reason names others
+	}
 	if err != nil {
-		return archive.Message{}, nil, err
+		return archive.Message{}, err
 	}
 	m, err := s.opts.Store.Message(ctx, id)
+	if err != nil || scope.All {
+		return m, err
+	}
+	m.Deposits = slices.DeleteFunc(m.Deposits, func(d archive.Deposit) bool { return !scope.Sees(d.Mailbox, d.Received) })
+	if len(m.Deposits) == 0 {
+		return archive.Message{}, fmt.Errorf("%w: %s", archive.ErrNotFound, prefix)
+	}
+	return m, nil
+}
+
+// opened is a message that is about to be shown: its view is in the ledger.
+func (s *Server) opened(ctx context.Context, prefix, how string) (archive.Message, io.ReadCloser, error) {
+	m, err := s.find(ctx, prefix)
 	if err != nil {
 		return m, nil, err
 	}
+	id := m.ID
 	body, err := s.opts.Store.OpenMessage(ctx, id)
 	if err != nil {
 		return m, nil, err

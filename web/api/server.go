@@ -70,6 +70,8 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/export", access.Export, s.export},
 		{"GET /api/v1/messages/{id}", access.Read, s.message},
 		{"GET /api/v1/messages/{id}/raw", access.Read, s.raw},
+		{"GET /api/v1/messages/{id}/structure", access.Read, s.structure},
+		{"GET /api/v1/messages/{id}/parts/{path}", access.Read, s.part},
 	}
 }
 
