@@ -1,10 +1,15 @@
 package mailparse
 
 import (
+	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
+
+	"github.com/postkeep/postkeep/internal/corpus"
 )
 
 // typicalMessage is made like the mail of people today: text and HTML, with a
@@ -53,5 +58,37 @@ func BenchmarkParse(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkParseList parses the first messages of a mailing list, with the text as the index takes it.
+func BenchmarkParseList(b *testing.B) {
+	if !corpus.Available(b, "bench-list") {
+		b.Skip()
+	}
+	const want = 2000
+	var messages [][]byte
+	var size int64
+	err := corpus.Load(b.Context(), "bench-list", func(_ string, msg []byte) error {
+		messages = append(messages, msg)
+		size += int64(len(msg))
+		if len(messages) == want {
+			return io.EOF
+		}
+		return nil
+	})
+	if !errors.Is(err, io.EOF) {
+		b.Fatal(err)
+	}
+	b.SetBytes(size)
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, msg := range messages {
+			m, err := Parse(b.Context(), bytes.NewReader(msg), Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			_ = m.Text()
+		}
 	}
 }

@@ -1,6 +1,9 @@
 package mailparse
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // open puts the entity whose header was just read on the stack.
 func (w *walker) open() {
@@ -79,7 +82,18 @@ func (w *walker) newPart(h *Header) Part {
 	encoding, _, _ := strings.Cut(stripComments(h.Raw("Content-Transfer-Encoding")), ";")
 	p.Encoding = strings.ToLower(h.decode(strings.Trim(encoding, "\"' \t")))
 	w.classify(&p)
+	if p.MediaType == "message/partial" && p.Depth == 0 {
+		w.fragment(&p)
+	}
 	return p
+}
+
+// fragment notes that the message is a piece of another.
+func (w *walker) fragment(p *Part) {
+	number, _ := strconv.Atoi(p.Params["number"])
+	total, _ := strconv.Atoi(p.Params["total"])
+	w.msg.Fragment = &Fragment{ID: strings.Trim(p.Params["id"], "<>"), Number: number, Total: total}
+	w.cut("a fragment of a message (message/partial)")
 }
 
 // classify sets IsAttachment, and the flags that a part gives to the message.

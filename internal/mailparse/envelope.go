@@ -1,6 +1,7 @@
 package mailparse
 
 import (
+	"encoding/hex"
 	"slices"
 	"sort"
 	"strings"
@@ -24,6 +25,8 @@ func newEnvelope(h Header) Envelope {
 		InReplyTo:  messageIDs(h.Get("In-Reply-To")),
 		References: messageIDs(h.Get("References")),
 		ListID:     h.Get("List-Id"),
+
+		ThreadIndex: threadIndex(h.Raw("Thread-Index")),
 	}
 	if ids := messageIDs(h.Get("Message-ID")); len(ids) > 0 {
 		e.MessageID = ids[0]
@@ -35,6 +38,21 @@ func newEnvelope(h Header) Envelope {
 	}
 	e.ListID = strings.TrimSpace(e.ListID)
 	return e
+}
+
+// threadIndexOctets is the length of the header block of Thread-Index ([MS-OXOMSG]
+// section 2.2.1.3): a reserved octet, 5 of time, a GUID. Replies append to it.
+const threadIndexOctets = 22
+
+func threadIndex(value string) string {
+	if value == "" {
+		return ""
+	}
+	octets := encodedWord{base64: true, text: value}.decode(nil)
+	if len(octets) < threadIndexOctets {
+		return ""
+	}
+	return hex.EncodeToString(octets[:threadIndexOctets])
 }
 
 // messageIDs returns the message ids in s (RFC 5322 section 3.6.4), without angle
@@ -86,36 +104,18 @@ func (s *state) finish() {
 	if s.journal {
 		s.finishJournal()
 	}
-	if isBounce(m) {
-		s.flag(FlagBounce)
+	if m.Journal != nil {
+		m.Recipients = m.Journal.Recipients
+	} else {
+		m.Recipients = transportRecipients(m.Header)
 	}
+	s.finishReports()
 	for i := range m.Parts {
 		if p := &m.Parts[i]; p.IsAttachment {
 			m.Attachments = append(m.Attachments, Attachment{Path: p.Path, FileName: p.FileName, MediaType: p.MediaType, Size: p.Size})
 		}
 	}
 	sort.Strings(m.Flags)
-}
-
-// isBounce reports whether the message is a delivery status notification (RFC
-// 3464), or one of those that programs made before there was a form for them.
-func isBounce(m *Message) bool {
-	root := &m.Parts[0]
-	if root.MediaType == "multipart/report" && strings.EqualFold(root.Params["report-type"], "delivery-status") ||
-		m.Header.Has("X-Failed-Recipients") {
-		return true
-	}
-	for i := range m.Parts {
-		if p := &m.Parts[i]; p.Depth <= 1 && (p.MediaType == "message/delivery-status" || p.MediaType == "message/global-delivery-status") {
-			return true
-		}
-	}
-	if len(m.From) == 0 {
-		return false
-	}
-	local, _, _ := strings.Cut(strings.ToLower(m.From[0].Addr), "@")
-	return local == "mailer-daemon" ||
-		local == "postmaster" && strings.Trim(m.Header.Raw("Return-Path"), " ") == "<>"
 }
 
 // inspect looks at the text of a part for what its header does not tell.
@@ -131,7 +131,12 @@ func (s *state) inspect(p *Part, text string) {
 			}
 		}
 	}
-	if s.journal && p.parent == 0 && s.msg.Journal == nil && p.MediaType == "text/plain" {
+	switch {
+	case s.journal && p.parent == 0 && s.msg.Journal == nil && p.MediaType == "text/plain":
 		s.msg.Journal = parseJournal(text)
+	case p.Depth <= 1 && isDeliveryStatus(p.MediaType):
+		s.msg.Delivery = parseDeliveryReport(text)
+	case p.Depth <= 1 && p.MediaType == "message/feedback-report":
+		s.msg.Feedback = parseFeedbackReport(text)
 	}
 }

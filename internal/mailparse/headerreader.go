@@ -23,6 +23,9 @@ const (
 	maxNameBytes = 200
 )
 
+// issueFromLine is harmless: servers and mbox files leave the line in front.
+const issueFromLine = "begins with an mbox From line"
+
 // headerReader collects one header (RFC 5322 section 2.2) from lines. Lines
 // that are no field are held in doubt: if a field that is certain follows, they are junk
 // within the header and kept as fields without name, else they begin the body.
@@ -30,6 +33,7 @@ type headerReader struct {
 	max     int
 	message bool // the header of a message, not that of a part
 	problem func(string)
+	note    func(string) // of what is odd but harmless
 	cutOff  func(string)
 
 	buf    []byte // fields, unfolded, each ended by LF; "name:value"
@@ -58,7 +62,7 @@ func (h *headerReader) line(piece []byte, start bool) verdict {
 		return h.emptyLine(first)
 	}
 	if first && (bytes.HasPrefix(text, []byte("From ")) || bytes.HasPrefix(text, []byte(">From "))) {
-		h.problem("begins with an mbox From line")
+		h.note(issueFromLine)
 		h.ignore, h.first = true, false
 		return headerGoesOn
 	}

@@ -95,6 +95,9 @@ func (l *leaf) flush() {
 			}
 		}
 	}
+	if l.w.journal {
+		l.w.hashJournaled(&l.w.msg.Parts[l.part], out)
+	}
 	if l.child != nil {
 		l.child.take(out)
 	}

@@ -8,7 +8,7 @@ import (
 // Version is the version of what Parse makes of a message. It is stored with
 // every summary, and goes up when the same bytes would give another result, so
 // that a rebuild knows what is out of date.
-const Version = 1
+const Version = 2
 
 // The flags of a message. They are stored and searched for by these words.
 const (
@@ -16,8 +16,9 @@ const (
 	FlagEncrypted = "encrypted" // a part cannot be read without a key
 	FlagSigned    = "signed"    // has a signature, of whatever worth
 	FlagJournal   = "journal"   // an Exchange journal report; Journal holds the envelope
-	FlagBounce    = "bounce"    // a delivery status notification
-	FlagPartial   = "partial"   // a limit cut something off; Problems says what
+	FlagBounce    = "bounce"    // a delivery status notification; Delivery has its fields
+	FlagReport    = "report"    // a complaint of a mailbox provider; Feedback has its fields
+	FlagPartial   = "partial"   // not all is here: a limit cut something off, or it is a fragment; Problems says what
 )
 
 // Message is what could be read of one message. It holds no reference to the
@@ -37,12 +38,22 @@ type Message struct {
 	Parts []Part
 	// Attachments lists the parts for which Part.IsAttachment holds.
 	Attachments []Attachment
+	// Recipients are the addresses that the message was transported to, as far as
+	// it tells, each once: those of the journal report, else of the fields that
+	// mail servers add (Delivered-To and its like, "for" in Received).
+	Recipients []string
 	// Journal is set for Exchange journal reports only.
 	Journal *Journal
+	// Delivery is set for bounces that name a recipient.
+	Delivery *DeliveryReport
+	// Feedback is set for feedback reports (RFC 5965) only.
+	Feedback *FeedbackReport
+	// Fragment is set for a piece of a message (message/partial) only.
+	Fragment *Fragment
 	// Flags are Flag constants, sorted, each once.
 	Flags []string
-	// Problems says in words what was wrong, each kind once, at most
-	// maxProblems.
+	// Problems says in words why the message is malformed or partial, and what is odd
+	// about it otherwise; each kind once, at most maxProblems.
 	Problems []string
 }
 
@@ -54,6 +65,9 @@ type Envelope struct {
 	MessageID                          string   // without angle brackets
 	InReplyTo, References              []string // without angle brackets
 	ListID                             string   // without angle brackets and phrase
+	// ThreadIndex is what all messages of an Outlook conversation have in common:
+	// the first 22 octets of Thread-Index in hexadecimal; "" if there are fewer.
+	ThreadIndex string
 }
 
 // Address is a mailbox (RFC 5322 section 3.4). Groups are flattened.
@@ -105,14 +119,6 @@ type Attachment struct {
 	FileName  string // may be empty
 	MediaType string
 	Size      int64 // decoded octets
-}
-
-// Journal is the envelope that Exchange wrote into a journal report.
-type Journal struct {
-	Sender     string   // envelope sender
-	OnBehalfOf string   // who it was sent for, may be empty
-	Recipients []string // all recipients, with Bcc and the members of lists, each once
-	MessageID  string   // as the report gives it, without angle brackets
 }
 
 // HasFlag reports whether m has the flag.

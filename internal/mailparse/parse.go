@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 )
 
@@ -109,7 +110,9 @@ type state struct {
 	msg      *Message
 	textUsed int // of opts.MaxTextBytes
 	journal  bool
-	writeErr error // first error of a writer from opts.Part
+	// journaled is the hash of the contents of a journal report's message.
+	journaled hash.Hash
+	writeErr  error // first error of a writer from opts.Part
 }
 
 // problem notes that the message is malformed.

@@ -62,7 +62,7 @@ type walker struct {
 
 func newWalker(s *state, path string, depth, parent int) *walker {
 	w := &walker{state: s}
-	w.hdr = headerReader{max: s.opts.MaxHeaderBytes, problem: s.problem, cutOff: s.cut}
+	w.hdr = headerReader{max: s.opts.MaxHeaderBytes, problem: s.problem, note: s.note, cutOff: s.cut}
 	w.begin(path, depth, parent, true, "text/plain")
 	return w
 }
