@@ -1,0 +1,228 @@
+package pages
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/postkeep/postkeep/web/api"
+	"github.com/postkeep/postkeep/web/safehtml"
+)
+
+// The ways to look at a message.
+const (
+	asHTML    = "html"
+	asText    = "text"
+	asHeaders = "headers"
+	asParts   = "parts"
+	asSource  = "source"
+)
+
+// messagePage is one message in one of its views.
+type messagePage struct {
+	api.Detail
+	Structure api.Structure
+	As        string
+	Views     []view
+	Source    string // the beginning of the raw bytes
+	SourceCut bool
+	Query     string // of the search that led here
+}
+
+type view struct{ As, Name string }
+
+// maxSource is how much of the raw bytes is shown; the rest is a download.
+const maxSource = 256 << 10
+
+func (s *Server) message(w http.ResponseWriter, r *http.Request, v *View) error {
+	ctx, id := r.Context(), r.PathValue("id")
+	d, err := s.opts.API.Message(ctx, id)
+	if err != nil {
+		return err
+	}
+	p := &messagePage{Detail: d, As: r.FormValue("as"), Query: r.FormValue("q")}
+	if p.Structure, err = s.opts.API.Structure(ctx, d.ID); err != nil {
+		return err
+	}
+	if p.hasHTML() {
+		p.Views = append(p.Views, view{asHTML, "Message"}, view{asText, "Text"})
+	} else {
+		p.Views = append(p.Views, view{asText, "Message"})
+	}
+	p.Views = append(p.Views, view{asHeaders, "Headers"}, view{asParts, "Parts"}, view{asSource, "Source"})
+	if !slices.ContainsFunc(p.Views, func(o view) bool { return o.As == p.As }) {
+		p.As = p.Views[0].As
+	}
+	if p.As == asSource {
+		if p.Source, p.SourceCut, err = s.source(r, d.ID); err != nil {
+			return err
+		}
+	}
+	v.Title = d.Subject
+	if v.Title == "" {
+		v.Title = v.T("(no subject)")
+	}
+	return s.render(w, http.StatusOK, "message", v, p)
+}
+
+// htmlPart is the part that a mail program would show, "" if there is none.
+func (p *messagePage) htmlPart() string {
+	for _, part := range p.Structure.Parts {
+		if part.MediaType == "text/html" && !part.Attachment {
+			return part.Path
+		}
+	}
+	return ""
+}
+
+func (p *messagePage) hasHTML() bool { return p.htmlPart() != "" }
+
+// Files are the parts that are attached.
+func (p *messagePage) Files() []api.Part {
+	return slices.DeleteFunc(slices.Clone(p.Structure.Parts), func(part api.Part) bool { return !part.Attachment })
+}
+
+// Link is the address of another view of the message.
+func (p *messagePage) Link(as string) string {
+	q := url.Values{"as": {as}}
+	if p.Query != "" {
+		q.Set("q", p.Query)
+	}
+	return "/m/" + p.ID + "?" + q.Encode()
+}
+
+// Back is the address of the search that led here.
+func (p *messagePage) Back() string { return "/search?" + url.Values{"q": {p.Query}}.Encode() }
+
+// source returns the beginning of the raw bytes as text.
+func (s *Server) source(r *http.Request, id string) (string, bool, error) {
+	var b strings.Builder
+	err := s.opts.API.Raw(r.Context(), id, &limited{&b, maxSource})
+	cut := errors.Is(err, errEnough)
+	if cut {
+		err = nil
+	}
+	return strings.ToValidUTF8(strings.ReplaceAll(b.String(), "\r\n", "\n"), "\uFFFD"), cut, err
+}
+
+var errEnough = errors.New("enough")
+
+// limited takes no more than n bytes.
+type limited struct {
+	w io.Writer
+	n int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if len(p) > l.n {
+		n, err := l.w.Write(p[:l.n])
+		l.n -= n
+		return n, errors.Join(err, errEnough)
+	}
+	n, err := l.w.Write(p)
+	l.n -= n
+	return n, err
+}
+
+// maxFrameHTML is how much markup is shown: more is no letter.
+const maxFrameHTML = 4 << 20
+
+// frame shows the HTML of a message on its own, for a sandboxed frame: no
+// script, no form, no load from anywhere.
+func (s *Server) frame(w http.ResponseWriter, r *http.Request, v *View) error {
+	st, err := s.opts.API.Structure(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	p := &messagePage{Structure: st}
+	p.ID = st.ID
+	path := p.htmlPart()
+	if path == "" {
+		return &api.Problem{Status: http.StatusNotFound, Title: v.T("This message has no HTML")}
+	}
+	resp, err := s.opts.API.Part(r.Context(), st.ID, path)
+	if err != nil {
+		return err
+	}
+	charset := ""
+	for _, part := range st.Parts {
+		if part.Path == path {
+			charset = part.Charset
+		}
+	}
+	clean, err := safehtml.Clean(io.LimitReader(resp.Body, maxFrameHTML), safehtml.Options{
+		Charset: charset, Picture: func(contentID string) string { return s.picture(r, &st, contentID) },
+		Blocked: v.T("picture not loaded"),
+	})
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", safehtml.Policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	_, err = w.Write(clean)
+	return ignoreGone(err)
+}
+
+// maxPicture is the size of a picture inside a message that is shown in it.
+// It is carried in the page, because a sandboxed frame has no cookies.
+const maxPicture = 2 << 20
+
+// picture returns an enclosed picture as a data URI, "" if there is none that
+// is harmless.
+func (s *Server) picture(r *http.Request, st *api.Structure, contentID string) string {
+	for _, part := range st.Parts {
+		if part.ContentID != contentID || contentID == "" || part.Size > maxPicture || !safehtml.Harmless(part.MediaType) {
+			continue
+		}
+		resp, err := s.opts.API.Part(r.Context(), st.ID, part.Path)
+		if err != nil {
+			return ""
+		}
+		content, err := io.ReadAll(io.LimitReader(resp.Body, maxPicture))
+		if errors.Join(err, resp.Body.Close()) != nil {
+			return ""
+		}
+		return safehtml.DataURI(part.MediaType, content)
+	}
+	return ""
+}
+
+// part passes one part on as the API sends it: always as a download.
+func (s *Server) part(w http.ResponseWriter, r *http.Request, _ *View) error {
+	resp, err := s.opts.API.Part(r.Context(), r.PathValue("id"), r.PathValue("path"))
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"Content-Type", "Content-Disposition", "X-Content-Type-Options", "Content-Security-Policy"} {
+		w.Header().Set(name, resp.Header.Get(name))
+	}
+	_, err = io.Copy(w, resp.Body)
+	return errors.Join(ignoreGone(err), resp.Body.Close())
+}
+
+// raw passes the exact bytes of a message on.
+func (s *Server) raw(w http.ResponseWriter, r *http.Request, _ *View) error {
+	id := r.PathValue("id")
+	h := w.Header()
+	h.Set("Content-Type", "message/rfc822")
+	h.Set("Content-Disposition", `attachment; filename="`+safeID(id)+`.eml"`)
+	h.Set("X-Content-Type-Options", "nosniff")
+	return s.opts.API.Raw(r.Context(), id, w)
+}
+
+// safeID takes from a path element whatever an id does not have.
+func safeID(id string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' || r >= 'a' && r <= 'f' {
+			return r
+		}
+		return -1
+	}, id)
+}

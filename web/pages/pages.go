@@ -1,0 +1,175 @@
+// Package pages renders the pages of Postkeep on the server: html/template over
+// what the API answers, one style sheet, and small scripts that add comfort.
+// Searching and reading work without any script.
+//
+// The pages know nothing that the API does not tell the same principal: they
+// ask it in the same process, in the name of whoever is logged in.
+package pages
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/postkeep/postkeep/web/access"
+	"github.com/postkeep/postkeep/web/api"
+)
+
+// Options are what the pages need. All but Location and Logger are required.
+type Options struct {
+	API     *api.Client
+	Version string
+	// Location is the time zone of people whose browser does not tell one; time.Local if nil.
+	Location *time.Location
+	// Now is the clock; time.Now if nil.
+	Now    func() time.Time
+	Logger *slog.Logger
+}
+
+// Server answers requests for pages and their static files. The principal of a
+// request is in its context (package access); without one every page but the
+// static files is refused. It is safe for concurrent use.
+type Server struct {
+	opts      Options
+	mux       *http.ServeMux
+	templates map[string]*template.Template
+	locales   map[string]dictionary
+	files     map[string]asset
+}
+
+// New makes a Server.
+func New(opts Options) (*Server, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Location == nil {
+		opts.Location = time.Local
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	s := &Server{opts: opts, mux: http.NewServeMux()}
+	var err error
+	if s.files, err = loadAssets(); err != nil {
+		return nil, err
+	}
+	if s.locales, err = loadLocales(); err != nil {
+		return nil, err
+	}
+	if s.templates, err = loadTemplates(s.files); err != nil {
+		return nil, err
+	}
+	s.mux.HandleFunc("GET /static/{name}", s.static)
+	for _, r := range s.routes() {
+		s.mux.Handle(r.pattern, s.handle(r))
+	}
+	return s, nil
+}
+
+// A page is one address and who may see it.
+type page struct {
+	pattern string
+	may     access.Permission
+	answer  func(http.ResponseWriter, *http.Request, *View) error
+}
+
+func (s *Server) routes() []page {
+	return []page{
+		{"GET /{$}", access.Anyone, s.home},
+		{"GET /search", access.Read, s.search},
+		{"GET /m/{id}", access.Read, s.message},
+		{"GET /m/{id}/html", access.Read, s.frame},
+		{"GET /m/{id}/part/{path}", access.Read, s.part},
+		{"GET /m/{id}/raw", access.Read, s.raw},
+		{"GET /", access.Anyone, s.nowhere},
+	}
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// handle checks the principal, and turns an error into a page that says it.
+func (s *Server) handle(p page) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := s.view(r)
+		var err error
+		if v.Principal.May(p.may) {
+			err = p.answer(w, r, v)
+		} else {
+			err = forbidden(v)
+		}
+		if err != nil && r.Context().Err() == nil {
+			s.failed(w, r, v, err)
+		}
+	})
+}
+
+func forbidden(v *View) error {
+	if v.Principal == nil {
+		return &api.Problem{Status: http.StatusUnauthorized, Title: v.T("Please log in")}
+	}
+	return &api.Problem{Status: http.StatusForbidden, Title: v.T("This page is not for you"),
+		Detail: v.T("Your role, %s, does not include it. Ask an administrator if it should.", v.T(string(v.Principal.Role)))}
+}
+
+// failed shows an error where the page would be.
+func (s *Server) failed(w http.ResponseWriter, r *http.Request, v *View, err error) {
+	var problem *api.Problem
+	if !errors.As(err, &problem) {
+		s.opts.Logger.Error("page failed", "path", r.URL.Path, "error", err)
+		problem = &api.Problem{Status: http.StatusInternalServerError, Title: v.T("Something went wrong"), Detail: err.Error()}
+	}
+	v.Title = problem.Title
+	if err := s.render(w, problem.Status, "error", v, problem); err != nil {
+		s.opts.Logger.Error("error page failed", "path", r.URL.Path, "error", err)
+		http.Error(w, problem.Title, problem.Status)
+	}
+}
+
+// home leads everybody to the first page that is for them.
+func (s *Server) home(w http.ResponseWriter, r *http.Request, v *View) error {
+	to := "/profile"
+	if nav := v.Nav(); len(nav) > 0 {
+		to = nav[0].Path
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
+	return nil
+}
+
+func (s *Server) nowhere(_ http.ResponseWriter, _ *http.Request, v *View) error {
+	return &api.Problem{Status: http.StatusNotFound, Title: v.T("There is no such page"),
+		Detail: v.T("The address may be mistyped, or the link is old.")}
+}
+
+// render writes a page. It is complete in memory before the first byte goes
+// out, so that an error can still become an error page.
+func (s *Server) render(w http.ResponseWriter, code int, name string, v *View, data any) error {
+	t := s.templates[name]
+	if t == nil {
+		return fmt.Errorf("no template %q", name)
+	}
+	var b bytes.Buffer
+	if err := t.ExecuteTemplate(&b, v.layout(), struct {
+		*View
+		Data any
+	}{v, data}); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store") // mail does not stay in a browser's cache
+	w.WriteHeader(code)
+	_, err := w.Write(b.Bytes())
+	return ignoreGone(err)
+}
+
+// ignoreGone drops the error of a browser that has gone.
+func ignoreGone(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, http.ErrHandlerTimeout) {
+		return nil
+	}
+	return err
+}

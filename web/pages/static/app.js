@@ -1,0 +1,2 @@
+// The scripts add comfort; every page works without them.
+import "./zone.js";
