@@ -1,6 +1,9 @@
 package indexer
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -9,11 +12,66 @@ import (
 	"github.com/postkeep/postkeep/indexer/words"
 )
 
+// ErrNoHolds means that a query asks for is:held and the index was opened
+// without Options.Held.
+var ErrNoHolds = errors.New("query: is:held: this index has not been told of holds")
+
 // compiler turns one query into one of Bleve.
 type compiler struct {
 	now      time.Time
 	location *time.Location
 	budget   *budget
+	// held are the ids of messages under a hold, and threads the keys of the
+	// messages of a thread by the id that was asked for: see resolve.
+	held    *[]string
+	threads map[string][]string
+}
+
+// compile turns a query into one of Bleve. It may have to search first.
+func (x *Index) compile(ctx context.Context, n query.Node) (bq.Query, error) {
+	c := compiler{now: x.opts.Now(), location: x.opts.Location, budget: &budget{}, threads: map[string][]string{}}
+	if err := x.resolve(ctx, &c, n); err != nil {
+		return nil, err
+	}
+	return c.compile(n), nil
+}
+
+// resolve finds out what the documents do not tell by themselves.
+func (x *Index) resolve(ctx context.Context, c *compiler, n query.Node) (err error) {
+	switch n := n.(type) {
+	case *query.And:
+		return x.resolveAll(ctx, c, n.Nodes)
+	case *query.Or:
+		return x.resolveAll(ctx, c, n.Nodes)
+	case *query.Not:
+		return x.resolve(ctx, c, n.Node)
+	case *query.Flag:
+		if n.Name != query.Held || c.held != nil {
+			return nil
+		}
+		if x.opts.Held == nil {
+			return ErrNoHolds
+		}
+		held, err := x.opts.Held(ctx)
+		if err != nil {
+			return fmt.Errorf("look up holds: %w", err)
+		}
+		c.held = &held
+	case *query.ID:
+		if n.Thread && c.threads[n.Prefix] == nil {
+			c.threads[n.Prefix], err = x.threadOf(ctx, n.Prefix)
+		}
+	}
+	return err
+}
+
+func (x *Index) resolveAll(ctx context.Context, c *compiler, nodes []query.Node) error {
+	for _, n := range nodes {
+		if err := x.resolve(ctx, c, n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c compiler) compile(n query.Node) bq.Query {
@@ -25,9 +83,27 @@ func (c compiler) compile(n query.Node) bq.Query {
 	case *query.Not:
 		return &exclude{bq.NewMatchAllQuery(), c.compile(n.Node)}
 	case *query.Text:
-		return c.text(n)
+		return eachField(n.Field, func(field string) bq.Query { return c.inField(field, n) })
+	case *query.Near:
+		return eachField(n.Field, func(field string) bq.Query {
+			return &near{field: field, units: nearUnits(n.Value), distance: n.Distance, boost: boostOf(field)}
+		})
+	case *query.Regexp:
+		return eachField(n.Field, func(field string) bq.Query {
+			return c.phrase(field, part{n.Folded(), regexpPart})
+		})
+	case *query.Header:
+		return c.header(n)
+	case *query.ID:
+		if n.Thread {
+			return c.exactly(fieldThread, c.threads[n.Prefix]...)
+		}
+		return c.phrase(fieldID, part{n.Prefix + "*", wildcardPart})
 	case *query.Flag:
-		return &phrase{field: fieldFlag, parts: []part{{text: n.Name}}, boost: 1}
+		if n.Name == query.Held {
+			return bq.NewDocIDQuery(*c.held)
+		}
+		return c.exactly(fieldFlag, n.Name)
 	case *query.Size:
 		return sizeQuery(n)
 	case *query.Date:
@@ -63,56 +139,102 @@ func (c compiler) and(n *query.And) bq.Query {
 	return q
 }
 
-// subjectBoost is what a word in the subject counts for when results are
-// sorted by relevance.
-const subjectBoost = 3
-
-// anyFields are where words without a field are looked for.
-var anyFields = []string{fieldSubject, fieldBody, fieldParticipant, fieldFileName}
-
-func (c compiler) text(t *query.Text) bq.Query {
-	if t.Field != query.Any {
-		return c.inField(string(t.Field), t)
+// fieldsOf are the fields of the index that a field of the language looks in.
+func fieldsOf(f query.Field) []string {
+	switch f {
+	case query.Any:
+		return []string{fieldSubject, fieldBody, fieldParticipant, fieldFileName}
+	case query.Recipient:
+		return []string{fieldTo, fieldCc, fieldBcc, fieldRecipient}
 	}
+	return []string{string(f)}
+}
+
+func eachField(f query.Field, compile func(field string) bq.Query) bq.Query {
 	var alternatives []bq.Query
-	for _, f := range anyFields {
-		alternatives = append(alternatives, c.inField(f, t))
+	for _, name := range fieldsOf(f) {
+		alternatives = append(alternatives, compile(name))
+	}
+	if len(alternatives) == 1 {
+		return alternatives[0]
+	}
+	return bq.NewDisjunctionQuery(alternatives)
+}
+
+// boostOf is what a word in the field counts for when results are sorted by
+// relevance.
+func boostOf(field string) float64 {
+	if field == fieldSubject {
+		return 3
+	}
+	return 1
+}
+
+func (c compiler) phrase(field string, parts ...part) bq.Query {
+	return &phrase{field, parts, boostOf(field), c.budget}
+}
+
+// exactly looks for any of some terms.
+func (c compiler) exactly(field string, terms ...string) bq.Query {
+	alternatives := make([]bq.Query, len(terms))
+	for i, t := range terms {
+		alternatives[i] = c.phrase(field, part{text: t})
 	}
 	return bq.NewDisjunctionQuery(alternatives)
 }
 
 func (c compiler) inField(field string, t *query.Text) bq.Query {
-	inWords := &phrase{field, wordParts(t.Value, t.Quoted), 1, c.budget}
-	whole := &phrase{field, []part{wholePart(t.Value, t.Quoted)}, 1, c.budget}
+	inWords := c.phrase(field, wordParts(t.Value, t.Quoted)...)
+	whole := c.phrase(field, wholePart(t.Value, t.Quoted))
 	switch field {
-	case fieldSubject:
-		inWords.boost = subjectBoost
-		return inWords
-	case fieldMailbox:
+	case fieldMailbox, fieldLanguage:
 		return whole
 	case fieldMessageID:
 		id := strings.TrimSuffix(strings.TrimPrefix(t.Value, "<"), ">")
-		whole.parts[0] = wholePart(id, t.Quoted)
+		return c.phrase(field, wholePart(id, t.Quoted))
+	case fieldFileType:
+		if wholePart(t.Value, t.Quoted).kind == exactPart {
+			return c.exactly(field, fileTypesNamed(t.Value)...)
+		}
 		return whole
-	case fieldFileName:
+	case fieldFileName, fieldList:
 		return bq.NewDisjunctionQuery([]bq.Query{inWords, whole})
-	case fieldFrom, fieldTo, fieldCc, fieldBcc, fieldParticipant:
+	case fieldFrom, fieldTo, fieldCc, fieldBcc, fieldParticipant, fieldRecipient:
 		if strings.Contains(t.Value, "@") && !strings.Contains(t.Value, " ") {
 			// @example.com is the domain, sales@ the local part.
-			whole.parts[0] = wholePart(strings.Trim(t.Value, "@<>"), t.Quoted)
-			return whole
+			return c.phrase(field, wholePart(strings.Trim(t.Value, "@<>"), t.Quoted))
 		}
 		return bq.NewDisjunctionQuery([]bq.Query{inWords, whole})
 	}
 	return inWords
 }
 
+// header looks for a header field, in the field of the language that has its
+// values, or among the words that the index has under its name.
+func (c compiler) header(h *query.Header) bq.Query {
+	name := words.Fold(h.Name)
+	if h.Value == "" {
+		return c.phrase(fieldHeader, part{text: name})
+	}
+	own, _ := query.HeaderValues(name) // without values it has passed no parser
+	if own != query.Any {
+		return c.compile(&query.Text{Field: own, Value: h.Value, Quoted: h.Quoted})
+	}
+	parts := wordParts(h.Value, h.Quoted)
+	for i, p := range parts {
+		if p != anyWord {
+			parts[i].text = name + "=" + p.text
+		}
+	}
+	return c.phrase(fieldHeader, parts...)
+}
+
 func wholePart(value string, quoted bool) part {
 	text := words.Fold(strings.TrimSpace(value))
 	if !quoted && strings.ContainsAny(text, "*?") {
-		return part{text, true}
+		return part{text, wildcardPart}
 	}
-	return part{string(limited(text)), false}
+	return part{text: string(limited(text))}
 }
 
 // wordParts cuts text into the words that have to follow each other. Where *
@@ -128,7 +250,7 @@ func wordParts(value string, quoted bool) []part {
 		case strings.Trim(w, "*") == "":
 			parts = append(parts, anyWord)
 		case strings.ContainsAny(w, "*?"):
-			parts = append(parts, part{words.Fold(w), true})
+			parts = append(parts, part{words.Fold(w), wildcardPart})
 		default:
 			parts = append(parts, plainParts(w)...)
 		}
@@ -145,12 +267,24 @@ func plainParts(text string) []part {
 		for len(parts) < t.Position-1 {
 			parts = append(parts, anyWord) // the tail before a word
 		}
-		parts = append(parts, part{string(t.Term), false})
+		parts = append(parts, part{text: string(t.Term)})
 		if t.Lone && t.End == len(text) {
-			parts[len(parts)-1] = part{string(t.Term) + "*", true} // and the pairs that begin with it
+			parts[len(parts)-1] = part{string(t.Term) + "*", wildcardPart} // and the pairs that begin with it
 		}
 	}
 	return parts
+}
+
+// nearUnits are the words of text that have to be near each other; one with
+// punctuation in it is a phrase.
+func nearUnits(text string) [][]part {
+	var units [][]part
+	for w := range strings.FieldsSeq(text) {
+		if parts := plainParts(w); len(parts) > 0 {
+			units = append(units, parts)
+		}
+	}
+	return units
 }
 
 func sizeQuery(s *query.Size) bq.Query {

@@ -3,9 +3,11 @@ package indexer
 import (
 	"path"
 	"strings"
+	"time"
 
 	"github.com/blevesearch/bleve/v2/document"
 	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/indexer/query"
 	"github.com/postkeep/postkeep/indexer/words"
 	"github.com/postkeep/postkeep/internal/mailparse"
 )
@@ -21,9 +23,9 @@ type entry struct {
 	textBytes int
 }
 
-// newEntry makes the document of a message. m may be nil: then nothing could
-// be read.
-func newEntry(item archive.Indexable, m *mailparse.Message) *entry {
+// newEntry makes the document of a message, with days of zone. m may be nil:
+// then nothing could be read.
+func newEntry(item archive.Indexable, m *mailparse.Message, zone *time.Location) *entry {
 	if m == nil {
 		m = &mailparse.Message{Size: item.Size, Flags: []string{mailparse.FlagPartial}}
 	}
@@ -46,17 +48,29 @@ func newEntry(item archive.Indexable, m *mailparse.Message) *entry {
 		addressField(fieldTo, m.To),
 		addressField(fieldCc, m.Cc),
 		addressField(fieldBcc, m.Bcc),
-		addressField(fieldParticipant, m.From, m.Sender, m.ReplyTo, m.To, m.Cc, m.Bcc),
+		addressField(fieldParticipant, m.From, m.Sender, m.ReplyTo, m.To, m.Cc, m.Bcc, envelopeRecipients(m)),
 		fileNameField(names),
 		exactField(fieldMailbox, item.Mailboxes...),
 		exactField(fieldMessageID, m.MessageID),
-		exactField(fieldFlag, flags...),
+		keyField(fieldFlag, flags...),
+		addressField(fieldRecipient, envelopeRecipients(m)),
+		keyField(fieldFileType, attachedTypes(m)...),
+		listField(m.ListID),
+		headerField(m.Header),
+		exactField(fieldLanguage, words.Language(m.OwnText())),
+		keyField(fieldThread, threadKeys(m, item.ID)...),
 		numberField(fieldDate, quarterOf(date)),
 		numberField(fieldReceived, quarterOf(item.Received)),
 		numberField(fieldSize, item.Size),
 		keyField(fieldDateKey, timeKey(date)),
 		keyField(fieldSizeKey, numberKey(item.Size)),
 		keyField(fieldOrder, orderKey(item.Received, item.ID)),
+		keyField(fieldMailboxName, item.Mailboxes...),
+		keyField(fieldSenderDomain, senderDomains(m)...),
+		keyField(fieldYear, date.In(zone).Format("2006")),
+		keyField(fieldSenderKey, senderKey(m)),
+		keyField(fieldThreadRoot, threadRoot(m, item.ID)),
+		keyField(fieldReported, reportedKey(m)),
 	} {
 		if f.length > 0 {
 			e.doc.AddField(f)
@@ -155,6 +169,73 @@ func addressField(name string, lists ...[]mailparse.Address) *field {
 		for _, a := range list {
 			last = f.addText(a.Name, last+gap)
 			last = addAddress(f, a.Addr, last+gap)
+		}
+	}
+	return f
+}
+
+// envelopeRecipients are those that the header does not name: Bcc, and the members of
+// lists.
+func envelopeRecipients(m *mailparse.Message) []mailparse.Address {
+	if len(m.Recipients) == 0 {
+		return nil
+	}
+	named := map[string]bool{}
+	for _, list := range [][]mailparse.Address{m.To, m.Cc, m.Bcc} {
+		for _, a := range list {
+			named[words.Fold(a.Addr)] = true
+		}
+	}
+	var rest []mailparse.Address
+	for _, r := range m.Recipients {
+		if !named[words.Fold(r)] {
+			rest = append(rest, mailparse.Address{Addr: r})
+		}
+	}
+	return rest
+}
+
+// listField makes a List-Id (RFC 2919) findable by its words and as a whole.
+func listField(id string) *field {
+	f := newField(fieldList, textOptions, 8)
+	if id = words.Fold(strings.TrimSpace(id)); id != "" {
+		f.addText(id, gap)
+		f.add(limited(id), gap)
+	}
+	return f
+}
+
+const (
+	// maxHeaderValue is how much of the value of a header field is indexed, in
+	// bytes. What people look for there is short.
+	maxHeaderValue = 4 << 10
+	// maxHeaderTerms is how many words of a header are indexed: a usual one has
+	// two hundred, and one of a megabyte would make a dictionary of its own.
+	maxHeaderTerms = 5000
+)
+
+// headerField makes header fields findable by name, and by the words of their
+// values where these have no field of their own and are more than codes. A word is
+// indexed as name=word, which tells it from those of other header fields.
+func headerField(h mailparse.Header) *field {
+	f := newField(fieldHeader, textOptions, 64)
+	last := 0
+	var term []byte
+	for name, value := range h.All() {
+		name = words.Fold(strings.TrimSpace(name))
+		if len(name) > words.MaxTermBytes || f.length > maxHeaderTerms {
+			continue
+		}
+		last += gap
+		f.add([]byte(name), last)
+		if own, ok := query.HeaderValues(name); !ok || own != query.Any {
+			continue
+		}
+		after := last
+		for t := range words.All(value[:min(len(value), maxHeaderValue)]) {
+			last = after + t.Position
+			term = append(append(append(term[:0], name...), '='), t.Term...)
+			f.add(term, last)
 		}
 	}
 	return f

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// maxExpansions is how many words of the index one * or ? may stand for in
+	// maxExpansions is how many words of the index one pattern may stand for in
 	// one field: every one is a list to be read.
 	maxExpansions = 10_000
 	// maxPhraseExpansions is the same inside of a phrase, where positions are
@@ -29,7 +29,7 @@ const (
 // budget counts the expansions of a query.
 type budget struct{ used atomic.Int64 }
 
-// TooManyExpansionsError means that a wildcard stands for more words than a
+// TooManyExpansionsError means that a pattern stands for more words than a
 // search can look for.
 type TooManyExpansionsError struct {
 	Pattern string
@@ -41,11 +41,14 @@ func (e *TooManyExpansionsError) Error() string {
 	return fmt.Sprintf("query: %s stands for %d words, more than the limit of %d; write more of the word", e.Pattern, e.Words, e.Limit)
 }
 
-// expand returns the terms of a field that a pattern with * and ? stands for.
-func expand(ctx context.Context, r index.IndexReader, field, pattern string, limit int) (terms []string, err error) {
-	dict, err := openDict(r, field, pattern)
+// stemMark begins the terms that are stems, which no pattern stands for.
+const stemMark = 0x01
+
+// expand returns the terms of a field that a pattern stands for.
+func expand(ctx context.Context, r index.IndexReader, field string, p part, limit int) (terms []string, err error) {
+	dict, err := openDict(r, field, p)
 	if err != nil {
-		return nil, fmt.Errorf("look up %s: %w", pattern, err)
+		return nil, fmt.Errorf("look up %s: %w", p, err)
 	}
 	defer func() {
 		if e := dict.Close(); err == nil {
@@ -55,7 +58,10 @@ func expand(ctx context.Context, r index.IndexReader, field, pattern string, lim
 	n := 0
 	for e, err := dict.Next(); e != nil || err != nil; e, err = dict.Next() {
 		if err != nil {
-			return nil, fmt.Errorf("look up %s: %w", pattern, err)
+			return nil, fmt.Errorf("look up %s: %w", p, err)
+		}
+		if e.Term != "" && e.Term[0] == stemMark {
+			continue
 		}
 		if n++; n <= limit {
 			terms = append(terms, e.Term)
@@ -65,36 +71,54 @@ func expand(ctx context.Context, r index.IndexReader, field, pattern string, lim
 		}
 	}
 	if n > limit {
-		return nil, &TooManyExpansionsError{pattern, n, limit}
+		return nil, &TooManyExpansionsError{p.String(), n, limit}
 	}
 	return terms, nil
 }
 
-func openDict(r index.IndexReader, field, pattern string) (index.FieldDict, error) {
-	if prefix, ok := strings.CutSuffix(pattern, "*"); ok && !strings.ContainsAny(prefix, "*?") {
+func openDict(r index.IndexReader, field string, p part) (index.FieldDict, error) {
+	if prefix, ok := strings.CutSuffix(p.text, "*"); ok && p.kind == wildcardPart && !strings.ContainsAny(prefix, "*?") {
 		return r.FieldDictPrefix(field, []byte(prefix))
 	}
 	rr, ok := r.(index.IndexReaderRegexp)
 	if !ok {
 		return nil, fmt.Errorf("the index (%T) cannot look up patterns", r)
 	}
-	return rr.FieldDictRegexp(field, toRegexp(pattern))
+	return rr.FieldDictRegexp(field, p.expression())
 }
 
-// toRegexp turns a pattern with * and ? into a regular expression.
-func toRegexp(pattern string) string {
-	return strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
-}
-
-// part is one place in a phrase: a term, or a pattern with * and ? for any of
-// the terms that fit.
+// part is one place in a phrase: a term, or a pattern for any of the terms
+// that fit.
 type part struct {
-	text    string
-	pattern bool
+	text string
+	kind partKind
 }
+
+type partKind int
+
+const (
+	exactPart    partKind = iota
+	wildcardPart          // with * and ?
+	regexpPart            // a regular expression that fits a term as a whole
+)
 
 // anyWord is the part that any word fits.
-var anyWord = part{"*", true}
+var anyWord = part{"*", wildcardPart}
+
+func (p part) String() string {
+	if p.kind == regexpPart {
+		return "/" + p.text + "/"
+	}
+	return p.text
+}
+
+// expression returns the regular expression that a pattern is.
+func (p part) expression() string {
+	if p.kind == regexpPart {
+		return p.text
+	}
+	return strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(p.text))
+}
 
 // phrase is a Bleve query for parts at consecutive positions of a field. A
 // single part may be anywhere.
@@ -108,7 +132,7 @@ type phrase struct {
 var _ bq.Query = (*phrase)(nil)
 
 func (q *phrase) Searcher(ctx context.Context, r index.IndexReader, _ mapping.IndexMapping, options search.SearcherOptions) (search.Searcher, error) {
-	if len(q.parts) == 1 && !q.parts[0].pattern {
+	if len(q.parts) == 1 && q.parts[0].kind == exactPart {
 		return searcher.NewTermSearcher(ctx, r, q.parts[0].text, q.field, q.boost, options)
 	}
 	limit := maxPhraseExpansions
@@ -120,13 +144,13 @@ func (q *phrase) Searcher(ctx context.Context, r index.IndexReader, _ mapping.In
 		switch {
 		case p == anyWord:
 			terms[i] = []string{""} // Bleve skips the position
-		case p.pattern:
+		case p.kind != exactPart:
 			var err error
-			if terms[i], err = expand(ctx, r, q.field, p.text, limit); err != nil {
+			if terms[i], err = expand(ctx, r, q.field, p, limit); err != nil {
 				return nil, err
 			}
 			if used := q.budget.used.Add(int64(len(terms[i]))); used > maxQueryExpansions {
-				return nil, &TooManyExpansionsError{"all * and ? up to " + p.text, int(used), maxQueryExpansions}
+				return nil, &TooManyExpansionsError{"all patterns up to " + p.String() + " together", int(used), maxQueryExpansions}
 			}
 			if len(terms[i]) == 0 {
 				return searcher.NewMatchNoneSearcher(r)

@@ -2,6 +2,7 @@ package indexer
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +26,13 @@ const (
 	fieldMailbox     = "mailbox"
 	fieldMessageID   = "msgid"
 	fieldFlag        = "flag"
+	fieldRecipient   = "rcpt" // of the envelope; those of the header are in to, cc and bcc
+	fieldFileType    = "filetype"
+	fieldList        = "list"
+	fieldHeader      = "header"
+	fieldLanguage    = "lang"
+	fieldThread      = "thread" // threadKeys
+	fieldID          = "_id"    // Bleve's own
 
 	// Ranges of numbers, see levels.
 	fieldDate     = "date"
@@ -34,6 +42,13 @@ const (
 	fieldDateKey = "date_key"
 	fieldSizeKey = "size_key"
 	fieldOrder   = "order"
+	// Keys to count and to group by, besides flag and filetype.
+	fieldMailboxName  = "mailbox_name"  // as it is written
+	fieldSenderDomain = "sender_domain" // of From
+	fieldYear         = "year"          // of the date, in the time zone of the index
+	fieldSenderKey    = "sender_key"    // to sort by
+	fieldThreadRoot   = "thread_root"   // threadRoot
+	fieldReported     = "reported"      // reportedKey
 
 	// fieldPlace is stored: where the text for snippets is.
 	fieldPlace = "place"
@@ -188,15 +203,19 @@ const maxExactBytes = 400
 
 func limited(v string) []byte {
 	if len(v) > maxExactBytes {
-		v = v[:maxExactBytes]
+		v = strings.ToValidUTF8(v[:maxExactBytes], "")
 	}
 	return []byte(v)
 }
 
-// keyField is a field to sort by.
-func keyField(name, key string) *field {
-	f := newField(name, keyOptions, 1)
-	f.add([]byte(key), 1)
+// keyField is a field to sort, count or group by. Empty values are left out.
+func keyField(name string, keys ...string) *field {
+	f := newField(name, keyOptions, len(keys))
+	for _, k := range keys {
+		if k != "" {
+			f.add(limited(k), 1)
+		}
+	}
 	return f
 }
 

@@ -23,7 +23,7 @@ const (
 	formatVersion = 1
 	// mappingVersion goes up whenever documents are made in another way: other
 	// fields, other words, another parser result that is worth a rebuild.
-	mappingVersion = 1
+	mappingVersion = 2
 
 	generationFile = "generation.json"
 	bleveDir       = "bleve"

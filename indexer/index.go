@@ -48,6 +48,9 @@ type Options struct {
 	Location *time.Location
 	// Now tells the time for queries like 30d; nil is time.Now.
 	Now func() time.Time
+	// Held returns the ids of the messages that holds keep from disposal, for
+	// is:held. With nil such a query is ErrNoHolds.
+	Held func(ctx context.Context) ([]string, error)
 	// Logger hears of failures; nil discards.
 	Logger *slog.Logger
 }

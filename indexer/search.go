@@ -7,7 +7,6 @@ import (
 
 	"github.com/blevesearch/bleve/v2"
 	"github.com/blevesearch/bleve/v2/search"
-	bq "github.com/blevesearch/bleve/v2/search/query"
 	"github.com/postkeep/postkeep/indexer/query"
 )
 
@@ -76,7 +75,9 @@ func (x *Index) Search(ctx context.Context, r Request) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	req.Query = x.compile(node)
+	if req.Query, err = x.compile(ctx, node); err != nil {
+		return nil, err
+	}
 	res := &Result{}
 	err = x.use(func(g *generation) error {
 		found, err := g.search(ctx, req)
@@ -99,10 +100,6 @@ func (x *Index) Search(ctx context.Context, r Request) (*Result, error) {
 	}
 	res.Took = time.Since(started)
 	return res, nil
-}
-
-func (x *Index) compile(n query.Node) bq.Query {
-	return compiler{x.opts.Now(), x.opts.Location, &budget{}}.compile(n)
 }
 
 func newSearchRequest(r Request) (*bleve.SearchRequest, error) {
@@ -192,12 +189,16 @@ func (x *Index) Each(ctx context.Context, q string, fn func(id string) error) er
 	}
 	var after []string
 	for {
-		req := bleve.NewSearchRequestOptions(x.compile(node), x.eachPage, 0, false)
+		compiled, err := x.compile(ctx, node)
+		if err != nil {
+			return err
+		}
+		req := bleve.NewSearchRequestOptions(compiled, x.eachPage, 0, false)
 		req.Score = bleve.ScoreNone
 		req.Sort = search.SortOrder{byField(fieldOrder, false)}
 		req.SearchAfter = after
 		var found *bleve.SearchResult
-		err := x.use(func(g *generation) (err error) {
+		err = x.use(func(g *generation) (err error) {
 			found, err = g.search(ctx, req)
 			return err
 		})

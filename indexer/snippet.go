@@ -70,9 +70,9 @@ func (m *marker) collect(n query.Node) {
 		var sequence []matcher
 		for _, p := range wordParts(n.Value, n.Quoted) {
 			one := matcher{text: p.text}
-			if p.pattern {
+			if p.kind != exactPart {
 				var err error
-				if one.pattern, err = regexp.Compile("^(?s:" + toRegexp(p.text) + ")$"); err != nil {
+				if one.pattern, err = regexp.Compile("^(?s:" + p.expression() + ")$"); err != nil {
 					return // too large; the search itself will say so
 				}
 			}

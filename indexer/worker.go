@@ -264,7 +264,7 @@ func (w *Worker) read(ctx context.Context, item archive.Indexable) (e *entry) {
 	defer func() {
 		if r := recover(); r != nil {
 			w.opts.Logger.Error("parser panicked, message is indexed without its content", "id", item.ID, "panic", r)
-			e = newEntry(item, nil)
+			e = newEntry(item, nil, w.index.opts.Location)
 		}
 	}()
 	m, err := w.open(ctx, item.ID)
@@ -274,7 +274,7 @@ func (w *Worker) read(ctx context.Context, item archive.Indexable) (e *entry) {
 	if err != nil && m != nil {
 		m.Flags = withFlag(m.Flags, mailparse.FlagPartial)
 	}
-	return newEntry(item, m)
+	return newEntry(item, m, w.index.opts.Location)
 }
 
 // open reads a message. It is nil if there is nothing to read, and comes with an

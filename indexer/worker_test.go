@@ -108,7 +108,7 @@ func (failing) Read([]byte) (int, error) { return 0, errors.New("checksum of the
 
 func TestTornMessageIsIndexedAsFarAsItGoes(t *testing.T) {
 	a := sample()
-	w := NewWorker(nil, torn{a}, nil, WorkerOptions{})
+	w := NewWorker(&Index{opts: Options{Location: time.UTC}}, torn{a}, nil, WorkerOptions{})
 	items, err := a.Since(t.Context(), -1, 1)
 	if err != nil {
 		t.Fatal(err)

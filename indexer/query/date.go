@@ -137,7 +137,7 @@ func parseDate(field string, t token) (Node, error) {
 }
 
 func parsePoint(s string, column int) (Point, error) {
-	bad := &Error{column, dateExample, s}
+	bad := &Error{Column: column, Expected: dateExample, Got: s}
 	if s == "" {
 		bad.Got = "nothing"
 		return Point{}, bad

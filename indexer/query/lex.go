@@ -1,6 +1,8 @@
 package query
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -11,6 +13,8 @@ const (
 	tokenEnd    tokenKind = iota
 	tokenWord             // text as written
 	tokenPhrase           // text without the quotes and escapes
+	tokenNear             // a phrase with a distance
+	tokenRegexp           // text is the pattern
 	tokenField            // text is the name in lower case, without the colon
 	tokenOpen
 	tokenClose
@@ -24,6 +28,8 @@ type token struct {
 	kind   tokenKind
 	text   string
 	column int
+	// distance is that of a tokenNear.
+	distance int
 }
 
 // describe is how an error speaks of the token.
@@ -31,8 +37,10 @@ func (t token) describe() string {
 	switch t.kind {
 	case tokenEnd:
 		return "the end of the query"
-	case tokenPhrase:
+	case tokenPhrase, tokenNear:
 		return `"` + t.text + `"`
+	case tokenRegexp:
+		return "/" + t.text + "/"
 	case tokenField:
 		return t.text + ":"
 	}
@@ -63,13 +71,13 @@ func (l *lexer) next() (token, error) {
 	case '"':
 		return l.phrase()
 	case '/':
-		return t, &Error{t.column, "a word", `"/": regular expressions are not supported; put text with a leading slash in quotes`}
+		return l.regexp()
 	}
 	if name := l.fieldName(); name != "" {
 		l.pos += len(name) + 1 // ASCII letters and the colon
 		t.kind, t.text = tokenField, strings.ToLower(name)
 		if _, ok := fieldKind(t.text); !ok {
-			return t, &Error{t.column, "a field, one of " + fieldNames, name + `: (to search for a text with a colon, put it in quotes)`}
+			return t, unknownField(t, name)
 		}
 		return t, nil
 	}
@@ -100,7 +108,7 @@ func (l *lexer) fieldName() string {
 // phrase or an opening parenthesis.
 func (l *lexer) value(field token) (token, error) {
 	column := l.pos + 1
-	missing := &Error{column, "a value right after " + field.text + ":", "nothing"}
+	missing := &Error{Column: column, Expected: "a value right after " + field.text + ":", Got: "nothing"}
 	if l.pos == len(l.in) {
 		return token{}, missing
 	}
@@ -112,9 +120,9 @@ func (l *lexer) value(field token) (token, error) {
 	case unicode.IsSpace(r) || r == ')':
 		return token{}, missing
 	case r == '-':
-		return token{}, &Error{column, "a value", `"-": to exclude, write -` + field.text + ":"}
+		return token{}, &Error{Column: column, Expected: "a value", Got: `"-"`, Hint: "to exclude, write -" + field.text + ":"}
 	case r == '/':
-		return token{}, &Error{column, "a value", `"/": regular expressions are not supported; put text with a leading slash in quotes`}
+		return l.regexp()
 	}
 	t, err := l.word()
 	t.kind = tokenWord // from:OR is no operator
@@ -136,7 +144,7 @@ func (l *lexer) word() (token, error) {
 		t.kind = tokenNot
 	}
 	if i := strings.LastIndexByte(t.text, '~'); i >= 0 && strings.Trim(t.text[i+1:], "0123456789") == "" {
-		return t, &Error{t.column, "a word", t.text + ": similar spellings (~) are not supported"}
+		return t, &Error{Column: t.column, Expected: "a word", Got: t.text, Hint: "similar spellings are not supported; words near each other are written \"a b\"~5"}
 	}
 	return t, nil
 }
@@ -153,14 +161,70 @@ func (l *lexer) phrase() (token, error) {
 			b.WriteRune(l.in[l.pos])
 		case '"':
 			l.pos++
-			if l.pos < len(l.in) && l.in[l.pos] == '~' {
-				return t, &Error{l.pos + 1, "a space after the phrase", `"~": words near each other are not supported`}
-			}
 			t.text = b.String()
+			if l.pos < len(l.in) && l.in[l.pos] == '~' {
+				return l.near(t)
+			}
 			return t, nil
 		default:
 			b.WriteRune(r)
 		}
 	}
-	return t, &Error{t.column, `a closing " for this phrase`, "the end of the query"}
+	return t, &Error{Column: t.column, Expected: `a closing " for this phrase`, Got: "the end of the query"}
+}
+
+// near reads the distance after a phrase.
+func (l *lexer) near(t token) (token, error) {
+	start := l.pos + 1
+	for l.pos++; l.pos < len(l.in) && l.in[l.pos] >= '0' && l.in[l.pos] <= '9'; {
+		l.pos++
+	}
+	var err error
+	if t.distance, err = strconv.Atoi(string(l.in[start:l.pos])); err != nil || t.distance > MaxDistance {
+		got := string(l.in[start:l.pos])
+		if got == "" {
+			got = "nothing"
+		}
+		return t, &Error{Column: start + 1, Expected: fmt.Sprintf("how many other words may be among these, 0 to %d", MaxDistance), Got: got}
+	}
+	t.kind = tokenNear
+	return t, nil
+}
+
+// regexp reads what stands between slashes. \/ is a slash in it.
+func (l *lexer) regexp() (token, error) {
+	t := token{kind: tokenRegexp, column: l.pos + 1}
+	var b strings.Builder
+	for l.pos++; l.pos < len(l.in); l.pos++ {
+		switch r := l.in[l.pos]; {
+		case r == '\\' && l.pos+1 < len(l.in):
+			l.pos++
+			if l.in[l.pos] != '/' {
+				b.WriteRune(r)
+			}
+			b.WriteRune(l.in[l.pos])
+		case r == '/':
+			l.pos++
+			t.text = b.String()
+			if l.pos < len(l.in) && !unicode.IsSpace(l.in[l.pos]) && l.in[l.pos] != ')' {
+				return t, &Error{Column: l.pos + 1, Expected: "a space after the regular expression " + t.describe(), Got: string(l.in[l.pos]),
+					Hint: "text with slashes goes in quotes"}
+			}
+			return t, nil
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return t, &Error{Column: t.column, Expected: "a closing / for this regular expression", Got: "the end of the query", Hint: "text with a leading slash goes in quotes"}
+}
+
+func unknownField(t token, name string) error {
+	e := &Error{Column: t.column, Expected: "a field", Got: name + ":"}
+	if like := nearest(t.text, fieldNames); like != "" {
+		e.Hint = "did you mean " + like + ":? A text with a colon goes in quotes"
+	} else {
+		e.Expected = "a field, one of " + oneOf(fieldNames)
+		e.Hint = "a text with a colon goes in quotes"
+	}
+	return e
 }

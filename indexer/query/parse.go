@@ -3,6 +3,7 @@ package query
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -15,11 +16,11 @@ import (
 func Parse(s string) (Node, error) {
 	if !utf8.ValidString(s) {
 		valid := strings.IndexRune(strings.ToValidUTF8(s, "\x00"), 0)
-		return nil, &Error{utf8.RuneCountInString(s[:valid]) + 1, "text in UTF-8", "other bytes"}
+		return nil, &Error{Column: utf8.RuneCountInString(s[:valid]) + 1, Expected: "text in UTF-8", Got: "other bytes"}
 	}
 	p := parser{lex: lexer{in: []rune(s)}}
 	if len(p.lex.in) > MaxLength {
-		return nil, &Error{MaxLength + 1, fmt.Sprintf("a query of at most %d characters", MaxLength), fmt.Sprintf("%d characters", len(p.lex.in))}
+		return nil, &Error{Column: MaxLength + 1, Expected: fmt.Sprintf("a query of at most %d characters", MaxLength), Got: fmt.Sprintf("%d characters", len(p.lex.in))}
 	}
 	if err := p.advance(); err != nil {
 		return nil, err
@@ -55,7 +56,7 @@ func (p *parser) advance() (err error) {
 }
 
 func (p *parser) unexpected(expected string) error {
-	return &Error{p.tok.column, expected, p.tok.describe()}
+	return &Error{Column: p.tok.column, Expected: expected, Got: p.tok.describe()}
 }
 
 func (p *parser) or(field *token) (Node, error) {
@@ -99,7 +100,7 @@ func (p *parser) not(field *token) (Node, error) {
 		return p.term(field)
 	}
 	if p.tok.kind == tokenMinus && p.lex.pos < len(p.lex.in) && unicode.IsSpace(p.lex.in[p.lex.pos]) {
-		return nil, &Error{p.tok.column, `what to exclude right after "-"`, "a space"}
+		return nil, &Error{Column: p.tok.column, Expected: `what to exclude right after "-"`, Got: "a space"}
 	}
 	if err := p.enter(); err != nil {
 		return nil, err
@@ -117,7 +118,7 @@ func (p *parser) not(field *token) (Node, error) {
 
 func (p *parser) enter() error {
 	if p.depth++; p.depth > MaxDepth {
-		return &Error{p.tok.column, fmt.Sprintf("at most %d parentheses and negations inside each other", MaxDepth), "one more"}
+		return &Error{Column: p.tok.column, Expected: fmt.Sprintf("at most %d parentheses and negations inside each other", MaxDepth), Got: "one more"}
 	}
 	return nil
 }
@@ -133,9 +134,6 @@ func (p *parser) term(field *token) (Node, error) {
 		if field != nil {
 			return nil, p.unexpected("a value of " + field.text + ":")
 		}
-		if k, _ := fieldKind(t.text); k == unsupported {
-			return nil, &Error{t.column, "a field, one of " + fieldNames, t.text + ":, which is not supported"}
-		}
 		value, err := p.lex.value(t)
 		if err != nil {
 			return nil, err
@@ -145,7 +143,7 @@ func (p *parser) term(field *token) (Node, error) {
 			return p.group(&t)
 		}
 		return p.leaf(&t)
-	case tokenWord, tokenPhrase:
+	case tokenWord, tokenPhrase, tokenNear, tokenRegexp:
 		return p.leaf(field)
 	}
 	return nil, p.unexpected("a word, a phrase or a field")
@@ -173,7 +171,7 @@ func (p *parser) group(field *token) (Node, error) {
 // leaf makes a node of the current token, a word or a phrase.
 func (p *parser) leaf(field *token) (Node, error) {
 	if p.terms++; p.terms > MaxTerms {
-		return nil, &Error{p.tok.column, fmt.Sprintf("at most %d words and conditions", MaxTerms), "one more"}
+		return nil, &Error{Column: p.tok.column, Expected: fmt.Sprintf("at most %d words and conditions", MaxTerms), Got: "one more"}
 	}
 	n, err := p.condition(field)
 	if err != nil {
@@ -191,21 +189,25 @@ func (p *parser) condition(field *token) (Node, error) {
 		return textNode(Any, t)
 	}
 	k, _ := fieldKind(field.text)
-	if k != textKind && t.kind == tokenPhrase {
-		return nil, &Error{t.column, "a value without quotes after " + field.text + ":", t.describe()}
+	if k == headerKind {
+		return p.header()
+	}
+	if k != textKind && t.kind != tokenWord {
+		return nil, &Error{Column: t.column, Expected: "a value without quotes after " + field.text + ":", Got: t.describe()}
 	}
 	value := strings.ToLower(t.text)
 	switch k {
+	case languageKind:
+		return &Text{Field: Language, Value: value}, isOneOf(t, words.Languages())
+	case idKind:
+		if strings.Trim(value, "0123456789abcdef") != "" || len(value) < MinID || len(value) > 64 {
+			return nil, &Error{Column: t.column, Expected: fmt.Sprintf("a message id or the first digits of one, %d to 64 of 0 to 9 and a to f", MinID), Got: t.text}
+		}
+		return &ID{Prefix: value, Thread: field.text == "thread"}, nil
 	case flagKind:
-		if !isFlag(value) {
-			return nil, &Error{t.column, flagNames, t.text}
-		}
-		return &Flag{value}, nil
+		return &Flag{value}, isOneOf(t, flagNames)
 	case hasKind:
-		if value != Attachment {
-			return nil, &Error{t.column, Attachment, t.text}
-		}
-		return &Flag{Attachment}, nil
+		return &Flag{Attachment}, isOneOf(t, []string{Attachment})
 	case sizeKind:
 		return parseSize(t)
 	case dateKind:
@@ -214,20 +216,91 @@ func (p *parser) condition(field *token) (Node, error) {
 	return textNode(Field(field.text), t)
 }
 
-func textNode(f Field, t token) (Node, error) {
-	if !strings.ContainsFunc(t.text, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) }) {
-		return nil, &Error{t.column, "a word with a letter or digit", t.describe()}
+// isOneOf returns an error if the token is none of the names, in any case.
+func isOneOf(t token, names []string) error {
+	value := strings.ToLower(t.text)
+	if slices.Contains(names, value) {
+		return nil
 	}
-	if t.kind == tokenWord && f != Mailbox && f != MessageID && strings.ContainsAny(t.text, "*?") && strings.ContainsFunc(t.text, words.IsPaired) {
-		return nil, &Error{t.column, "a word without * or ? (text of this script is found inside of longer words anyway)", t.text}
+	e := &Error{Column: t.column, Expected: strings.Join(names, ", "), Got: t.text}
+	if len(names) > 1 {
+		e.Expected = oneOf(names)
+	}
+	if like := nearest(value, names); like != "" {
+		e.Hint = "did you mean " + like + "?"
+	}
+	return e
+}
+
+func textNode(f Field, t token) (Node, error) {
+	if !strings.ContainsFunc(t.text, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) }) && t.kind != tokenRegexp {
+		return nil, &Error{Column: t.column, Expected: "a word with a letter or digit", Got: t.describe()}
+	}
+	switch t.kind {
+	case tokenRegexp:
+		if _, err := foldedPattern(t.text); err != nil {
+			return nil, &Error{Column: t.column, Expected: "a regular expression", Got: t.describe(), Hint: err.Error()}
+		}
+		return &Regexp{Field: f, Pattern: t.text}, nil
+	case tokenNear:
+		if f.whole() {
+			return nil, &Error{Column: t.column, Expected: "a value of " + string(f) + ":", Got: "words near each other", Hint: "this field has whole values"}
+		}
+		if n := countWords(t.text); n < 2 {
+			return nil, &Error{Column: t.column, Expected: "at least two words near each other", Got: t.describe()}
+		}
+		return &Near{Field: f, Value: t.text, Distance: t.distance}, nil
+	}
+	if t.kind == tokenWord && f != Mailbox && f != MessageID && strings.ContainsAny(t.text, "*?") && pairedText(t.text) {
+		return nil, &Error{Column: t.column, Expected: "a word without * or ?", Got: t.text, Hint: "text of this script is found inside of longer words anyway"}
 	}
 	return &Text{Field: f, Value: t.text, Quoted: t.kind == tokenPhrase}, nil
+}
+
+func countWords(text string) int {
+	n := 0
+	for w := range strings.FieldsSeq(text) {
+		for range words.All(w) {
+			n++
+			break
+		}
+	}
+	return n
+}
+
+// header reads Name, Name=word or Name="phrase".
+func (p *parser) header() (Node, error) {
+	t := p.tok
+	name, value, hasValue := strings.Cut(t.text, "=")
+	if t.kind != tokenWord || name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' || r == '*' || r == '?' }) {
+		return nil, &Error{Column: t.column, Expected: "the name of a header field, as in header:X-Mailer or header:X-Mailer=word", Got: t.describe()}
+	}
+	n := &Header{Name: name, Value: value}
+	if !hasValue {
+		return n, nil
+	}
+	v := token{kind: tokenWord, text: value, column: t.column + len(name) + 1}
+	if value == "" && p.lex.pos < len(p.lex.in) && p.lex.in[p.lex.pos] == '"' {
+		var err error
+		if v, err = p.lex.phrase(); err != nil {
+			return nil, err
+		}
+		if v.kind == tokenNear {
+			return nil, &Error{Column: v.column, Expected: "a phrase", Got: "words near each other"}
+		}
+		n.Value, n.Quoted = v.text, true
+	}
+	if _, ok := HeaderValues(name); !ok {
+		return nil, &Error{Column: v.column, Expected: "header:" + name + " alone", Got: "a value", Hint: "the values of this field are not in the index"}
+	}
+	_, err := textNode(Any, v)
+	return n, err
 }
 
 const sizeExample = "<, <=, > or >= and a number with K, M or G, like >1M"
 
 func parseSize(t token) (Node, error) {
-	bad := &Error{t.column, sizeExample, t.text}
+	bad := &Error{Column: t.column, Expected: sizeExample, Got: t.text}
 	number := strings.TrimLeft(t.text, "<>=")
 	s := &Size{Op: strings.TrimSuffix(t.text, number)}
 	switch s.Op {

@@ -5,14 +5,18 @@ import (
 	"strings"
 )
 
-func (n *And) String() string  { return text(n) }
-func (n *Or) String() string   { return text(n) }
-func (n *Not) String() string  { return text(n) }
-func (n *All) String() string  { return text(n) }
-func (n *Text) String() string { return text(n) }
-func (n *Flag) String() string { return text(n) }
-func (n *Size) String() string { return text(n) }
-func (n *Date) String() string { return text(n) }
+func (n *And) String() string    { return text(n) }
+func (n *Or) String() string     { return text(n) }
+func (n *Not) String() string    { return text(n) }
+func (n *All) String() string    { return text(n) }
+func (n *Text) String() string   { return text(n) }
+func (n *Near) String() string   { return text(n) }
+func (n *Regexp) String() string { return text(n) }
+func (n *Header) String() string { return text(n) }
+func (n *ID) String() string     { return text(n) }
+func (n *Flag) String() string   { return text(n) }
+func (n *Size) String() string   { return text(n) }
+func (n *Date) String() string   { return text(n) }
 
 func text(n Node) string {
 	var b strings.Builder
@@ -59,17 +63,61 @@ func printGrouped(b *strings.Builder, n Node, group bool) {
 func (*All) print(b *strings.Builder) { b.WriteByte('*') }
 
 func (n *Text) print(b *strings.Builder) {
-	if n.Field != Any {
-		b.WriteString(string(n.Field))
+	n.Field.print(b)
+	printValue(b, n.Value, n.Quoted)
+}
+
+func (f Field) print(b *strings.Builder) {
+	if f != Any {
+		b.WriteString(string(f))
 		b.WriteByte(':')
 	}
-	if !n.Quoted {
-		b.WriteString(n.Value)
-		return
+}
+
+func printValue(b *strings.Builder, value string, quoted bool) {
+	if quoted {
+		value = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value) + `"`
 	}
-	b.WriteByte('"')
-	b.WriteString(strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(n.Value))
-	b.WriteByte('"')
+	b.WriteString(value)
+}
+
+func (n *Near) print(b *strings.Builder) {
+	n.Field.print(b)
+	printValue(b, n.Value, true)
+	b.WriteByte('~')
+	b.WriteString(strconv.Itoa(n.Distance))
+}
+
+func (n *Regexp) print(b *strings.Builder) {
+	n.Field.print(b)
+	b.WriteByte('/')
+	escaped := false
+	for _, r := range n.Pattern {
+		if r == '/' && !escaped {
+			b.WriteByte('\\')
+		}
+		escaped = r == '\\' && !escaped
+		b.WriteRune(r)
+	}
+	b.WriteByte('/')
+}
+
+func (n *Header) print(b *strings.Builder) {
+	b.WriteString("header:")
+	b.WriteString(n.Name)
+	if n.Value != "" {
+		b.WriteByte('=')
+		printValue(b, n.Value, n.Quoted)
+	}
+}
+
+func (n *ID) print(b *strings.Builder) {
+	if n.Thread {
+		b.WriteString("thread:")
+	} else {
+		b.WriteString("id:")
+	}
+	b.WriteString(n.Prefix)
 }
 
 func (n *Flag) print(b *strings.Builder) {

@@ -6,9 +6,7 @@
 //	from:(alice OR bob) date:2024-03    a field for a group
 //	has:attachment size:>1M after:30d
 //
-// What the language has room for but does not do yet (regular expressions,
-// proximity, some fields) is an error, never ignored. docs/query.md is the
-// description for users.
+// docs/query.md is the description for users.
 //
 // For every tree q that Parse returns, Parse(q.String()) returns an equal tree.
 package query
@@ -19,7 +17,8 @@ import (
 )
 
 // A Node is a query or a part of one. The nodes are *And, *Or, *Not, *Text,
-// *Flag, *Size, *Date and *All; a tree that was parsed is not changed.
+// *Near, *Regexp, *Header, *ID, *Flag, *Size, *Date and *All; a tree that was
+// parsed is not changed.
 type Node interface {
 	// String writes the node in the language, in its shortest usual form.
 	String() string
@@ -49,81 +48,53 @@ type Text struct {
 	Quoted bool
 }
 
-// Flag looks for a mark that parsing has left on the message. Attachment is
-// written has:attachment, every other one is:NAME.
+// Near looks for words that stand close to each other, in any order.
+type Near struct {
+	// Field is where all of them have to be; with Any, all in one of the usual places.
+	Field Field
+	// Value holds at least two words, separated by white space.
+	Value string
+	// Distance is how many other words may stand among them, at most MaxDistance.
+	Distance int
+}
+
+// Regexp looks for words that a regular expression fits as a whole.
+type Regexp struct {
+	Field   Field
+	Pattern string // in the syntax of RE2, as written; see Folded
+}
+
+// Header looks for header fields.
+type Header struct {
+	Name string
+	// Value is what to look for in the field, like that of a Text; with "" the
+	// field only has to be there.
+	Value  string
+	Quoted bool
+}
+
+// ID looks for the message whose id begins with Prefix, or with Thread for all
+// messages of the thread that this message is in.
+type ID struct {
+	Prefix string // hexadecimal, in lower case, 8 to 64 digits
+	Thread bool
+}
+
+// Flag looks for a mark that parsing has left on the message, or for Held.
+// Attachment is written has:attachment, every other one is:NAME.
 type Flag struct{ Name string }
 
-// Attachment is the name of the flag of messages that have attachments.
-const Attachment = "attachment"
+const (
+	// Attachment is the name of the flag of messages that have attachments.
+	Attachment = "attachment"
+	// Held is the name of the flag of messages that a hold keeps from disposal.
+	Held = "held"
+)
 
 // Size compares the octets of the message.
 type Size struct {
 	Op    string // one of < <= > >=
 	Bytes int64
-}
-
-// Field names a part of the message to look in.
-type Field string
-
-// The fields that hold text. Any are the subject, the body, the addresses and
-// the names of attached files.
-const (
-	Any            Field = ""
-	From           Field = "from"
-	To             Field = "to"
-	Cc             Field = "cc"
-	Bcc            Field = "bcc"
-	Participant    Field = "participant" // any of the addresses
-	Subject        Field = "subject"
-	Body           Field = "body"
-	AttachmentText Field = "attachment" // text and file names of attachments
-	FileName       Field = "filename"
-	Mailbox        Field = "mailbox"
-	MessageID      Field = "msgid"
-)
-
-// What a field name introduces.
-type kind int
-
-const (
-	textKind kind = iota
-	flagKind
-	hasKind
-	sizeKind
-	dateKind
-	unsupported
-)
-
-// fieldKind says what the name of a field introduces, and whether it is one.
-func fieldKind(name string) (kind, bool) {
-	switch name {
-	case "from", "to", "cc", "bcc", "participant", "subject", "body", "attachment", "filename", "mailbox", "msgid":
-		return textKind, true
-	case "is":
-		return flagKind, true
-	case "has":
-		return hasKind, true
-	case "size":
-		return sizeKind, true
-	case "date", "after", "before", "during", "received":
-		return dateKind, true
-	case "rcpt", "filetype", "list", "header", "lang", "thread", "id":
-		return unsupported, true
-	}
-	return 0, false
-}
-
-const (
-	fieldNames = "from, to, cc, bcc, participant, subject, body, attachment, filename, mailbox, msgid, has, is, size, date, after, before, during or received"
-	flagNames  = "encrypted, signed, malformed, journal, bounce or partial"
-)
-
-func isFlag(name string) bool {
-	switch name {
-	case "encrypted", "signed", "malformed", "journal", "bounce", "partial":
-		return true
-	}
-	return false
 }
 
 // Limits on a query. They are far above what people write and keep a hostile
@@ -136,6 +107,11 @@ const (
 	// MaxDepth is the number of parentheses and negations inside each other;
 	// parsing, printing and searching recurse.
 	MaxDepth = 40
+	// MaxDistance is the largest distance of words near each other. Texts that
+	// have nothing to do with each other are further apart in the index.
+	MaxDistance = 99
+	// MinID is how many digits of an id have to be given.
+	MinID = 8
 )
 
 // An Error says what is wrong with a query and where.
@@ -143,10 +119,15 @@ type Error struct {
 	Column   int    // in characters, from 1
 	Expected string // what would have been right there
 	Got      string // what was there
+	Hint     string // what was likely meant, may be empty
 }
 
 func (e *Error) Error() string {
-	return fmt.Sprintf("query, column %d: expected %s, got %s", e.Column, e.Expected, e.Got)
+	s := fmt.Sprintf("query, column %d: expected %s, got %s", e.Column, e.Expected, e.Got)
+	if e.Hint != "" {
+		s += " (" + e.Hint + ")"
+	}
+	return s
 }
 
 // newAnd and newOr keep trees flat, so that equal queries have equal trees.

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/postkeep/postkeep/indexer/words"
 	"pgregory.net/rapid"
 )
 
@@ -26,51 +27,63 @@ func between(received bool, a, b Point) Node {
 
 func TestParseUnderstandsTheLanguage(t *testing.T) {
 	for text, want := range map[string]Node{
-		"invoice":                     word("invoice"),
-		"  annual   report ":          and(word("annual"), word("report")),
-		"annual AND report":           and(word("annual"), word("report")),
-		`"annual report"`:             quoted("annual report"),
-		`"a \"b\" \\ c\d"`:            quoted(`a "b" \ c\d`),
-		"a OR b c OR d":               or(word("a"), and(word("b"), word("c")), word("d")),
-		"a (b OR c)":                  and(word("a"), or(word("b"), word("c"))),
-		"((a))":                       word("a"),
-		"a (b c)":                     and(word("a"), word("b"), word("c")),
-		"a OR (b OR c)":               or(word("a"), word("b"), word("c")),
-		"-a":                          &Not{word("a")},
-		"NOT a b":                     and(&Not{word("a")}, word("b")),
-		"a -(b c)":                    and(word("a"), &Not{and(word("b"), word("c"))}),
-		"--a":                         &Not{&Not{word("a")}},
-		"or and not":                  and(word("or"), word("and"), word("not")),
-		"*":                           &All{},
-		"inv* w?rd":                   and(word("inv*"), word("w?rd")),
-		"from:alice":                  in(From, "alice"),
-		"FROM:Alice":                  in(From, "Alice"),
-		"from:OR":                     in(From, "OR"),
-		`subject:"annual report"`:     &Text{Field: Subject, Value: "annual report", Quoted: true},
-		"from:(alice OR -bob)":        or(in(From, "alice"), &Not{in(From, "bob")}),
-		"-from:a@example.com":         &Not{in(From, "a@example.com")},
-		"msgid:<a.b@c>":               in(MessageID, "<a.b@c>"),
-		"attachment:x":                in(AttachmentText, "x"),
-		"http://example.com/a":        word("http://example.com/a"),
-		"10:30":                       word("10:30"),
-		"foo(bar)":                    and(word("foo"), word("bar")),
-		"has:attachment is:Bounce":    and(&Flag{Attachment}, &Flag{"bounce"}),
-		"is:(signed OR encrypted)":    or(&Flag{"signed"}, &Flag{"encrypted"}),
-		"size:>1M":                    &Size{">", 1 << 20},
-		"size:<=10k":                  &Size{"<=", 10 << 10},
-		"size:>=5000000000":           &Size{">=", 5000000000},
-		"date:2024":                   during(day(2024, 0, 0)),
-		"during:2024-03":              during(day(2024, 3, 0)),
-		"date:2024-02-29":             during(day(2024, 2, 29)),
-		"date:30d":                    during(ago(30, 'd')),
-		"date:2024-03-01..2024-04-15": between(false, day(2024, 3, 1), day(2024, 4, 15)),
-		"date:2024..":                 between(false, day(2024, 0, 0), Point{}),
-		"received:..2024-05":          between(true, Point{}, day(2024, 5, 0)),
-		"date:8w..2W":                 between(false, ago(8, 'w'), ago(2, 'w')),
-		"after:2024-03":               &Date{Op: After, From: day(2024, 3, 0)},
-		"before:1y":                   &Date{Op: Before, From: ago(1, 'y')},
-		"date:(2023 OR 2025)":         or(during(day(2023, 0, 0)), during(day(2025, 0, 0))),
-		"東京都 -会議":                     and(word("東京都"), &Not{word("会議")}),
+		"invoice":                      word("invoice"),
+		"  annual   report ":           and(word("annual"), word("report")),
+		"annual AND report":            and(word("annual"), word("report")),
+		`"annual report"`:              quoted("annual report"),
+		`"a \"b\" \\ c\d"`:             quoted(`a "b" \ c\d`),
+		"a OR b c OR d":                or(word("a"), and(word("b"), word("c")), word("d")),
+		"a (b OR c)":                   and(word("a"), or(word("b"), word("c"))),
+		"((a))":                        word("a"),
+		"a (b c)":                      and(word("a"), word("b"), word("c")),
+		"a OR (b OR c)":                or(word("a"), word("b"), word("c")),
+		"-a":                           &Not{word("a")},
+		"NOT a b":                      and(&Not{word("a")}, word("b")),
+		"a -(b c)":                     and(word("a"), &Not{and(word("b"), word("c"))}),
+		"--a":                          &Not{&Not{word("a")}},
+		"or and not":                   and(word("or"), word("and"), word("not")),
+		"*":                            &All{},
+		"inv* w?rd":                    and(word("inv*"), word("w?rd")),
+		"from:alice":                   in(From, "alice"),
+		"FROM:Alice":                   in(From, "Alice"),
+		"from:OR":                      in(From, "OR"),
+		`subject:"annual report"`:      &Text{Field: Subject, Value: "annual report", Quoted: true},
+		"from:(alice OR -bob)":         or(in(From, "alice"), &Not{in(From, "bob")}),
+		"-from:a@example.com":          &Not{in(From, "a@example.com")},
+		"msgid:<a.b@c>":                in(MessageID, "<a.b@c>"),
+		"attachment:x":                 in(AttachmentText, "x"),
+		"http://example.com/a":         word("http://example.com/a"),
+		"10:30":                        word("10:30"),
+		"foo(bar)":                     and(word("foo"), word("bar")),
+		"has:attachment is:Bounce":     and(&Flag{Attachment}, &Flag{"bounce"}),
+		"is:(signed OR encrypted)":     or(&Flag{"signed"}, &Flag{"encrypted"}),
+		"size:>1M":                     &Size{">", 1 << 20},
+		"size:<=10k":                   &Size{"<=", 10 << 10},
+		"size:>=5000000000":            &Size{">=", 5000000000},
+		"date:2024":                    during(day(2024, 0, 0)),
+		"during:2024-03":               during(day(2024, 3, 0)),
+		"date:2024-02-29":              during(day(2024, 2, 29)),
+		"date:30d":                     during(ago(30, 'd')),
+		"date:2024-03-01..2024-04-15":  between(false, day(2024, 3, 1), day(2024, 4, 15)),
+		"date:2024..":                  between(false, day(2024, 0, 0), Point{}),
+		"received:..2024-05":           between(true, Point{}, day(2024, 5, 0)),
+		"date:8w..2W":                  between(false, ago(8, 'w'), ago(2, 'w')),
+		"after:2024-03":                &Date{Op: After, From: day(2024, 3, 0)},
+		"before:1y":                    &Date{Op: Before, From: ago(1, 'y')},
+		"date:(2023 OR 2025)":          or(during(day(2023, 0, 0)), during(day(2025, 0, 0))),
+		"東京都 -会議":                      and(word("東京都"), &Not{word("会議")}),
+		`"a b"~5`:                      &Near{Value: "a b", Distance: 5},
+		`subject:"a b c"~0`:            &Near{Field: Subject, Value: "a b c"},
+		`/colou?r/ -/a\/b\.c/`:         and(&Regexp{Pattern: "colou?r"}, &Not{&Regexp{Pattern: `a/b\.c`}}),
+		"from:(/a+/ OR b)":             or(&Regexp{From, "a+"}, in(From, "b")),
+		"rcpt:a filetype:pdf list:x.y": and(in(Recipient, "a"), in(FileType, "pdf"), in(List, "x.y")),
+		"header:X-Foo":                 &Header{Name: "X-Foo"},
+		"header:X-Foo=a*":              &Header{Name: "X-Foo", Value: "a*"},
+		`header:(X-Foo="a b" OR y)`:    or(&Header{"X-Foo", "a b", true}, &Header{Name: "y"}),
+		"lang:DE":                      in(Language, "de"),
+		"id:0123ABCD":                  &ID{Prefix: "0123abcd"},
+		"thread:0123abcd":              &ID{Prefix: "0123abcd", Thread: true},
+		"is:held":                      &Flag{Held},
 	} {
 		got, err := Parse(text)
 		if err != nil {
@@ -104,15 +117,29 @@ func TestErrorsNameTheColumn(t *testing.T) {
 		{"from: alice", 6, "right after from:"},
 		{"from:-alice", 6, "write -from:"},
 		{"from:(a to:b)", 9, "a value of from:"},
-		{"frm:alice", 1, "one of from, to"},
-		{"x lang:de", 3, "lang:, which is not supported"},
-		{"rcpt:a", 1, "not supported"},
-		{"thread:abc", 1, "not supported"},
-		{"/foo.*/", 1, "regular expressions are not supported"},
-		{"subject:/foo/", 9, "regular expressions are not supported"},
-		{`"a b"~5`, 6, "near each other are not supported"},
+		{"frm:alice", 1, "did you mean from:"},
+		{"x form:alice", 3, "did you mean from:"},
+		{"xyzzy:alice", 1, "one of from, to"},
+		{"x lang:xx", 8, "expected da, de"},
+		{"id:abc", 4, "8 to 64"},
+		{"thread:abcdefgh", 8, "8 to 64"},
+		{"header:", 8, "right after header:"},
+		{"header:=x", 8, "the name of a header field"},
+		{"header:X-Y=", 12, "letter or digit"},
+		{"header:date=2024", 13, "not in the index"},
+		{"/foo", 1, "a closing /"},
+		{"a //", 3, "it is empty"},
+		{"/usr/bin", 6, "quotes"},
+		{"/a(/", 1, "RE2 syntax: missing closing )"},
+		{`/\bx/`, 1, "as a whole"},
+		{"/東京?/", 1, "a script"},
+		{`"a b"~`, 7, "0 to 99"},
+		{`"a b"~100`, 7, "got 100"},
+		{`"abc"~5`, 1, "two words"},
+		{`mailbox:"a b"~5`, 9, "whole values"},
 		{"word~2", 1, "similar spellings"},
-		{"is:held", 4, "encrypted, signed"},
+		{"is:hold", 4, "did you mean held?"},
+		{"is:new", 4, "encrypted, signed"},
 		{"has:link", 5, "attachment"},
 		{`is:"signed"`, 4, "without quotes"},
 		{"size:1M", 6, "like >1M"},
@@ -183,15 +210,15 @@ func stamp(t time.Time) string {
 
 // node draws a tree as Parse makes them.
 func node(t *rapid.T, depth int) Node {
-	kinds := 5
+	kinds := 6
 	if depth > 0 {
-		kinds = 8
+		kinds = 9
 	}
 	switch rapid.IntRange(0, kinds).Draw(t, "kind") {
 	case 0:
 		return &All{}
 	case 1:
-		flags := []string{Attachment, "encrypted", "signed", "malformed", "journal", "bounce", "partial"}
+		flags := []string{Attachment, "encrypted", "signed", "malformed", "journal", "bounce", "held", "partial"}
 		return &Flag{rapid.SampledFrom(flags).Draw(t, "flag")}
 	case 2:
 		op := rapid.SampledFrom([]string{"<", "<=", ">", ">="}).Draw(t, "op")
@@ -201,6 +228,8 @@ func node(t *rapid.T, depth int) Node {
 	case 4, 5:
 		return drawText(t)
 	case 6:
+		return drawOther(t)
+	case 7:
 		return &Not{node(t, depth-1)}
 	}
 	nodes := []Node{node(t, depth-1), node(t, depth-1)}
@@ -211,7 +240,7 @@ func node(t *rapid.T, depth int) Node {
 }
 
 func drawText(t *rapid.T) Node {
-	fields := []Field{Any, From, To, Cc, Bcc, Participant, Subject, Body, AttachmentText, FileName, Mailbox, MessageID}
+	fields := []Field{Any, From, To, Cc, Bcc, Recipient, Participant, Subject, Body, AttachmentText, FileName, List, FileType, Mailbox, MessageID}
 	n := &Text{Field: rapid.SampledFrom(fields).Draw(t, "field")}
 	if n.Quoted = rapid.Bool().Draw(t, "quoted"); n.Quoted {
 		n.Value = rapid.String().Draw(t, "phrase") + "ä"
@@ -219,6 +248,34 @@ func drawText(t *rapid.T) Node {
 	}
 	n.Value = rapid.StringMatching(`[a-zé0-9.,'@_+*?]{0,8}[a-zé0-9]`).Draw(t, "word")
 	return n
+}
+
+func drawOther(t *rapid.T) Node {
+	field := rapid.SampledFrom([]Field{Any, From, Subject, Body, List}).Draw(t, "field")
+	switch rapid.IntRange(0, 4).Draw(t, "other") {
+	case 0:
+		two := []string{rapid.String().Draw(t, "a") + "x", "y" + rapid.String().Draw(t, "b")}
+		return &Near{field, strings.Join(two, " "), rapid.IntRange(0, MaxDistance).Draw(t, "distance")}
+	case 1:
+		return &Regexp{field, rapid.StringMatching(`([a-z.*/" )(]|\\[\\./])*`).Filter(valid).Draw(t, "pattern")}
+	case 2:
+		h := &Header{Name: rapid.StringMatching(`X-[!-9;A-Z_]{0,8}`).Filter(func(s string) bool { return !strings.ContainsAny(s, `"()*=`) }).Draw(t, "name")}
+		if h.Quoted = rapid.Bool().Draw(t, "quoted"); h.Quoted {
+			h.Value = rapid.String().Draw(t, "phrase") + "ä"
+		} else if rapid.Bool().Draw(t, "value") {
+			h.Value = rapid.StringMatching(`[a-z=*]{0,4}[a-z]`).Draw(t, "word")
+		}
+		return h
+	case 3:
+		return &Text{Field: Language, Value: rapid.SampledFrom(words.Languages()).Draw(t, "language")}
+	}
+	return &ID{rapid.StringMatching(`[0-9a-f]{8,64}`).Draw(t, "prefix"), rapid.Bool().Draw(t, "thread")}
+}
+
+// valid reports whether the parser leaves a pattern as it is.
+func valid(pattern string) bool {
+	_, err := foldedPattern(pattern)
+	return err == nil && !strings.Contains(strings.ReplaceAll(pattern, `\\`, ""), `\/`)
 }
 
 func drawPoint(t *rapid.T) Point {
@@ -260,7 +317,7 @@ func TestParseOfStringIsTheSameQuery(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{`a "b c" OR -from:(d e*) size:>1M date:2024-03..`, "((((", `"\`, "is:x", "--a", "from:\xff", "a:b://"} {
+	for _, s := range []string{`a "b c" OR -from:(d e*) size:>1M date:2024-03..`, "((((", `"\`, "is:x", "--a", `"a b"~7 subject:/x\/y+/ header:X-A="b c" thread:0123456789`, "from:\xff", "a:b://"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -286,5 +343,5 @@ func ExampleParse() {
 	fmt.Println(err)
 	// Output:
 	// (from:alice OR from:bob) -draft date:2024-03 <nil>
-	// query, column 8: expected a field, one of from, to, cc, bcc, participant, subject, body, attachment, filename, mailbox, msgid, has, is, size, date, after, before, during or received, got frm: (to search for a text with a colon, put it in quotes)
+	// query, column 8: expected a field, got frm: (did you mean from:? A text with a colon goes in quotes)
 }

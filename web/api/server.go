@@ -134,12 +134,13 @@ func problemOf(err error) *Problem {
 	var (
 		problem *Problem
 		syntax  *query.Error
+		broad   *indexer.TooManyExpansionsError
 	)
 	p := &Problem{Status: http.StatusInternalServerError, Detail: err.Error()}
 	switch {
 	case errors.As(err, &problem):
 		return problem
-	case errors.As(err, &syntax):
+	case errors.As(err, &syntax), errors.As(err, &broad), errors.Is(err, indexer.ErrNoHolds):
 		p.Status = http.StatusBadRequest
 	case errors.Is(err, archive.ErrNotFound), errors.Is(err, poller.ErrUnknownMailbox):
 		p.Status = http.StatusNotFound
