@@ -118,6 +118,7 @@ type sideFile struct {
 	frames []frame
 	crc    uint32 // to go on with
 	whole  bool   // nothing else is in it
+	wrong  bool   // a record is not what was written
 }
 
 // readSide reads the side file of v as far as it fits the volume. A side
@@ -130,8 +131,7 @@ func (s *Set) readSide(v *vol, f disk.File, size int64) sideFile {
 		}
 		return sideFile{}
 	}
-	var side sideFile
-	side.frames, side.crc, side.whole = parseSide(data, v.number, size)
+	side := parseSide(data, v.number, size)
 	if n := len(side.frames); n > 0 {
 		got, _, err := readFrame(f, last(side.frames[:n-1]), size)
 		got.crc = last(side.frames).crc // of bytes that are not read here

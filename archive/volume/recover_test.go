@@ -236,7 +236,7 @@ func TestSideFileIsRebuilt(t *testing.T) {
 		tests[fmt.Sprintf("bit flipped in byte %d", i)] = flipped
 	}
 	// A side file that is right in itself, of another volume file with the same number.
-	wrong, _, _ := parseSide(side, 1, int64(len(data)))
+	wrong := parseSide(side, 1, int64(len(data))).frames
 	wrong = slices.Clone(wrong)
 	wrong[len(wrong)-1].sum++
 	head, crc := appendSideHead(nil, 1)
@@ -252,7 +252,8 @@ func TestSideFileIsRebuilt(t *testing.T) {
 			}
 			all.check(t, s)
 			_ = s.Close()
-			frames, _, whole := parseSide(readFile(t, filepath.Join(o.Dir, "00000001.seek")), 1, int64(len(data)))
+			got := parseSide(readFile(t, filepath.Join(o.Dir, "00000001.seek")), 1, int64(len(data)))
+			frames, whole := got.frames, got.whole
 			if !whole || last(frames).end() != int64(len(data)) {
 				t.Errorf("%s: the side file was not made again", name)
 			}

@@ -164,28 +164,31 @@ func appendSide(dst []byte, crc uint32, frames []frame) ([]byte, uint32) {
 	return dst, crc
 }
 
-// parseSide returns the frames of the commits that are whole in a side file,
-// and lie in a volume file of size bytes; whole reports that the side file holds nothing else.
-func parseSide(data []byte, number uint32, size int64) (frames []frame, crc uint32, whole bool) {
+// parseSide returns what is good of a side file: the frames of the commits that are whole in it,
+// and lie in a volume file of size bytes.
+func parseSide(data []byte, number uint32, size int64) (side sideFile) {
 	head, sum := appendSideHead(nil, number)
 	if len(data) < len(head) || string(data[:len(head)]) != string(head) {
-		return nil, 0, false
+		side.wrong = len(data) >= len(head)
+		return side
 	}
 	le := binary.LittleEndian
-	crc = sum
+	side.crc = sum
+	var frames []frame
 	kept := 0
 	rest := data[len(head):]
 	for ; len(rest) >= sideRecord; rest = rest[sideRecord:] {
 		f := last(frames).next(le.Uint32(rest), le.Uint32(rest[4:]), le.Uint32(rest[8:]))
 		f.crc = le.Uint32(rest[12:])
 		sum = crc32.Update(sum, castagnoli, rest[:sideRecord-4])
-		if sum != le.Uint32(rest[sideRecord-4:]) || f.end() > size {
+		if side.wrong = sum != le.Uint32(rest[sideRecord-4:]); side.wrong || f.end() > size {
 			break
 		}
 		frames = append(frames, f)
 		if le.Uint32(rest[16:])&sideCommit != 0 {
-			kept, crc = len(frames), sum
+			kept, side.crc = len(frames), sum
 		}
 	}
-	return frames[:kept], crc, len(rest) == 0 && kept == len(frames)
+	side.frames, side.whole = frames[:kept], len(rest) == 0 && kept == len(frames)
+	return side
 }

@@ -7,8 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"math"
 	"os"
+	"path/filepath"
+	"slices"
 	"time"
+
+	"github.com/postkeep/postkeep/archive/disk"
 )
 
 // VerifyOptions are the options of Verify.
@@ -26,6 +32,9 @@ type VerifyOptions struct {
 	Progress func(Progress)
 	// Damage is called for everything that is not as it should be. Required.
 	Damage func(Damage)
+	// Entry is called by a deep check, in order, for every entry whose header could be read, before its body is; damage
+	// of the body comes after it. An error ends the check and is returned. Nil is not called.
+	Entry func(Entry) error
 }
 
 // Progress is how far a deep check is.
@@ -37,6 +46,7 @@ type Progress struct {
 // A Damage is a stretch of a volume that is not as it should be.
 type Damage struct {
 	Volume       uint32
+	File         string // name in the directory of the volumes: of the volume, or of its side file, which is derived
 	Offset, Size int64 // the bytes in the file; a flipped bit is one of them
 	// Tar and TarEnd are the stretch of the tar stream that is hit, and so the places of the entries. They are the same
 	// when no entry is hit: in the seek table, or where the decoded bytes are the right ones all the same.
@@ -129,6 +139,9 @@ func (c *check) open(ctx context.Context, s *Set, volume uint32) error {
 
 func (c *check) damage(d Damage) {
 	d.Volume = c.r.Volume
+	if d.File == "" {
+		d.File = filepath.Base(c.st.v.path)
+	}
 	c.r.Damages++
 	c.o.Damage(d)
 }
@@ -164,6 +177,8 @@ func (c *check) structure() error {
 		} else {
 			st.frames, c.tail = frames[:len(st.frames)], frames[len(st.frames):]
 		}
+	} else if err := c.side(); err != nil {
+		return err
 	}
 	for _, f := range c.tail {
 		if err := c.frame(f, true); err != nil {
@@ -176,6 +191,39 @@ func (c *check) structure() error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// side checks the side file of a volume that is not sealed, as far as it is about what is checked. That it is missing
+// or ends too early is no damage: it is never synced.
+func (c *check) side() error {
+	st := c.st
+	data, err := disk.ReadFile(st.set.o.FS, st.v.sidePath(), int64(sideHead)+sideRecord*maxTableFrames)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if c.grows {
+		data = data[:min(len(data), sideHead+sideRecord*len(st.frames))]
+	}
+	side := parseSide(data, c.r.Volume, math.MaxInt64)
+	n := min(len(side.frames), len(st.frames))
+	same := slices.EqualFunc(side.frames[:n], st.frames[:n], func(a, b frame) bool {
+		if b.crc == 0 { // the volume was opened without it
+			a.crc = 0
+		}
+		return a == b
+	})
+	if side.wrong || !same {
+		at := 0
+		if same && n > 0 {
+			at = sideHead + sideRecord*n
+		}
+		c.damage(Damage{File: filepath.Base(st.v.sidePath()), Offset: int64(at), Size: int64(len(data) - at), Tar: st.limit, TarEnd: st.limit,
+			Err: errors.New("side file is not what was written; it is derived, and made anew when the archive is opened")})
 	}
 	return nil
 }
@@ -273,6 +321,11 @@ func (c *check) retry() error {
 // entry checks the body of e, and its padding. Damage in a frame of a large entry does not keep the frames
 // behind it from being checked.
 func (c *check) entry(e Entry) error {
+	if c.o.Entry != nil {
+		if err := c.o.Entry(e); err != nil {
+			return err
+		}
+	}
 	st, h, whole := c.st, sha256.New(), true
 	bodyEnd := e.End - padding(e.Size)
 	for st.pos < bodyEnd {

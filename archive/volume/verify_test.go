@@ -128,6 +128,35 @@ func TestVerifyFindsEveryFlippedBit(t *testing.T) {
 	}
 }
 
+func TestVerifyFindsEveryFlippedBitOfTheSideFile(t *testing.T) {
+	o := testOptions(t.TempDir())
+	data, side, commits := smallVolume(t, o)
+	o = testOptions(t.TempDir())
+	o.ReadOnly = true
+	writeFile(t, volumePath(o, 1), data)
+	sidePath := filepath.Join(o.Dir, "00000001.seek")
+	for bit := range 8 * len(side) {
+		flipped := bytes.Clone(side)
+		flipped[bit/8] ^= 1 << (bit % 8)
+		writeFile(t, sidePath, flipped)
+		s := mustOpen(t, o, commits[2].known)
+		_, damages := verify(t, s, VerifyOptions{})
+		at := int64(bit / 8)
+		if len(damages) != 1 || damages[0].File != "00000001.seek" || at < damages[0].Offset || at >= damages[0].Offset+damages[0].Size {
+			t.Fatalf("bit %d of byte %d flipped: %+v", bit%8, at, damages)
+		}
+		_ = s.Close()
+	}
+	for name, side := range map[string][]byte{"whole": side, "cut": side[:len(side)-sideRecord]} {
+		writeFile(t, sidePath, side)
+		s := mustOpen(t, o, commits[2].known)
+		if _, damages := verify(t, s, VerifyOptions{}); len(damages) > 0 {
+			t.Errorf("%s: %+v", name, damages)
+		}
+		_ = s.Close()
+	}
+}
+
 func TestVerifyGoesOnBehindDamage(t *testing.T) {
 	o := testOptions(t.TempDir())
 	s := mustOpen(t, o, nil)
