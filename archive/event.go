@@ -127,6 +127,8 @@ type Status struct {
 	Checkpoint string        `json:"checkpoint"` // the signed note of the ledger
 	// ReadOnly is why nothing new is taken, "" when it is.
 	ReadOnly string `json:"read_only,omitempty"`
+	// Verified is the last verification that was recorded, nil if there is none.
+	Verified *VerifyReport `json:"verified,omitempty"`
 }
 
 // Status returns the state of the archive.
@@ -139,5 +141,9 @@ func (s *Store) Status(ctx context.Context) (Status, error) {
 	if err := s.ReadOnly(); err != nil {
 		st.ReadOnly = err.Error()
 	}
-	return st, nil
+	last, err := s.catalog.Meta(ctx, verifyMeta)
+	if err == nil && last != "" {
+		err = json.Unmarshal([]byte(last), &st.Verified)
+	}
+	return st, err
 }

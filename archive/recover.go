@@ -63,11 +63,16 @@ func (s *Store) tryCatalog(ctx context.Context, path string) (err error) {
 }
 
 func (s *Store) dropCatalog(path string) error {
-	var errs []error
+	var err error
 	if s.catalog != nil {
-		errs = append(errs, s.catalog.Close())
+		err = s.catalog.Close()
 		s.catalog = nil
 	}
+	return errors.Join(err, removeCatalog(path))
+}
+
+func removeCatalog(path string) error {
+	var errs []error
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
@@ -83,9 +88,15 @@ func (s *Store) catalogFits(ctx context.Context) error {
 		return err
 	}
 	verifier, err := s.catalog.Meta(ctx, verifierMeta)
+	if err != nil {
+		return err
+	}
+	gaps, err := s.catalog.Meta(ctx, gapsMeta)
 	switch {
 	case err != nil:
 		return err
+	case gaps != "":
+		return fmt.Errorf("%w: it was made from a damaged ledger", catalog.ErrUnusable)
 	case position > s.ledger.Size():
 		return fmt.Errorf("%w: it has %d events, the ledger %d", catalog.ErrUnusable, position, s.ledger.Size())
 	case position > 0 && verifier != s.ledger.Verifier():
@@ -103,14 +114,16 @@ func (s *Store) replay(ctx context.Context) error {
 	change := s.newChange()
 	n := 0
 	var lost []lostDeposit
-	err = s.ledger.Read(ctx, position, func(e ledger.Entry) error {
+	err = s.readable(ctx, position, s.ledger.Size(), func(e ledger.Entry) error {
 		if deposits(e) && e.Details == nil {
 			change.Ends[e.Volume] = max(change.Ends[e.Volume], e.End)
 			if !e.Erased {
 				lost = append(lost, lostDeposit{e.Index, e.Volume, e.End})
 			}
-		} else if err := addEvent(&change, e); err != nil {
-			return fmt.Errorf("ledger event %d: %w", e.Index, err)
+		} else if e.Details != nil { // else they are erased or damaged
+			if err := addEvent(&change, e); err != nil {
+				return fmt.Errorf("ledger event %d: %w", e.Index, err)
+			}
 		}
 		change.Position = e.Index + 1
 		if n++; n%replayBatch != 0 {
@@ -118,6 +131,10 @@ func (s *Store) replay(ctx context.Context) error {
 		}
 		defer func() { change = s.newChange() }()
 		return s.catalog.Apply(ctx, change)
+	}, func(index int64, err error) {
+		s.opts.Logger.Error("an event of the ledger is damaged and passed over", "index", index, "error", err)
+		s.readOnly, s.unsigned = err, err
+		change.Meta[gapsMeta] = "yes"
 	})
 	if err != nil {
 		return fmt.Errorf("replay ledger: %w", err)
@@ -134,6 +151,10 @@ func (s *Store) replay(ctx context.Context) error {
 	}
 	return s.catalog.Apply(ctx, change)
 }
+
+// gapsMeta is where a catalog notes that it lacks events that could not be read. It serves
+// until the archive is opened again: the ledger may have been mended then.
+const gapsMeta = "gaps"
 
 func deposits(e ledger.Entry) bool {
 	return e.Type == ledger.TypeDeposit || e.Type == ledger.TypeRecovered
@@ -160,6 +181,8 @@ func addEvent(change *catalog.Change, e ledger.Entry) error {
 			return err
 		}
 		change.Polls = append(change.Polls, catalog.Poll{Index: e.Index, Mailbox: r.Mailbox, Report: e.Details})
+	case ledger.TypeVerify:
+		change.Meta[verifyMeta] = string(e.Details)
 	}
 	return nil
 }

@@ -97,11 +97,13 @@ type Store struct {
 
 	mu sync.Mutex // held while writing
 
-	state    sync.Mutex // of broken and closed; taken after mu, and for moments only
+	state    sync.Mutex // of broken, closed and verifying; taken after mu, and for moments only
 	broken   error      // the first failure that left the disk in an unknown state
 	readOnly error      // why nothing new is taken, found when opening
 	unsigned error      // why not even an event can be written, found when opening
 	closed   bool
+	// verifying is whether a verification runs, of which there is one at a time.
+	verifying bool
 
 	adopted int // set by Open
 

@@ -3,7 +3,7 @@ package catalog
 // schemaVersion is raised with every change of the schema below. A catalog of
 // another version is not migrated but made anew from the ledger, because it is
 // derived.
-const schemaVersion = 1
+const schemaVersion = 2
 
 const schema = `
 CREATE TABLE meta (
@@ -21,6 +21,7 @@ CREATE TABLE messages (
 	parser   INTEGER NOT NULL DEFAULT 0,
 	summary  BLOB
 );
+CREATE INDEX messages_place ON messages(volume, offset);
 CREATE INDEX messages_undescribed ON messages(n) WHERE summary IS NULL;
 
 CREATE TABLE deposits (

@@ -43,6 +43,7 @@ const (
 	TypeRepack         Type = "repack"          // a volume was compressed again
 	TypeSeal           Type = "seal"            // a volume was finished
 	TypeRecovered      Type = "recovered"       // something was repaired after a crash
+	TypeAnchor         Type = "anchor"          // a checkpoint was taken to where it cannot be taken back
 	TypeOpen           Type = "open"            // the archive was opened
 	TypeClose          Type = "close"           // the archive was closed in good order
 )

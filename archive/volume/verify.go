@@ -47,7 +47,7 @@ type Progress struct {
 type Damage struct {
 	Volume       uint32
 	File         string // name in the directory of the volumes: of the volume, or of its side file, which is derived
-	Offset, Size int64 // the bytes in the file; a flipped bit is one of them
+	Offset, Size int64  // the bytes in the file; a flipped bit is one of them
 	// Tar and TarEnd are the stretch of the tar stream that is hit, and so the places of the entries. They are the same
 	// when no entry is hit: in the seek table, or where the decoded bytes are the right ones all the same.
 	Tar, TarEnd int64

@@ -1,0 +1,211 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+
+	"github.com/postkeep/postkeep/archive/catalog"
+	"github.com/postkeep/postkeep/archive/ledger"
+)
+
+const (
+	// verifyRows is how many rows of the catalog are read at a time.
+	verifyRows = 1000
+	// maxUnread is after how many events that cannot be read the rest of a ledger is given up: each costs a search.
+	maxUnread = 10_000
+)
+
+// readable calls fn with the events below size that can be read, and skip with the index of each that cannot.
+func (s *Store) readable(ctx context.Context, from, size int64, fn func(ledger.Entry) error, skip func(index int64, err error)) error {
+	for unread := 0; from < size && unread < maxUnread; unread++ {
+		err := s.ledger.Read(ctx, from, func(e ledger.Entry) error {
+			if e.Index >= size {
+				return errEnough
+			}
+			from = e.Index + 1
+			return fn(e)
+		})
+		if !errors.Is(err, ledger.ErrDamaged) {
+			if errors.Is(err, errEnough) {
+				err = nil
+			}
+			return err
+		}
+		skip(from, err)
+		from++
+	}
+	return nil
+}
+
+var errEnough = errors.New("enough events")
+
+// seen takes from the ledger what it knows of the volumes.
+func (v *verification) seen(ctx context.Context) error {
+	if v.store.ledger == nil {
+		return nil
+	}
+	return v.store.readable(ctx, 0, v.size, func(e ledger.Entry) error {
+		v.volumesOf(e)
+		return nil
+	}, func(int64, error) {}) // ledger reports it
+}
+
+func (v *verification) volumesOf(e ledger.Entry) {
+	if deposits(e) {
+		v.ends[e.Volume] = max(v.ends[e.Volume], e.End)
+	}
+	if n, sum := sealedFile(e); n != 0 {
+		v.seals[n] = sum
+	}
+}
+
+// events compares the catalog with the ledger, in both directions.
+func (v *verification) events(ctx context.Context) error {
+	s := v.store
+	if s.ledger == nil || s.catalog == nil {
+		return nil
+	}
+	rows := &depositRows{c: s.catalog, next: -1}
+	unread := map[int64]bool{}
+	err := s.readable(ctx, 0, v.size, func(e ledger.Entry) error {
+		v.volumesOf(e)
+		if e.Index%verifyRows == 0 {
+			if err := v.progress("catalog", 0, 0); err != nil {
+				return err
+			}
+		}
+		if !deposits(e) {
+			return nil
+		}
+		row, ok, err := v.rowOf(ctx, rows, e.Index, unread)
+		if err != nil {
+			return err
+		}
+		switch {
+		case e.Details == nil: // erased, or damaged and reported as such
+		case !ok:
+			return v.stale(e.Index, e.IDs, "deposit of event %d is missing")
+		case len(e.IDs) != 1 || row.ID != e.IDs[0] || !bytes.Equal(row.Record, e.Details):
+			return v.stale(e.Index, e.IDs, "deposit of event %d is not what the ledger says")
+		}
+		return nil
+	}, func(index int64, _ error) { unread[index] = true })
+	if err != nil || s.ledger.Damage() != nil {
+		return err // a damaged ledger shows only its beginning
+	}
+	_, _, err = v.rowOf(ctx, rows, v.size, unread)
+	return err
+}
+
+// rowOf returns the row of an event, and reports those before it that have none.
+func (v *verification) rowOf(ctx context.Context, rows *depositRows, index int64, unread map[int64]bool) (catalog.Held, bool, error) {
+	for {
+		row, ok, err := rows.peek(ctx)
+		if err != nil || !ok || row.Index > index {
+			return catalog.Held{}, false, err
+		}
+		if row.Index == v.size {
+			return catalog.Held{}, false, nil // came after the verification had begun
+		}
+		rows.take()
+		if row.Index == index {
+			return row, true, nil
+		}
+		if !unread[row.Index] {
+			if err := v.stale(row.Index, []string{row.ID}, "deposit of event %d is not in the ledger"); err != nil {
+				return catalog.Held{}, false, err
+			}
+		}
+	}
+}
+
+// stale reports that the catalog is not what the ledger says.
+func (v *verification) stale(index int64, ids []string, format string) error {
+	v.damage(Damage{File: catalogName, Messages: ids, Repairable: true, What: fmt.Sprintf(format+": postkeep rebuild catalog", index)})
+	return nil
+}
+
+// depositRows walks through the deposits of the catalog.
+type depositRows struct {
+	c    *catalog.Catalog
+	next int64 // index of the last one that was read
+	page []catalog.Held
+	end  bool
+}
+
+func (r *depositRows) peek(ctx context.Context) (catalog.Held, bool, error) {
+	if len(r.page) == 0 && !r.end {
+		var err error
+		if r.page, err = r.c.ByIndex(ctx, r.next, verifyRows); err != nil {
+			return catalog.Held{}, false, err
+		}
+		if r.end = len(r.page) == 0; !r.end {
+			r.next = r.page[len(r.page)-1].Index
+		}
+	}
+	if len(r.page) == 0 {
+		return catalog.Held{}, false, nil
+	}
+	return r.page[0], true, nil
+}
+
+func (r *depositRows) take() { r.page = r.page[1:] }
+
+// catalog verifies the file of the catalog, and that its places are in the volumes.
+func (v *verification) catalog(ctx context.Context) error {
+	s := v.store
+	if s.catalog == nil {
+		return nil
+	}
+	if v.spare == "" {
+		err := s.catalog.Check(ctx, v.o.Deep)
+		if err != nil && !catalog.Damaged(err) {
+			return err
+		}
+		if err != nil {
+			v.damage(Damage{File: catalogName, Repairable: true, What: fmt.Sprintf("%v: postkeep rebuild catalog", err)})
+		}
+	}
+	if s.volumes == nil {
+		return nil
+	}
+	ends := map[uint32]int64{}
+	for _, info := range s.volumes.Volumes() {
+		ends[info.Number] = info.End
+	}
+	outside, err := s.catalog.Outside(ctx, ends, maxNamed+1)
+	if err != nil || len(outside) == 0 {
+		return err
+	}
+	for _, m := range outside {
+		// A short volume is reported with it.
+		if end, there := ends[m.Volume]; !there || end >= v.ends[m.Volume] {
+			v.damage(Damage{File: catalogName, Messages: []string{m.ID}, Repairable: there,
+				What: fmt.Sprintf("message is said to be in volume %d at offset %d of its tar stream, which ends before", m.Volume, m.Offset)})
+		}
+	}
+	return nil
+}
+
+// volumeFile is the name of a volume's file, relative to the data directory.
+func volumeFile(name string) string { return path.Join(volumesName, name) }
+
+// sealedFile returns the volume whose file an event has finished or written anew, and the SHA-256 that it has since.
+func sealedFile(e ledger.Entry) (number uint32, sum string) {
+	switch e.Type {
+	case ledger.TypeSeal, ledger.TypeRepack:
+	default:
+		return 0, ""
+	}
+	var d struct {
+		SHA256 string `json:"sha256"`
+	}
+	if json.Unmarshal(e.Details, &d) != nil { // they are damaged or erased
+		return e.Volume, ""
+	}
+	return e.Volume, d.SHA256
+}

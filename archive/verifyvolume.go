@@ -1,0 +1,433 @@
+package archive
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"reflect"
+	"slices"
+
+	"github.com/postkeep/postkeep/archive/catalog"
+	"github.com/postkeep/postkeep/archive/volume"
+)
+
+// rereadBytes is how much of a message that is put together from parts is read at a time.
+const rereadBytes = 64 << 10
+
+// volumes verifies the volumes that are there, and reports those that are not.
+func (v *verification) volumes(ctx context.Context) error {
+	if v.store.volumes == nil {
+		return nil
+	}
+	missing := maps.Clone(v.ends)
+	found := false
+	for _, info := range v.store.volumes.Volumes() {
+		delete(missing, info.Number)
+		if v.o.Volume != 0 && info.Number != v.o.Volume {
+			continue
+		}
+		found = true
+		if info.Number < v.note.Volume {
+			v.done += info.Bytes
+			continue
+		}
+		if info.Number > v.note.Volume {
+			v.note.Volume, v.note.Next = info.Number, 0
+		}
+		if err := v.volume(ctx, info); err != nil {
+			return err
+		}
+		v.done += info.Bytes
+		v.report.Volumes++
+		v.note.Volume, v.note.Next = info.Number+1, 0
+		if err := v.keep(); err != nil {
+			return err
+		}
+	}
+	for _, number := range slices.Sorted(maps.Keys(missing)) {
+		if v.o.Volume == 0 || v.o.Volume == number {
+			found = true
+			if err := v.missing(ctx, number); err != nil {
+				return err
+			}
+		}
+	}
+	if !found && v.o.Volume != 0 {
+		return fmt.Errorf("there is no volume %d", v.o.Volume)
+	}
+	return nil
+}
+
+// missing reports a volume that the ledger knows and nobody has.
+func (v *verification) missing(ctx context.Context, number uint32) error {
+	d := Damage{
+		File: volumeFile(fmt.Sprintf("%08d", number)),
+		What: fmt.Sprintf("the volume is missing: the ledger knows %d bytes of tar in it; put back a copy", v.ends[number]),
+	}
+	err := v.name(ctx, &d, number, 0, math.MaxInt64)
+	v.damage(d)
+	return err
+}
+
+// volume verifies one volume.
+func (v *verification) volume(ctx context.Context, info volume.Info) error {
+	c := &volumeCheck{v: v, info: info, from: v.note.Next}
+	o := volume.VerifyOptions{
+		Deep: v.o.Deep, SHA256: v.seals[info.Number], From: v.note.Next, BytesPerSecond: v.o.BytesPerSecond,
+		Damage: func(d volume.Damage) { c.fail(c.damage(ctx, d)) },
+		Progress: func(p volume.Progress) {
+			v.note.Next = p.Next
+			c.read = p.Done
+			c.fail(v.progress("volume", info.Number, p.Done))
+		},
+	}
+	if v.store.catalog != nil {
+		c.rows.c, c.rows.volume, c.rows.from, c.rows.to = v.store.catalog, info.Number, v.note.Next, info.End
+		o.Entry = func(e volume.Entry) error { return errors.Join(c.err, c.entry(ctx, e)) }
+	}
+	r, err := v.store.volumes.Verify(ctx, info.Number, o)
+	v.report.Entries += int64(r.Entries)
+	v.report.Bytes += c.read
+	if err = errors.Join(err, c.err); err != nil {
+		return err
+	}
+	switch {
+	case r.Opaque:
+		v.noted("volume %d is encrypted, and there is no key here: its bytes were compared with their checksums only", info.Number)
+	case v.o.Deep && o.Entry != nil:
+		return c.rest(ctx)
+	}
+	return nil
+}
+
+// A volumeCheck compares what a volume holds with the catalog.
+type volumeCheck struct {
+	v    *verification
+	info volume.Info
+	from int64
+	rows placeRows
+	bad  []volume.Damage // of the entries
+	read int64           // bytes
+	err  error           // about the check itself
+
+	held map[string]map[int]catalog.Held // deposits that were read lately, by message and number
+	rowN int                             // how many they are
+}
+
+// maxHeldRows is how many deposits are kept: those of a newsletter come between those of other mail.
+const maxHeldRows = 20_000
+
+
+// file is the name of the volume.
+func (c *volumeCheck) file() string {
+	suffix := ".tar.zst"
+	if c.info.Encrypted {
+		suffix = ".pkv"
+	}
+	return volumeFile(fmt.Sprintf("%08d%s", c.info.Number, suffix))
+}
+
+func (c *volumeCheck) fail(err error) { c.err = errors.Join(c.err, err) }
+
+// damage reports damage of the volume's file, with the messages that are hit.
+func (c *volumeCheck) damage(ctx context.Context, d volume.Damage) error {
+	out := Damage{File: volumeFile(d.File), Offset: d.Offset, Bytes: d.Size, What: d.Err.Error()}
+	switch {
+	case d.File == fmt.Sprintf("%08d.seek", d.Volume):
+		out.Repairable = true
+	case c.v.offline && !c.info.Sealed && c.v.store.ledger != nil && d.Tar == d.TarEnd && d.Offset >= c.info.Bytes && c.info.End >= c.v.ends[d.Volume]:
+		// Nothing of it was ever receipted.
+		c.v.noted("%s ends with %d bytes of an unfinished write: they are set aside when the archive is opened", out.File, d.Size)
+		return nil
+	}
+	if d.Tar < d.TarEnd {
+		c.bad = append(c.bad, d)
+	}
+	switch d.Entry.Kind {
+	case volume.KindMessage, volume.KindRecipe:
+		out.Messages = []string{d.Entry.ID}
+	case volume.KindDeposit:
+		out.Messages = []string{d.Entry.ID}
+		out.What = fmt.Sprintf("record %d of the deposits of a message: %s", d.Entry.N, out.What)
+	case volume.KindUnknown:
+		if d.Tar < d.TarEnd {
+			if err := c.v.name(ctx, &out, d.Volume, d.Tar, d.TarEnd); err != nil {
+				return err
+			}
+		}
+	}
+	c.v.damage(out)
+	return nil
+}
+
+// name adds the messages that have bytes in a stretch of a volume's tar stream.
+func (v *verification) name(ctx context.Context, d *Damage, number uint32, from, to int64) error {
+	if v.store.catalog == nil {
+		return nil
+	}
+	before, ok, err := v.store.catalog.Before(ctx, number, from)
+	if err != nil {
+		return err
+	}
+	if ok {
+		e, body, err := v.store.volumes.Open(ctx, volume.Place{Volume: number, Offset: before.Offset})
+		if err == nil {
+			err = body.Close()
+		}
+		if err != nil || e.End > from {
+			d.Messages = append(d.Messages, before.ID)
+		}
+	}
+	rows, err := v.store.catalog.Places(ctx, number, from, to, verifyRows)
+	if err != nil {
+		return err
+	}
+	for _, m := range rows {
+		if len(d.Messages) < maxNamed {
+			d.Messages = append(d.Messages, m.ID)
+		} else {
+			d.More++
+		}
+	}
+	return nil
+}
+
+// entry compares an entry with the catalog.
+func (c *volumeCheck) entry(ctx context.Context, e volume.Entry) error {
+	if e.End > c.info.End {
+		return nil // came after the verification had begun
+	}
+	switch e.Kind {
+	case volume.KindDeposit:
+		return c.deposit(ctx, e)
+	case volume.KindMessage, volume.KindRecipe:
+	default:
+		return nil
+	}
+	c.v.report.Messages++
+	listed := false
+	for {
+		row, ok, err := c.rows.peek(ctx)
+		if err != nil {
+			return err
+		}
+		if !ok || row.Offset > e.Offset {
+			break
+		}
+		c.rows.take()
+		if listed = row.Offset == e.Offset && row.ID == e.ID; listed {
+			break
+		}
+		if err := c.lost(ctx, row); err != nil {
+			return err
+		}
+	}
+	if !listed {
+		if err := c.unlisted(ctx, e); err != nil {
+			return err
+		}
+	}
+	if e.Kind == volume.KindRecipe {
+		return c.reread(ctx, e)
+	}
+	return nil
+}
+
+// rest reports what the catalog lists behind the last message.
+func (c *volumeCheck) rest(ctx context.Context) error {
+	for {
+		row, ok, err := c.rows.peek(ctx)
+		if err != nil || !ok {
+			return err
+		}
+		c.rows.take()
+		if err := c.lost(ctx, row); err != nil {
+			return err
+		}
+	}
+}
+
+// lost reports a message that is not where the catalog says, unless the damage of the volume is the reason.
+func (c *volumeCheck) lost(ctx context.Context, row catalog.Message) error {
+	for _, d := range c.bad {
+		if d.Tar <= row.Offset && row.Offset < d.TarEnd {
+			return nil
+		}
+	}
+	c.v.settle() // the writer is between volume and catalog at times
+	now, ok, err := c.v.store.catalog.Message(ctx, row.ID)
+	if err != nil || !ok || now.Volume != row.Volume || now.Offset != row.Offset {
+		return err // it was moved or disposed of meanwhile
+	}
+	c.v.damage(Damage{File: catalogName, Messages: []string{row.ID}, What: fmt.Sprintf(
+		"message is not in volume %d at offset %d of its tar stream, where the catalog says: postkeep rebuild catalog", row.Volume, row.Offset)})
+	return nil
+}
+
+// unlisted reports a message that the catalog does not know.
+func (c *volumeCheck) unlisted(ctx context.Context, e volume.Entry) error {
+	c.v.settle()
+	if _, ok, err := c.v.store.catalog.Message(ctx, e.ID); err != nil || ok {
+		return err // a damaged copy was replaced by another
+	}
+	if gone, err := c.gone(ctx, e); err != nil || gone {
+		return err
+	}
+	c.v.damage(Damage{File: catalogName, Messages: []string{e.ID}, Repairable: true,
+		What: fmt.Sprintf("message in volume %d at offset %d of its tar stream is not in the catalog: postkeep rebuild catalog", e.Volume, e.Offset)})
+	return nil
+}
+
+// gone says whether an entry was redacted meanwhile.
+func (c *volumeCheck) gone(ctx context.Context, e volume.Entry) (bool, error) {
+	_, body, err := c.v.store.volumes.Open(ctx, e.Place)
+	if errors.Is(err, volume.ErrRedacted) {
+		return true, nil
+	}
+	if err != nil {
+		return false, ctx.Err() // the damage is reported as such
+	}
+	return false, body.Close()
+}
+
+// deposit compares the record of a deposit with the one of the catalog, which is that of the ledger.
+func (c *volumeCheck) deposit(ctx context.Context, e volume.Entry) error {
+	found, same, err := c.sameDeposit(ctx, e)
+	if err == nil && !found {
+		c.v.settle()
+		delete(c.held, e.ID)
+		found, same, err = c.sameDeposit(ctx, e)
+	}
+	if err != nil || same {
+		return err
+	}
+	if gone, err := c.gone(ctx, e); err != nil || gone {
+		return err
+	}
+	what := "is not what the ledger says"
+	if !found {
+		what = "is in the volume, but not in the catalog: postkeep rebuild catalog"
+	}
+	c.v.damage(Damage{File: c.file(), Messages: []string{e.ID}, Repairable: !found,
+		What: fmt.Sprintf("record %d of the deposits, at offset %d of the tar stream, %s", e.N, e.Offset, what)})
+	return nil
+}
+
+func (c *volumeCheck) sameDeposit(ctx context.Context, e volume.Entry) (found, same bool, err error) {
+	held, ok := c.held[e.ID]
+	if !ok {
+		if held, err = c.deposits(ctx, e.ID); err != nil {
+			return false, false, err
+		}
+	}
+	h, found := held[e.N]
+	if !found {
+		return false, false, nil
+	}
+	if sum := sha256.Sum256(h.Record); hex.EncodeToString(sum[:]) == e.SHA256 {
+		return true, true, nil
+	}
+	// The ledger may have it in another spelling of the same JSON.
+	d, err := detailsOf(h)
+	if err == nil {
+		same, err = c.sameRecord(ctx, e, d)
+	}
+	return true, same, err
+}
+
+// deposits reads those of a message.
+func (c *volumeCheck) deposits(ctx context.Context, id string) (map[int]catalog.Held, error) {
+	rows, err := c.v.store.catalog.ByMessage(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	held := make(map[int]catalog.Held, len(rows))
+	for _, h := range rows {
+		d, err := detailsOf(h)
+		if err != nil {
+			return nil, err
+		}
+		held[d.N] = h
+	}
+	if c.rowN += len(rows); c.held == nil || c.rowN > maxHeldRows {
+		c.held, c.rowN = map[string]map[int]catalog.Held{}, len(rows)
+	}
+	c.held[id] = held
+	return held, nil
+}
+
+// sameRecord reads the record of a deposit. One that is damaged counts as the same: the damage is reported as such.
+func (c *volumeCheck) sameRecord(ctx context.Context, e volume.Entry, want depositDetails) (bool, error) {
+	_, body, err := c.v.store.volumes.Open(ctx, e.Place)
+	if err != nil {
+		return true, ctx.Err()
+	}
+	var got depositDetails
+	err = json.NewDecoder(body).Decode(&got)
+	if err := errors.Join(ctx.Err(), body.Close()); err != nil {
+		return false, err
+	}
+	if !got.Received.Equal(want.Received) {
+		return err != nil, nil
+	}
+	got.Received = want.Received
+	return err != nil || reflect.DeepEqual(got, want), nil
+}
+
+// reread puts a message together from its parts and compares it with its id.
+func (c *volumeCheck) reread(ctx context.Context, e volume.Entry) error {
+	body, err := c.v.store.OpenMessage(ctx, e.ID)
+	if err == nil {
+		for buf := make([]byte, rereadBytes); err == nil; {
+			var n int
+			n, err = body.Read(buf)
+			c.v.report.Bytes += int64(n)
+			if err := c.v.limit.WaitN(ctx, n); err != nil {
+				return errors.Join(err, body.Close())
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		err = errors.Join(err, body.Close())
+	}
+	if ctx.Err() != nil || err == nil || errors.Is(err, ErrNotFound) {
+		return ctx.Err() // what the catalog does not list is reported as such
+	}
+	c.v.damage(Damage{File: c.file(), Messages: []string{e.ID},
+		What: fmt.Sprintf("message cannot be put together from its parts: %v", err)})
+	return nil
+}
+
+// placeRows walks through the places of a volume's messages.
+type placeRows struct {
+	c        *catalog.Catalog
+	volume   uint32
+	from, to int64
+	page     []catalog.Message
+	end      bool
+}
+
+func (r *placeRows) peek(ctx context.Context) (catalog.Message, bool, error) {
+	if len(r.page) == 0 && !r.end {
+		var err error
+		if r.page, err = r.c.Places(ctx, r.volume, r.from, r.to, verifyRows); err != nil {
+			return catalog.Message{}, false, err
+		}
+		if r.end = len(r.page) == 0; !r.end {
+			r.from = r.page[len(r.page)-1].Offset + 1
+		}
+	}
+	if len(r.page) == 0 {
+		return catalog.Message{}, false, nil
+	}
+	return r.page[0], true, nil
+}
+
+func (r *placeRows) take() { r.page = r.page[1:] }
