@@ -123,7 +123,6 @@ type volumeCheck struct {
 // maxHeldRows is how many deposits are kept: those of a newsletter come between those of other mail.
 const maxHeldRows = 20_000
 
-
 // file is the name of the volume.
 func (c *volumeCheck) file() string {
 	suffix := ".tar.zst"
