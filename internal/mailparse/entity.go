@@ -1,6 +1,7 @@
 package mailparse
 
 import (
+	"io"
 	"strconv"
 	"strings"
 )
@@ -9,7 +10,7 @@ import (
 func (w *walker) open() {
 	w.inHeader = false
 	if len(w.msg.Parts) >= w.opts.MaxParts {
-		w.cut("too many parts, the rest is skipped")
+		w.cut(issueTooMany)
 		w.stack = append(w.stack, entity{kind: skippedEntity, part: -1})
 		return
 	}
@@ -23,7 +24,7 @@ func (w *walker) open() {
 	isMultipart := strings.HasPrefix(part.MediaType, "multipart/")
 	switch {
 	case (isMultipart || isEnclosed(part.MediaType)) && part.Depth >= w.opts.MaxDepth:
-		w.cut("parts nested too deep, taken as one")
+		w.cut(issueTooDeep)
 		e.leaf = newLeaf(w, e.part)
 	case isMultipart:
 		e.kind = multipartEntity
@@ -33,14 +34,29 @@ func (w *walker) open() {
 	case !isEnclosed(part.MediaType):
 		e.leaf = newLeaf(w, e.part)
 		e.leaf.announce()
+		e.leaf.inner = w.unpacker(e.part)
 	case !isBase64(part.Encoding) && !isQuotedPrintable(part.Encoding):
 		e.kind = messageEntity
 		w.begin(part.Path+".1", part.Depth+1, e.part, true, "text/plain")
 	default:
 		e.leaf = newLeaf(w, e.part)
-		e.leaf.child = newWalker(w.state, part.Path+".1", part.Depth+1, e.part)
+		e.leaf.inner = newWalker(w.state, part.Path+".1", part.Depth+1, e.part, true)
 	}
 	w.stack = append(w.stack, e)
+}
+
+// unpacker returns what looks for parts in the content of a part, nil if nothing does.
+func (w *walker) unpacker(part int) content {
+	p := &w.msg.Parts[part]
+	switch {
+	case isCMS(p):
+		return newFeed(func(r io.Reader) { w.unwrapCMS(r, part) })
+	case p.MediaType == typeTNEF, p.MediaType == "application/vnd.ms-tnef",
+		p.MediaType == "application/octet-stream" && strings.EqualFold(p.FileName, "winmail.dat"):
+		p.MediaType = typeTNEF
+		return newFeed(func(r io.Reader) { w.unpackTNEF(r, part) })
+	}
+	return nil
 }
 
 // isEnclosed reports whether parts of the type hold a whole message.
@@ -110,12 +126,11 @@ func (w *walker) classify(p *Part) {
 		w.flag(FlagEncrypted)
 		return
 	case "application/pkcs7-mime", "application/x-pkcs7-mime":
-		// RFC 8551 section 3.2.2; without smime-type it is most often enveloped.
+		// RFC 8551 section 3.2.2; where nothing is said, the content tells.
 		switch strings.ToLower(p.Params["smime-type"]) {
 		case "signed-data", "signed-receipt":
 			w.flag(FlagSigned)
-		case "certs-only", "compressed-data":
-		default:
+		case "enveloped-data", "authenveloped-data":
 			w.flag(FlagEncrypted)
 		}
 		return

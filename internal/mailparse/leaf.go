@@ -32,7 +32,10 @@ type leaf struct {
 	collect int // octets to collect in w.text
 	isText  bool
 	writer  io.Writer
-	child   *walker
+	inner   content // what is in it; nil if nothing is looked for
+	files   *inlineFiles
+	mute    bool  // the octets are no text: a file in it
+	muted   int64 // number of these octets
 }
 
 func newLeaf(w *walker, part int) *leaf {
@@ -41,6 +44,9 @@ func newLeaf(w *walker, part int) *leaf {
 	l.decoder = newTransferDecoder(p.Encoding, l.issue)
 	l.isText = strings.HasPrefix(p.MediaType, "text/") || strings.HasPrefix(p.MediaType, "message/") && !isEnclosed(p.MediaType)
 	l.start(p)
+	if _, plain := l.decoder.(*identityDecoder); plain && p.MediaType == "text/plain" {
+		l.files = &inlineFiles{leaf: l}
+	}
 	return l
 }
 
@@ -76,7 +82,14 @@ func (l *leaf) announce() {
 
 // line takes a line or a piece of one, and its line end.
 func (l *leaf) line(content, eol []byte) {
+	if l.files != nil && (l.files.busy || len(content) > 0 && (content[0] == 'b' || content[0] == '=')) {
+		l.files.line(content)
+	}
 	l.w.out = l.decoder.line(l.w.out, content, eol)
+	l.flushFull()
+}
+
+func (l *leaf) flushFull() {
 	if len(l.w.out) >= chunkBytes {
 		l.flush()
 	}
@@ -98,8 +111,12 @@ func (l *leaf) flush() {
 	if l.w.journal {
 		l.w.hashJournaled(&l.w.msg.Parts[l.part], out)
 	}
-	if l.child != nil {
-		l.child.take(out)
+	if l.inner != nil {
+		l.inner.take(out)
+	}
+	if l.mute {
+		l.muted += int64(len(out))
+		return
 	}
 	if room := l.collect - len(l.w.text); room > 0 {
 		l.w.text = append(l.w.text, out[:min(room, len(out))]...)
@@ -110,8 +127,11 @@ func (l *leaf) flush() {
 func (l *leaf) close(atEnd bool) {
 	l.w.out = l.decoder.close(l.w.out, atEnd)
 	l.flush()
-	if l.child != nil {
-		l.child.finish()
+	if l.files != nil {
+		l.files.close()
+	}
+	if l.inner != nil {
+		l.inner.finish()
 	}
 	p := &l.w.msg.Parts[l.part]
 	p.Size = l.size
@@ -160,7 +180,7 @@ func (l *leaf) takeText(p *Part) {
 	}
 	text, used, issue := decodeCharset(octets, label)
 	p.Charset = used
-	if issue != "" && l.size <= int64(len(octets)) { // a character that was cut is no mistake
+	if issue != "" && l.size-l.muted <= int64(len(octets)) { // a character that was cut is no mistake
 		l.issue(issue)
 	}
 	decoded := text
@@ -169,12 +189,15 @@ func (l *leaf) takeText(p *Part) {
 		text = htmlText(text, max(room, sniffBytes))
 	} else {
 		text = plainText(text)
+		if strings.EqualFold(p.Params["format"], "flowed") {
+			text = unflow(text, strings.EqualFold(p.Params["delsp"], "yes"))
+		}
 	}
 	if strings.IndexByte(decoded, 0) >= 0 {
 		l.issue("NUL in text") // RFC 5322 section 4.1: obsolete, never to be sent
 	}
 	w.inspect(p, text)
-	if l.size > int64(len(octets)) || len(text) > room {
+	if l.size-l.muted > int64(len(octets)) || len(text) > room {
 		w.textCut()
 	}
 	p.Text = truncate(text, room)

@@ -250,7 +250,7 @@ func TestFlags(t *testing.T) {
 	}{
 		"none":            {"From: postmaster@example.com\nSubject: s\n\nx", nil},
 		"signed":          {"Content-Type: multipart/signed; boundary=b\n\n--b\n\nx\n--b--\n", []string{FlagSigned}},
-		"S/MIME signed":   {"Content-Type: application/pkcs7-mime; smime-type=signed-data; name=smime.p7m\n\nx", []string{FlagSigned}},
+		"S/MIME signed":   {"Content-Type: application/pkcs7-mime; smime-type=signed-data; name=smime.p7m\n\nx", []string{FlagMalformed, FlagSigned}},
 		"S/MIME":          {"Content-Type: application/pkcs7-mime; name=smime.p7m\n\nx", []string{FlagEncrypted}},
 		"PGP/MIME":        {"Content-Type: multipart/encrypted; boundary=b\n\n--b\nContent-Type: application/pgp-encrypted\n\nx\n--b\nContent-Type: application/octet-stream\n\nx\n--b--\n", []string{FlagEncrypted}},
 		"inline PGP":      {"Subject: s\n\n-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA1\n", []string{FlagSigned}},

@@ -73,7 +73,7 @@ func (o Options) withDefaults() Options {
 // one of the content; after the first two the Message holds what was read until then.
 func Parse(ctx context.Context, r io.Reader, opts Options) (*Message, error) {
 	s := &state{opts: opts.withDefaults(), msg: &Message{}}
-	w := newWalker(s, "1", 0, -1)
+	w := newWalker(s, "1", 0, -1, true)
 	buf := make([]byte, chunkBytes)
 	var err error
 	for first := true; err == nil; first = false {
@@ -112,6 +112,7 @@ type state struct {
 	journal  bool
 	// journaled is the hash of the contents of a journal report's message.
 	journaled hash.Hash
+	inflated  int64 // octets of compressed S/MIME
 	writeErr  error // first error of a writer from opts.Part
 }
 

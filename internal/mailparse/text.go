@@ -22,6 +22,11 @@ func (m *Message) Text() string {
 		if p.Text == "" || p.IsAttachment || m.Journal != nil && p.parent == 0 {
 			continue
 		}
+		if p.parent >= 0 && m.Parts[p.parent].MediaType == typeTNEF && out.Len() > 0 {
+			// Outlook sends the text beside winmail.dat and in it.
+			newWordSet(out.String()).writeNew(&out, p.Text)
+			continue
+		}
 		alternative := m.alternative(i)
 		if alternative < 0 {
 			writeBlock(&out, p.Text)

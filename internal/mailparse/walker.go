@@ -14,6 +14,12 @@ const (
 	issueNotClosed     = "multipart without its last boundary"
 )
 
+// What is cut off.
+const (
+	issueTooMany = "too many parts, the rest is skipped"
+	issueTooDeep = "parts nested too deep, taken as one"
+)
+
 type entityKind int
 
 const (
@@ -60,10 +66,11 @@ type walker struct {
 	defaultType string // of its content
 }
 
-func newWalker(s *state, path string, depth, parent int) *walker {
+// newWalker begins with a message, or with an entity that is none.
+func newWalker(s *state, path string, depth, parent int, message bool) *walker {
 	w := &walker{state: s}
 	w.hdr = headerReader{max: s.opts.MaxHeaderBytes, problem: s.problem, note: s.note, cutOff: s.cut}
-	w.begin(path, depth, parent, true, "text/plain")
+	w.begin(path, depth, parent, message, "text/plain")
 	return w
 }
 
