@@ -35,6 +35,9 @@ func parseAddresses(value, charset string) []Address {
 		return nil
 	}
 	if len(value) < chunkBytes && isPrintableASCII(value) && !strings.Contains(value, "=?") {
+		if list, ok := plainAddresses(value); ok {
+			return list
+		}
 		if parsed, err := mail.ParseAddressList(value); err == nil {
 			list := make([]Address, len(parsed))
 			for i, a := range parsed {
@@ -45,6 +48,60 @@ func parseAddresses(value, charset string) []Address {
 	}
 	p := addressParser{s: value, charset: charset}
 	return p.parse()
+}
+
+// plainAddresses is the short way for lists of the usual three forms: a@b,
+// Name <a@b>, "Name" <a@b>. ok is false for anything else.
+func plainAddresses(s string) (list []Address, ok bool) {
+	list = make([]Address, 0, strings.Count(s, ",")+1)
+	for {
+		s = strings.TrimLeft(s, " \t")
+		name := ""
+		if strings.HasPrefix(s, `"`) {
+			end := strings.IndexByte(s[1:], '"')
+			if end < 0 || strings.IndexByte(s[1:end+1], '\\') >= 0 {
+				return nil, false
+			}
+			name, s = s[1:end+1], strings.TrimLeft(s[end+2:], " \t")
+			if !strings.HasPrefix(s, "<") {
+				return nil, false
+			}
+		}
+		item, rest, more := strings.Cut(s, ",")
+		item = strings.TrimRight(item, " \t")
+		if before, addr, ok := strings.Cut(item, "<"); ok && strings.HasSuffix(addr, ">") {
+			item = addr[:len(addr)-1]
+			if name == "" {
+				name = strings.TrimRight(before, " \t")
+			}
+		}
+		if !isPlainAddr(item) || strings.ContainsAny(name, "()<>@:;\\\"[]\t") || strings.Contains(name, "  ") {
+			return nil, false
+		}
+		list = append(list, tidy(Address{Name: name, Addr: item}))
+		if !more {
+			return list, true
+		}
+		s = rest
+	}
+}
+
+// isPlainAddr reports whether s is local@domain of printable ASCII characters without
+// a special meaning.
+func isPlainAddr(s string) bool {
+	at := -1
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c <= ' ' || c >= 0x7f || c == '(' || c == ')' || c == '<' || c == '>' || c == '"' || c == '\\' ||
+			c == ':' || c == ';' || c == '[' || c == ']' || c == '\'' || c == ',':
+			return false
+		case c == '@' && at >= 0:
+			return false
+		case c == '@':
+			at = i
+		}
+	}
+	return at > 0 && at < len(s)-1
 }
 
 func isPrintableASCII(s string) bool {

@@ -72,7 +72,11 @@ func messageIDs(s string) []string {
 		if end < 0 {
 			end = len(after)
 		}
-		if id := strings.Join(strings.Fields(after[:end]), ""); id != "" {
+		id := after[:end]
+		if strings.ContainsAny(id, " \t") {
+			id = strings.Join(strings.Fields(id), "")
+		}
+		if id != "" {
 			ids = append(ids, id)
 		}
 		rest = after[end:]

@@ -1,136 +1,220 @@
 package mailparse
 
 import (
+	"bytes"
+	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
 )
 
-// htmlText returns the readable text of HTML, at most about limit bytes: no
-// scripts, styles or comments, entities decoded, a line per block. It looks at tags
-// one by one and builds no tree, so that nesting costs nothing.
-func htmlText(s string, limit int) string {
-	z := html.NewTokenizer(strings.NewReader(s))
-	var out textBuilder
-	out.Grow(min(len(s)/4, limit)) // as much is text in what mailers write
-	var skip atom.Atom             // the element whose content is left out
-	for out.Len() <= limit {
-		switch z.Next() {
-		case html.ErrorToken:
-			return out.String()
-		case html.TextToken:
-			if skip == 0 {
-				out.text(z.Text())
-			}
-		case html.StartTagToken, html.SelfClosingTagToken:
-			name, hasAttr := z.TagName()
-			tag := atom.Lookup(name)
-			if tag == atom.Script || tag == atom.Style {
-				skip = tag // the tokenizer ends their content itself
-			} else if tag == atom.Img && hasAttr {
-				out.text(altText(z))
-			}
-			out.element(tag, true)
-		case html.EndTagToken:
-			name, _ := z.TagName()
-			tag := atom.Lookup(name)
-			if tag == skip {
-				skip = 0
-			}
-			out.element(tag, false)
-		}
-	}
-	return out.String()
+const (
+	// maxLinks is the number of links kept of one part; a page of more is an index.
+	maxLinks = 1000
+	// maxLinkBytes is what is kept of one link, and maxLinksBytes of all of a part.
+	maxLinkBytes, maxLinksBytes = 2 << 10, 64 << 10
+	// maxListDepth is the number of lists within each other that are told apart.
+	maxListDepth = 20
+)
+
+// htmlContent is what people read of HTML.
+type htmlContent struct {
+	text   string
+	hidden string   // text that is not shown
+	links  []string // targets that the text does not show, each once
 }
 
-// altText returns the text that stands for a picture.
-func altText(z *html.Tokenizer) []byte {
+// readHTML returns the readable text of HTML, at most about limit bytes: no
+// scripts, styles or comments, entities decoded, a line per block, lists and quotations
+// marked as in plain text. It looks at tags one by one and builds no tree, so that
+// nesting costs nothing.
+func readHTML(s string, limit int) htmlContent {
+	r := htmlReader{z: html.NewTokenizer(strings.NewReader(s))}
+	r.shown.Grow(min(len(s)/4, limit)) // as much is text in what mailers write
+	for r.shown.Len()+r.hidden.Len() <= limit {
+		switch r.z.Next() {
+		case html.ErrorToken:
+			return r.content()
+		case html.TextToken:
+			if r.skip == 0 {
+				r.out().text(r.z.Text())
+			}
+		case html.StartTagToken, html.SelfClosingTagToken:
+			r.start()
+		case html.EndTagToken:
+			name, _ := r.z.TagName()
+			r.end(atom.Lookup(name))
+		}
+	}
+	return r.content()
+}
+
+// mayHide reports whether a tag may hide its content: if not, its attributes need
+// not be read, which costs more than all else.
+func mayHide(tag []byte) bool {
+	return len(tag) >= len("<p hidden>") && (bytes.Contains(tag, []byte("one")) || bytes.Contains(tag, []byte("ONE")) ||
+		bytes.Contains(tag, []byte("hid")) || bytes.Contains(tag, []byte("HID")) || bytes.Contains(tag, []byte("size:0")) || bytes.Contains(tag, []byte("size: 0")))
+}
+
+type htmlReader struct {
+	z             *html.Tokenizer
+	shown, hidden textBuilder
+	skip          atom.Atom // the element whose content is left out
+	hide          atom.Atom // the element whose content is hidden
+	hideDepth     int       // elements of that kind in it
+
+	links      []string
+	seen       map[string]bool
+	linksBytes int
+	target     string // of the link that is open
+	linkStart  int    // where its text begins
+}
+
+func (r *htmlReader) out() *textBuilder {
+	if r.hide != 0 {
+		return &r.hidden
+	}
+	return &r.shown
+}
+
+func (r *htmlReader) content() htmlContent {
+	r.endLink()
+	return htmlContent{text: r.shown.String(), hidden: r.hidden.String(), links: r.links}
+}
+
+func (r *htmlReader) start() {
+	hides := mayHide(r.z.Raw())
+	name, hasAttr := r.z.TagName()
+	tag := atom.Lookup(name)
+	var a htmlAttributes
+	if hasAttr && (hides || tag == atom.Img || tag == atom.A || tag == atom.Area) {
+		a = readAttributes(r.z)
+	}
+	switch tag {
+	case atom.Script, atom.Style:
+		r.skip = tag // the tokenizer ends their content itself
+	case atom.Noscript, atom.Noframes, atom.Noembed, atom.Iframe:
+		r.z.NextIsNotRawText() // mail programs run no scripts: it is shown
+	case atom.Img:
+		if !a.hidden {
+			r.out().text(a.alt)
+		}
+		return
+	case atom.A, atom.Area:
+		r.endLink()
+		r.target, r.linkStart = a.target, r.shown.Len()
+	}
+	switch {
+	case tag == r.hide && tag == atom.P: // it ends where the next one begins
+		r.hide = 0
+	case tag == r.hide && tag != 0:
+		r.hideDepth++
+	}
+	if r.hide == 0 && a.hidden && tag != 0 && !isVoid(tag) {
+		r.hidden.lineEnd()
+		r.hide, r.hideDepth = tag, 0
+	}
+	r.out().element(tag, true)
+}
+
+func (r *htmlReader) end(tag atom.Atom) {
+	if tag == r.skip {
+		r.skip = 0
+	}
+	if tag == atom.A {
+		r.endLink()
+	}
+	r.out().element(tag, false)
+	if tag == r.hide && tag != 0 {
+		if r.hideDepth--; r.hideDepth < 0 {
+			r.hide = 0
+		}
+	}
+}
+
+// endLink keeps the target of a link unless its text shows it.
+func (r *htmlReader) endLink() {
+	target := r.target
+	r.target = ""
+	if target == "" || r.seen[target] || len(r.links) >= maxLinks || r.linksBytes+len(target) > maxLinksBytes {
+		return
+	}
+	_, bare, _ := strings.Cut(target, ":")
+	if strings.Contains(r.shown.String()[min(r.linkStart, r.shown.Len()):], strings.Trim(bare, "/")) {
+		return
+	}
+	if r.seen == nil {
+		r.seen = make(map[string]bool)
+	}
+	r.seen[target] = true
+	r.links = append(r.links, target)
+	r.linksBytes += len(target)
+}
+
+// htmlAttributes are those that matter for reading.
+type htmlAttributes struct {
+	alt    []byte
+	target string
+	hidden bool
+}
+
+func readAttributes(z *html.Tokenizer) (a htmlAttributes) {
 	for more := true; more; {
 		var key, value []byte
 		key, value, more = z.TagAttr()
-		if string(key) == "alt" {
-			return value
+		switch string(key) {
+		case "alt":
+			a.alt = value
+		case "href":
+			a.target = linkTarget(value)
+		case "hidden":
+			a.hidden = true
+		case "style":
+			a.hidden = a.hidden || hidesText(value)
 		}
 	}
-	return nil
+	return a
 }
 
-// textBuilder joins text as a browser shows it: runs of white space are one
-// space, lines are trimmed.
-type textBuilder struct {
-	strings.Builder
-	space   bool // white space was seen and not written
-	lines   int  // line ends to be written before the next text
-	written bool
-	pre     int // depth of pre elements
-}
-
-func (b *textBuilder) text(text []byte) {
-	for len(text) > 0 {
-		n := 0
-		for n < len(text) && text[n] > ' ' && text[n] < 0x7f {
-			n++
-		}
-		if n > 0 {
-			b.before()
-			b.Write(text[:n])
-			text = text[n:]
-			continue
-		}
-		r, size := utf8.DecodeRune(text)
-		text = text[size:]
-		switch {
-		case r == '\n' && b.pre > 0:
-			b.lineEnd()
-		case r < utf8.RuneSelf && (r == ' ' || r == '\n' || r == '\t' || r == '\r' || r == '\f') || r == '\u00a0':
-			b.space = true
-		case r == 0 || r == '\u00ad' || r == '\u200b' || r == '\ufeff' || r == '\u200c' || r == '\u034f':
-			// Soft hyphens and what newsletters fill their previews with
-			// would split words.
-		case r == utf8.RuneError && size == 1 || r != '\n' && unicode.IsControl(r):
-			b.space = true
-		default:
-			b.before()
-			b.WriteRune(r)
+// linkTarget returns what leads out of the message, as one line.
+func linkTarget(value []byte) string {
+	value = bytes.TrimSpace(value)
+	for _, scheme := range [...]string{"http:", "https:", "ftp:", "mailto:", "tel:"} {
+		if len(value) > len(scheme) && bytes.EqualFold(value[:len(scheme)], []byte(scheme)) {
+			text := strings.ToValidUTF8(string(value[:min(len(value), maxLinkBytes)]), "")
+			return strings.Join(strings.Fields(cleanValue(text)), "")
 		}
 	}
+	return ""
 }
 
-// before writes what is due before a character.
-func (b *textBuilder) before() {
-	if b.lines > 0 && b.written {
-		for range min(b.lines, 2) {
-			b.WriteByte('\n')
-		}
-	} else if b.space && b.written {
-		b.WriteByte(' ')
+// hidesText looks into a style for what newsletters and forgers hide text with.
+func hidesText(style []byte) bool {
+	s := strings.ToLower(strings.ReplaceAll(string(style), " ", ""))
+	if strings.Contains(s, "display:none") || strings.Contains(s, "visibility:hidden") || strings.Contains(s, "mso-hide:all") {
+		return true
 	}
-	b.lines, b.space, b.written = 0, false, true
+	_, size, ok := strings.Cut(s, "font-size:0")
+	return ok && (size == "" || size[0] != '.')
 }
 
-func (b *textBuilder) lineEnd() { b.lines++ }
-
-// element notes the start or the end of an element.
-func (b *textBuilder) element(tag atom.Atom, start bool) {
+func isVoid(tag atom.Atom) bool {
 	switch tag {
-	case atom.Br:
-		b.lineEnd()
-	case atom.Td, atom.Th:
-		b.space = true
-	case atom.Pre:
-		if start {
-			b.pre++
-		} else {
-			b.pre = max(0, b.pre-1)
-		}
-		b.lines = max(b.lines, 1)
-	case atom.P, atom.Blockquote, atom.Table, atom.Ul, atom.Ol, atom.H1, atom.H2, atom.H3, atom.H4, atom.H5, atom.H6,
-		atom.Div, atom.Tr, atom.Li, atom.Dl, atom.Dt, atom.Dd, atom.Hr, atom.Title, atom.Body, atom.Head, atom.Html,
-		atom.Article, atom.Section, atom.Header, atom.Footer, atom.Center, atom.Form, atom.Option, atom.Address, atom.Caption,
-		atom.Fieldset, atom.Figure, atom.Figcaption, atom.Main, atom.Nav, atom.Aside, atom.Tbody, atom.Thead, atom.Tfoot:
-		b.lines = max(b.lines, 1)
+	case atom.Br, atom.Hr, atom.Input, atom.Meta, atom.Link, atom.Col, atom.Area, atom.Base, atom.Embed, atom.Source, atom.Wbr:
+		return true
 	}
+	return false
+}
+
+// list is one that is open: items of ul have number -1.
+type list struct{ number int }
+
+// mark returns what stands before the next item.
+func (l *list) mark() string {
+	if l.number < 0 {
+		return "- "
+	}
+	l.number++
+	return strconv.Itoa(l.number) + ". "
 }

@@ -186,7 +186,12 @@ func (l *leaf) takeText(p *Part) {
 	decoded := text
 	room := w.textRoom()
 	if p.MediaType == "text/html" {
-		text = htmlText(text, max(room, sniffBytes))
+		content := readHTML(text, max(room, sniffBytes))
+		text = content.text
+		p.Hidden, p.Links = truncate(content.hidden, room), content.links
+		if room == 0 {
+			p.Links = nil
+		}
 	} else {
 		text = plainText(text)
 		if strings.EqualFold(p.Params["format"], "flowed") {
@@ -201,7 +206,7 @@ func (l *leaf) takeText(p *Part) {
 		w.textCut()
 	}
 	p.Text = truncate(text, room)
-	w.textUsed += len(p.Text)
+	w.textUsed += len(p.Text) + len(p.Hidden)
 }
 
 // plainText makes LF of all line ends and drops NULs.

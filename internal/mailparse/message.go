@@ -96,6 +96,11 @@ type Part struct {
 	// Text is the readable text of a text part: UTF-8, HTML without its
 	// markup. It is empty where Options.MaxTextBytes allows no more.
 	Text string
+	// Hidden is text that HTML holds and does not show: previews of newsletters, and
+	// what is meant for filters. It counts as Text does.
+	Hidden string
+	// Links are the targets of links in HTML whose text does not show them, each once.
+	Links []string
 	// Enclosed is set for message/rfc822 and the like, not for Parts[0].
 	Enclosed *Enclosed
 	// IsAttachment holds for what a mail program lists as attached: not for

@@ -8,7 +8,8 @@ import (
 
 // Text returns the text of the message for searching: its text parts, and of
 // enclosed messages the subjects, addresses and text. HTML that stands beside plain
-// text as an alternative adds only its lines with words that the plain text lacks.
+// text as an alternative adds only its lines with words that the plain text lacks. Text that
+// HTML hides and the targets of its links follow what it shows.
 // The text of attached files is not in it, see Part.Text, nor is that of a journal
 // report but for the enclosed message.
 func (m *Message) Text() string {
@@ -19,7 +20,7 @@ func (m *Message) Text() string {
 		if p.Enclosed != nil && (m.Journal == nil || p.parent != 0) {
 			p.Enclosed.writeText(&out)
 		}
-		if p.Text == "" || p.IsAttachment || m.Journal != nil && p.parent == 0 {
+		if p.Text == "" && p.Hidden == "" && len(p.Links) == 0 || p.IsAttachment || m.Journal != nil && p.parent == 0 {
 			continue
 		}
 		if p.parent >= 0 && m.Parts[p.parent].MediaType == typeTNEF && out.Len() > 0 {
@@ -27,19 +28,32 @@ func (m *Message) Text() string {
 			newWordSet(out.String()).writeNew(&out, p.Text)
 			continue
 		}
-		alternative := m.alternative(i)
-		if alternative < 0 {
-			writeBlock(&out, p.Text)
-			continue
+		write := func(text string) { writeBlock(&out, text) }
+		if alternative := m.alternative(i); alternative >= 0 {
+			if set := words[alternative]; set.has != nil {
+				write = func(text string) { set.writeNew(&out, text) }
+			} else {
+				words[alternative] = newWordSet(p.Text)
+			}
 		}
-		if set := words[alternative]; set.has != nil {
-			set.writeNew(&out, p.Text)
-			continue
+		write(p.Text)
+		if p.Hidden != "" {
+			write(p.Hidden)
 		}
-		words[alternative] = newWordSet(p.Text)
-		writeBlock(&out, p.Text)
+		for _, link := range p.Links {
+			write(withoutQuery(link))
+		}
 	}
 	return out.String()
+}
+
+// withoutQuery cuts off a link what is rarely written for people: it says who was
+// sent the link, in words that nobody searches for.
+func withoutQuery(link string) string {
+	if i := strings.IndexAny(link, "?#"); i >= 0 {
+		return link[:i]
+	}
+	return link
 }
 
 // alternative returns the multipart/alternative that part i stands in, or -1.

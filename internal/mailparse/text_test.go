@@ -1,6 +1,7 @@
 package mailparse
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -62,8 +63,13 @@ func TestHTMLText(t *testing.T) {
 		{"inline", "in<b>di</b>vi<i>si</i>ble", "indivisible"},
 		{"entities", "caf&eacute; &lt;b&gt; &#8364; &amp;amp; &unknown;", "café <b> € &amp; &unknown;"},
 		{"left out", "<head><title>t</title><style>x{}</style></head><script>alert('<p>')</script><!-- no -->body", "t\nbody"},
-		{"table", "<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>", "a b\nc"},
-		{"list", "<ul><li>a<li>b</ul>c", "a\nb\nc"},
+		{"table", "<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>", "a\tb\nc"},
+		{"list", "<ul><li>a<li>b</ul>c", "- a\n- b\nc"},
+		{"numbered list", "<ol><li>a<ul><li>b</ul><li><p>c</p></ol>d", "1. a\n- b\n2. c\nd"},
+		{"quotation", "yes<blockquote>no?<br>so?<blockquote>a</blockquote></blockquote>ok", "yes\n> no?\n> so?\n> > a\nok"},
+		{"without scripts", "<noscript><p>a</p></noscript>b", "a\nb"},
+		{"hidden", "a<div style='display: none'>b<div>c</div>d</div>e<p hidden>f<p>g<span style='font-size:0.9em'>h</span>", "ae\ngh"},
+
 		{"pre", "<pre>a\nb</pre>", "a\nb"},
 		{"picture", "<img src=x alt='a cat'>", "a cat"},
 		{"soft hyphen", "Donau&shy;dampf\u200bschiff", "Donaudampfschiff"},
@@ -71,13 +77,25 @@ func TestHTMLText(t *testing.T) {
 		{"not closed", "<div><div>a", "a"},
 		{"less than", "a < b", "a < b"},
 	} {
-		got := htmlText(c.in, 1000)
+		got := readHTML(c.in, 1000).text
 		if c.name == "broken" {
 			got = strings.TrimSpace(got)[:1] // all that matters is that the text is there
 		}
 		if got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
+	}
+}
+
+func TestHiddenTextAndLinksAreFound(t *testing.T) {
+	m := parse(t, "Content-Type: text/html\n\n<div style='mso-hide:all'>preview</div><a href='https://example.com/path?who=me'>click</a> <a href=http://a.example>a.example</a>"+
+		"<a href='#top'>top</a><a href='https://example.com/path?who=me'>again</a>")
+	p := m.Parts[0]
+	if p.Text != "click a.exampletopagain" || p.Hidden != "preview" || !slices.Equal(p.Links, []string{"https://example.com/path?who=me"}) {
+		t.Errorf("text %q, hidden %q, links %q", p.Text, p.Hidden, p.Links)
+	}
+	if got := m.Text(); got != "click a.exampletopagain\npreview\nhttps://example.com/path\n" {
+		t.Errorf("%q", got)
 	}
 }
 
