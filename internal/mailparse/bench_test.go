@@ -82,9 +82,10 @@ func BenchmarkParseList(b *testing.B) {
 	}
 	b.SetBytes(size)
 	b.ReportAllocs()
+	p := NewParser(Options{})
 	for b.Loop() {
 		for _, msg := range messages {
-			m, err := Parse(b.Context(), bytes.NewReader(msg), Options{})
+			m, err := p.Parse(b.Context(), bytes.NewReader(msg))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -228,10 +228,12 @@ func (h *headerReader) put(p []byte) {
 	}
 	at := len(h.buf)
 	h.buf = append(h.buf, p...)
-	for i := at; i < len(h.buf); i++ {
-		if h.buf[i] == '\r' {
-			h.buf[i] = ' '
+	for added := h.buf[at:]; ; {
+		i := bytes.IndexByte(added, '\r')
+		if i < 0 {
+			return
 		}
+		added[i] = ' '
 	}
 }
 

@@ -227,6 +227,25 @@ type iotestWriter struct{ err error }
 
 func (w iotestWriter) Write([]byte) (int, error) { return 0, w.err }
 
+func TestParserKeepsNothingOfTheMessageBefore(t *testing.T) {
+	first := "Subject: first\nTo: a@example.com\n\n" + strings.Repeat("the first text\n", 5000)
+	p := NewParser(Options{})
+	one, err := p.Parse(t.Context(), strings.NewReader(first))
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := p.Parse(t.Context(), strings.NewReader("Subject: second\n\nshort"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if two.Subject != "second" || two.Text() != "short\n" || len(two.To) != 0 {
+		t.Errorf("second: %q, %q, %v", two.Subject, two.Text(), two.To)
+	}
+	if one.Subject != "first" || one.Text() != strings.Repeat("the first text\n", 5000) {
+		t.Error("the first message has changed")
+	}
+}
+
 func TestSummaryWithoutText(t *testing.T) {
 	const message = "Subject: s\n\n-----BEGIN PGP MESSAGE-----\n"
 	m, err := Parse(t.Context(), strings.NewReader(message), Options{MaxTextBytes: -1})
