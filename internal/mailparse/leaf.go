@@ -5,8 +5,6 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
-
-	"golang.org/x/net/html/charset"
 )
 
 const (
@@ -172,11 +170,8 @@ func looksLikeHTML(b []byte) bool {
 func (l *leaf) takeText(p *Part) {
 	octets, w := l.w.text, l.w
 	label := p.Params["charset"]
-	if label == "" && p.MediaType == "text/html" && (!utf8.Valid(octets) || bytes.IndexByte(octets, 0x1b) >= 0) {
-		// windows-1252 is the answer where nothing is said; ours is better.
-		if _, name, _ := charset.DetermineEncoding(octets[:min(len(octets), metaBytes)], ""); name != "windows-1252" {
-			label = name
-		}
+	if label == "" && p.MediaType == "text/html" {
+		label = htmlCharset(octets)
 	}
 	text, used, issue := decodeCharset(octets, label)
 	p.Charset = used

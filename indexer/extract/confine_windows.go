@@ -1,0 +1,19 @@
+package extract
+
+import (
+	"os"
+	"syscall"
+	"time"
+)
+
+func processAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP, HideWindow: true}
+}
+
+// Windows has no limits that a process sets for itself: the watch on memory and
+// the time-outs remain.
+func confine(int64) []string { return nil }
+
+func limitCPU(time.Duration) {}
+
+func cpuExceeded() <-chan os.Signal { return nil }

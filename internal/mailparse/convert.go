@@ -1,0 +1,39 @@
+package mailparse
+
+import (
+	"bytes"
+	"unicode/utf8"
+
+	"golang.org/x/net/html/charset"
+)
+
+// DecodeText makes UTF-8 of text in the named charset, "" if it is not known.
+// It is as forgiving as Parse: whatever the octets are, there is a text.
+func DecodeText(octets []byte, charset string) string {
+	text, _, _ := decodeCharset(octets, charset)
+	return plainText(text)
+}
+
+// HTMLText returns the readable text of an HTML document, at most about limit
+// bytes of it. charset is "" where only the document may say what it is in.
+func HTMLText(octets []byte, charset string, limit int) string {
+	if charset == "" {
+		charset = htmlCharset(octets)
+	}
+	text, _, _ := decodeCharset(octets, charset)
+	return htmlText(text, limit)
+}
+
+// htmlCharset returns the charset that HTML says it is in, "" if it does not matter
+// or is not said.
+func htmlCharset(octets []byte) string {
+	if utf8.Valid(octets) && bytes.IndexByte(octets, 0x1b) < 0 {
+		return ""
+	}
+	// windows-1252 is the answer where nothing is said; ours is better.
+	_, name, _ := charset.DetermineEncoding(octets[:min(len(octets), metaBytes)], "")
+	if name == "windows-1252" {
+		return ""
+	}
+	return name
+}
