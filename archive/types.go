@@ -102,6 +102,7 @@ type Summary struct {
 	MessageID   string    `json:"message_id,omitempty"`
 	Attachments []string  `json:"attachments,omitempty"` // file names, "" for an unnamed one
 	Flags       []string  `json:"flags,omitempty"`       // malformed, encrypted, signed, journal, bounce, partial
+	Problems    []string  `json:"problems,omitempty"`    // what is behind the flags, in words
 }
 
 // A PollReport is the reconciliation of one poll of one mailbox:

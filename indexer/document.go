@@ -94,6 +94,7 @@ func summarize(m *mailparse.Message) archive.Summary {
 		Subject:   m.Subject,
 		MessageID: m.MessageID,
 		Flags:     m.Flags,
+		Problems:  m.Problems,
 	}
 	for _, a := range m.Attachments {
 		s.Attachments = append(s.Attachments, a.FileName)

@@ -34,7 +34,7 @@ type Archive interface {
 // defaults.
 type WorkerOptions struct {
 	// Parsers is the number of messages that are read and parsed at a time.
-	// 0 means runtime.GOMAXPROCS.
+	// 0 means runtime.GOMAXPROCS, twice that with an Extractor: some wait for it.
 	Parsers int
 	// BatchMessages and BatchTextBytes end a batch; memory grows with its text
 	// (up to three batches are in memory: parsed, built, being merged).
@@ -48,6 +48,8 @@ type WorkerOptions struct {
 	// after every batch, which is most of the work when batches are tiny. Whoever
 	// calls Index.Wait ends the waiting. 0 means DefaultGather.
 	Gather time.Duration
+	// Extractor reads attached files; nil leaves them out.
+	Extractor Extractor
 	// Logger hears of messages that could not be read and of retries; nil discards.
 	Logger *slog.Logger
 }
@@ -81,6 +83,9 @@ type Worker struct {
 func NewWorker(x *Index, a Archive, wake <-chan struct{}, opts WorkerOptions) *Worker {
 	if opts.Parsers <= 0 {
 		opts.Parsers = runtime.GOMAXPROCS(0)
+		if opts.Extractor != nil {
+			opts.Parsers *= 2
+		}
 	}
 	if opts.BatchMessages <= 0 {
 		opts.BatchMessages = DefaultBatchMessages
@@ -285,7 +290,7 @@ func (w *Worker) open(ctx context.Context, id string) (m *mailparse.Message, err
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
-	return mailparse.Parse(ctx, body, mailparse.Options{})
+	return w.parseMessage(ctx, id, body)
 }
 
 // describe makes up for summaries that the archive has lost: its catalog is

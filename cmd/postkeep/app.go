@@ -114,7 +114,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 partly done.`,
 	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", path, "configuration `file` (or $POSTKEEP_CONFIG)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(a.initCommand(), a.runCommand(), a.pollCommand(), a.searchCommand(), a.showCommand(),
-		a.exportCommand(), a.rebuildCommand(), a.statusCommand(), a.mailboxCommand(), a.configCommand(), a.demoCommand(), a.versionCommand())
+		a.exportCommand(), a.rebuildCommand(), a.statusCommand(), a.mailboxCommand(), a.configCommand(), a.demoCommand(), a.extractCommand(), a.versionCommand())
 	usageArgs(root)
 	return root
 }

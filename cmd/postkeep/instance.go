@@ -16,6 +16,7 @@ import (
 
 	"github.com/postkeep/postkeep/archive"
 	"github.com/postkeep/postkeep/indexer"
+	"github.com/postkeep/postkeep/indexer/extract"
 	"github.com/postkeep/postkeep/internal/config"
 	"github.com/postkeep/postkeep/pipeline"
 	"github.com/postkeep/postkeep/poller"
@@ -28,6 +29,7 @@ type instance struct {
 	log    *slog.Logger
 	store  *archive.Store
 	index  *indexer.Index
+	files  *extract.Pool // reads attachments; nil if they are not to be read
 	bus    *pipeline.Bus
 	poller *poller.Poller
 	api    *api.Server
@@ -90,6 +92,11 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	}
 	if i.index, err = indexer.Open(ctx, indexer.Options{Dir: filepath.Join(cfg.DataDir, "index"), Location: cfg.TimeZone.Location, Logger: log}); err != nil {
 		return nil, err
+	}
+	if cfg.Index.Extract {
+		if i.files, err = newExtractor(cfg, log); err != nil {
+			return nil, err
+		}
 	}
 	if to >= toWatch {
 		if i.bus, err = pipeline.Connect(ctx, pipeline.Options{
@@ -160,7 +167,11 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, fa
 			return err
 		}
 	}
-	worker := indexer.NewWorker(i.index, i.store, wake, indexer.WorkerOptions{Logger: i.log})
+	opts := indexer.WorkerOptions{Logger: i.log}
+	if i.files != nil {
+		opts.Extractor = i.files
+	}
+	worker := indexer.NewWorker(i.index, i.store, wake, opts)
 	i.stage(ctx, "index worker", fail, func(ctx context.Context) error {
 		defer stopWake()
 		return worker.Run(ctx)
@@ -223,6 +234,9 @@ func (i *instance) close() error {
 	}
 	i.stages = nil
 	var errs []error
+	if i.files != nil {
+		i.files.Close()
+	}
 	if i.bus != nil {
 		errs = append(errs, i.bus.Close())
 	}

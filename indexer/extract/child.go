@@ -221,7 +221,7 @@ func (c *child) diagnose(name string, err error) Result {
 	switch code := c.cmd.ProcessState.ExitCode(); {
 	case code == exitTime || errors.Is(err, errTimeout):
 		reason = "takes too long to read"
-	case code == exitMemory || strings.Contains(last, "out of memory") || strings.Contains(last, "cannot allocate"):
+	case code == exitMemory || strings.Contains(last, "out of memory") || strings.Contains(last, "allocate"):
 		reason = "takes too much memory to read"
 	}
 	c.opts.Logger.Warn("a process failed over an attachment and is replaced", "name", name, "reason", reason, "error", err, "said", last)

@@ -40,6 +40,7 @@ type Config struct {
 	Log     Log     `yaml:"log"`
 	Poller  Poller  `yaml:"poller"`
 	Archive Archive `yaml:"archive"`
+	Index   Index   `yaml:"index"`
 
 	// Defaults is what a mailbox has that does not say otherwise. It precedes
 	// Mailboxes because sections are read in the order of the fields.
@@ -89,6 +90,15 @@ type Archive struct {
 	// VolumeSize is the size in bytes at which a volume is sealed, 1 MiB to 1 TiB.
 	// Default 1 GiB.
 	VolumeSize Bytes `yaml:"volume_size"`
+}
+
+// Index is the search index.
+type Index struct {
+	// Extract has attachments read, so that their text is found. Default true.
+	Extract bool `yaml:"extract"`
+	// MaxAttachmentBytes is the size in bytes above which an attachment is not read,
+	// 64 KiB to 1 GiB. Reading may take six times as much memory. Default 32 MiB.
+	MaxAttachmentBytes Bytes `yaml:"max_attachment_bytes"`
 }
 
 // Session is how a mailbox is polled.
@@ -208,6 +218,7 @@ func defaults() Config {
 		Log:      Log{Level: slog.LevelInfo, Format: "text"},
 		Poller:   Poller{Sessions: 16, SessionsPerHost: 4},
 		Archive:  Archive{VolumeSize: 1 << 30},
+		Index:    Index{Extract: true, MaxAttachmentBytes: 32 << 20},
 		Defaults: Session{
 			Schedule:    "@every 5m",
 			Jitter:      10 * time.Second,

@@ -109,6 +109,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		Log:      Log{Level: slog.LevelDebug, Format: "json"},
 		Poller:   Poller{Sessions: 1000, SessionsPerHost: 1},
 		Archive:  Archive{VolumeSize: 512 << 20},
+		Index:    Index{MaxAttachmentBytes: 100_000_000},
 		Defaults: shared,
 		Mailboxes: []Mailbox{
 			{
@@ -194,7 +195,7 @@ func TestWhatIsNotGivenHasTheDocumentedDefault(t *testing.T) {
 		t.Errorf("mailbox %+v", m)
 	}
 	if got.TimeZone.Location != time.Local || got.NATS != (NATS{}) || got.Web.Listen != "" || got.Poller != (Poller{16, 4}) ||
-		got.Archive.VolumeSize != 1<<30 || got.Log != (Log{slog.LevelInfo, "text"}) {
+		got.Archive.VolumeSize != 1<<30 || got.Index != (Index{true, 32 << 20}) || got.Log != (Log{slog.LevelInfo, "text"}) {
 		t.Errorf("got %+v", *got)
 	}
 }

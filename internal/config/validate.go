@@ -43,6 +43,9 @@ func (d *decoder) validate(cfg *Config) {
 	if size := cfg.Archive.VolumeSize; size < 1<<20 || size > 1<<40 {
 		d.failKey("archive.volume_size", "must be from 1MiB to 1TiB")
 	}
+	if size := cfg.Index.MaxAttachmentBytes; size < 64<<10 || size > 1<<30 {
+		d.failKey("index.max_attachment_bytes", "must be from 64KiB to 1GiB")
+	}
 	d.checkSession("defaults", cfg.Defaults)
 	first := make(map[string]int)
 	for i := range cfg.Mailboxes {

@@ -104,6 +104,7 @@ func messageOf(m *archive.Message) Message {
 		From: m.Summary.From, To: m.Summary.To, Cc: m.Summary.Cc, Subject: m.Summary.Subject,
 		Size: m.Size, Mailboxes: []string{},
 		Attachments: append([]string{}, m.Summary.Attachments...), Flags: append([]string{}, m.Summary.Flags...),
+		Problems: slices.Clone(m.Summary.Problems),
 	}
 	for _, d := range m.Deposits {
 		out.Mailboxes = append(out.Mailboxes, d.Mailbox)
@@ -111,6 +112,16 @@ func messageOf(m *archive.Message) Message {
 	slices.Sort(out.Mailboxes)
 	out.Mailboxes = slices.Compact(out.Mailboxes)
 	return out
+}
+
+// addProblems adds what the index worker did not know yet, or has not said: it
+// may not have seen the message.
+func (m *Message) addProblems(parsed *mailparse.Message) {
+	for _, p := range parsed.Problems {
+		if !slices.Contains(m.Problems, p) {
+			m.Problems = append(m.Problems, p)
+		}
+	}
 }
 
 // find returns a message by its id or an unambiguous prefix, with the deposits
@@ -164,7 +175,8 @@ func (s *Server) message(w http.ResponseWriter, r *http.Request) error {
 	if err := joinClose(err, body); err != nil {
 		return err
 	}
-	d := Detail{Message: messageOf(&m), MessageID: parsed.MessageID, Deposits: m.Deposits, Problems: parsed.Problems}
+	d := Detail{Message: messageOf(&m), MessageID: parsed.MessageID, Deposits: m.Deposits}
+	d.addProblems(parsed)
 	d.Text, d.Cut = cutText(parsed.Text(), maxShownText)
 	return writeJSON(w, d)
 }

@@ -18,7 +18,6 @@ type Structure struct {
 	MessageID string       `json:"message_id,omitempty"`
 	Headers   []HeaderLine `json:"headers"`
 	Parts     []Part       `json:"parts"`
-	Problems  []string     `json:"problems,omitempty"` // what the parser found wrong
 }
 
 // HeaderLine is one header field, decoded.
@@ -57,7 +56,8 @@ func (s *Server) structure(w http.ResponseWriter, r *http.Request) error {
 	if err := joinClose(err, body); err != nil {
 		return err
 	}
-	out := Structure{Message: messageOf(&m), MessageID: parsed.MessageID, Problems: parsed.Problems, Headers: []HeaderLine{}}
+	out := Structure{Message: messageOf(&m), MessageID: parsed.MessageID, Headers: []HeaderLine{}}
+	out.addProblems(parsed)
 	for name, value := range parsed.Header.All() {
 		if len(out.Headers) == maxShownHeaders {
 			out.Problems = append(out.Problems, fmt.Sprintf("only the first %d header fields are shown", maxShownHeaders))

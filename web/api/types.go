@@ -28,6 +28,7 @@ type Message struct {
 	Size        int64     `json:"size"` // octets
 	Attachments []string  `json:"attachments"`
 	Flags       []string  `json:"flags"`
+	Problems    []string  `json:"problems,omitempty"` // what is wrong with it, and what of it cannot be searched
 	Snippet     string    `json:"snippet"`
 	// Marks are the places of the search words in the snippet, as pairs of
 	// byte offsets [from, to).
@@ -39,9 +40,8 @@ type Detail struct {
 	Message
 	MessageID string            `json:"message_id,omitempty"`
 	Deposits  []archive.Deposit `json:"deposits"`
-	Problems  []string          `json:"problems,omitempty"` // what the parser found wrong
-	Text      string            `json:"text"`               // readable text, cut at maxShownText bytes
-	Cut       bool              `json:"cut,omitempty"`      // whether Text was cut
+	Text      string            `json:"text"`          // readable text, cut at maxShownText bytes
+	Cut       bool              `json:"cut,omitempty"` // whether Text was cut
 }
 
 // SearchResult answers a search.

@@ -71,7 +71,7 @@ func (r *reader) unzip(f *zip.File) ([]byte, error) {
 	}
 	in, err := f.Open()
 	if err != nil {
-		return nil, fmt.Errorf("%w (%v)", errDamaged, err)
+		return nil, fmt.Errorf("%w (%w)", errDamaged, err)
 	}
 	defer in.Close()
 	return r.unpack(in, int64(f.CompressedSize64)) //nolint:gosec // a wrong size is refused below

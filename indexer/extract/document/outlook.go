@@ -24,7 +24,7 @@ type storage map[string][]byte
 func (r *reader) compound(data []byte, where string, depth int) error {
 	doc, err := mscfb.New(bytes.NewReader(data))
 	if err != nil {
-		return fmt.Errorf("%w (%v)", errDamaged, err)
+		return fmt.Errorf("%w (%w)", errDamaged, err)
 	}
 	streams := make(storage)
 	for f, err := doc.Next(); err == nil; f, err = doc.Next() {
