@@ -2,6 +2,7 @@ package mailparse
 
 import (
 	"bytes"
+	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/net/html/charset"
@@ -14,15 +15,23 @@ func DecodeText(octets []byte, charset string) string {
 	return plainText(text)
 }
 
-// HTMLText returns the readable text of an HTML document, at most about limit
-// bytes of it. charset is "" where only the document may say what it is in.
+// HTMLText returns the readable text of an HTML document and the addresses that it
+// links to, at most about limit bytes of it. charset is "" where only the document may say what it is in.
 func HTMLText(octets []byte, charset string, limit int) string {
 	if charset == "" {
 		charset = htmlCharset(octets)
 	}
 	text, _, _ := decodeCharset(octets, charset)
-	return htmlText(text, limit)
+	content := readHTML(text, limit)
+	return strings.Join(append([]string{content.text}, content.links...), "\n")
 }
+
+// DecompressRTF undoes the compression in which Outlook keeps RTF
+// ([MS-OXRTFCP]), up to limit octets. It is nil if b is nothing of the kind.
+func DecompressRTF(b []byte, limit int) []byte { return decompressRTF(b, limit) }
+
+// CodePageCharset returns the charset of a Windows code page, for DecodeText.
+func CodePageCharset(number uint32) string { return codePageName(number) }
 
 // htmlCharset returns the charset that HTML says it is in, "" if it does not matter
 // or is not said.

@@ -2,271 +2,288 @@ package mailparse
 
 import (
 	"bytes"
-	"encoding/binary"
 	"strconv"
 	"strings"
 	"unicode/utf16"
-	"unicode/utf8"
 )
-
-// rtfDictionary is what the window of compressed RTF begins with ([MS-OXRTFCP]
-// section 2.1.2.1).
-const rtfDictionary = "{\\rtf1\\ansi\\mac\\deff0\\deftab720{\\fonttbl;}{\\f0\\fnil \\froman \\fswiss \\fmodern \\fscript \\fdecor MS Sans SerifSymbolArialTimes New RomanCourier{\\colortbl\\red0\\green0\\blue0\r\n\\par \\pard\\plain\\f0\\fs20\\b\\i\\u\\tab\\tx"
-
-// decompressRTF undoes the compression of PidTagRtfCompressed ([MS-OXRTFCP]) up
-// to limit octets. It is nil if b is nothing of the kind.
-func decompressRTF(b []byte, limit int) []byte {
-	if len(b) < 16 {
-		return nil
-	}
-	kind := string(b[8:12])
-	size := min(int(binary.LittleEndian.Uint32(b[4:])), limit)
-	b = b[16:]
-	if kind == "MELA" { // not compressed
-		return b[:min(len(b), size)]
-	}
-	if kind != "LZFu" {
-		return nil
-	}
-	var window [4096]byte
-	at := copy(window[:], rtfDictionary)
-	var out []byte
-	put := func(c byte) {
-		out = append(out, c)
-		window[at] = c
-		at = (at + 1) % len(window)
-	}
-	for len(b) > 0 && len(out) < size {
-		control := b[0]
-		b = b[1:]
-		for bit := 0; bit < 8 && len(out) < size; bit++ {
-			if control>>bit&1 == 0 {
-				if len(b) == 0 {
-					return out
-				}
-				put(b[0])
-				b = b[1:]
-				continue
-			}
-			if len(b) < 2 {
-				return out
-			}
-			reference := int(b[0])<<8 | int(b[1])
-			b = b[2:]
-			from := reference >> 4
-			if from == at {
-				return out
-			}
-			for range reference&15 + 2 {
-				put(window[from])
-				from = (from + 1) % len(window)
-			}
-		}
-	}
-	return out
-}
-
-// rtfReader makes text of RTF. Of HTML that Outlook wrapped into RTF
-// ([MS-OXRTFEX]) it makes that HTML again.
-type rtfReader struct {
-	b       []byte
-	out     strings.Builder
-	octets  []byte // of the code page, not decoded yet
-	charset string
-	isHTML  bool
-	groups  []rtfGroup
-	group   rtfGroup
-	skip    int // characters that stand for the last \u
-	high    rune
-}
-
-// rtfGroup is the state that ends with a group.
-type rtfGroup struct {
-	ignore   bool // fonts, colours, pictures, unknown destinations
-	noHTML   bool // \htmlrtf: RTF that the HTML does not have
-	fallback int  // \uc: characters after \u
-}
 
 // maxRTFGroups is more than any program nests; the rest is not text.
 const maxRTFGroups = 1000
 
-// rtfText returns the text of RTF, or the HTML within it, at most about limit octets.
-func rtfText(b []byte, limit int) (text []byte, isHTML bool) {
-	r := &rtfReader{b: b, charset: "windows-1252", group: rtfGroup{fallback: 1}}
-	head := b[:min(len(b), metaBytes)]
-	r.isHTML = bytes.Contains(head, []byte(`\fromhtml1`))
-	for len(r.b) > 0 && r.out.Len() < limit {
-		r.step()
+// RTF is what people read of Rich Text Format.
+type RTF struct {
+	// Text is UTF-8. Of HTML that Outlook wrapped into RTF ([MS-OXRTFEX]) it is
+	// that HTML again, and IsHTML holds.
+	Text   string
+	IsHTML bool
+	// IsCut means that there is more text than the limit, IsTorn that the end is
+	// missing, HasObjects that there are embedded files, which are not read.
+	IsCut, IsTorn, HasObjects bool
+}
+
+// ReadRTF reads Rich Text Format (version 1.9.1), at most about limit octets of
+// text.
+func ReadRTF(b []byte, limit int) RTF {
+	r := &rtfReader{data: b, groups: []rtfGroup{{fallback: 1}}, charset: "windows-1252", fonts: make(map[int]string)}
+	r.isHTML = bytes.Contains(b[:min(len(b), metaBytes)], []byte(`\fromhtml1`))
+	for len(r.data) > 0 && r.out.Len() < limit && r.step() {
 	}
+	open := len(r.groups) > 1
 	r.flush()
-	return []byte(r.out.String()), r.isHTML
+	cut := len(r.data) > 0
+	return RTF{Text: r.out.String(), IsHTML: r.isHTML, IsCut: cut, IsTorn: open && !cut, HasObjects: r.objects}
 }
 
-func (r *rtfReader) step() {
-	c := r.b[0]
-	r.b = r.b[1:]
-	switch {
-	case c == '{':
-		if len(r.groups) >= maxRTFGroups {
-			r.b = nil
-			return
+// rtfText is ReadRTF for those who only want the text.
+func rtfText(b []byte, limit int) (text []byte, isHTML bool) {
+	rtf := ReadRTF(b, limit)
+	return []byte(rtf.Text), rtf.IsHTML
+}
+
+// rtfGroup is the state that a group inherits, and that ends with it.
+type rtfGroup struct {
+	skip     bool // a destination whose text is not the document's
+	fonts    bool // the font table
+	noHTML   bool // \htmlrtf: RTF that the HTML does not have
+	charset  string
+	fallback int // \uc: octets that follow \u for old readers
+}
+
+type rtfReader struct {
+	data    []byte
+	out     strings.Builder
+	groups  []rtfGroup // the last is the current one
+	isHTML  bool
+	charset string // of the document
+	fonts   map[int]string
+	font    int // being defined in the font table
+	octets  []byte
+	units   []uint16
+	drop    int  // octets to leave out behind \u
+	star    bool // \* was just read: a destination that one need not know
+	objects bool
+}
+
+// rtfSkipped are the destinations whose text is not part of the document.
+var rtfSkipped = map[string]bool{
+	"colortbl": true, "stylesheet": true, "pict": true, "objdata": true, "fldinst": true, "filetbl": true,
+	"listtable": true, "listoverridetable": true, "revtbl": true, "rsidtbl": true, "xmlnstbl": true, "generator": true,
+	"themedata": true, "datastore": true, "latentstyles": true, "colorschememapping": true, "bkmkstart": true,
+	"bkmkend": true, "datafield": true, "mmathPr": true, "pntxta": true, "pntxtb": true, "operator": true,
+}
+
+// rtfSymbols are the control words that stand for a character.
+var rtfSymbols = map[string]string{
+	"par": "\n", "line": "\n", "row": "\n", "sect": "\n", "page": "\n", "tab": "\t", "cell": "\t", "nestcell": "\t", "nestrow": "\n",
+	"emdash": "—", "endash": "–", "bullet": "•", "lquote": "‘", "rquote": "’", "ldblquote": "“", "rdblquote": "”",
+	"emspace": " ", "enspace": " ", "qmspace": " ",
+}
+
+// step takes the next octet, or what stands for one. It returns false where
+// groups nest too deep.
+func (r *rtfReader) step() bool {
+	c := r.data[0]
+	r.data = r.data[1:]
+	switch c {
+	case '{':
+		r.flush()
+		if len(r.groups) > maxRTFGroups {
+			return false
 		}
-		r.groups = append(r.groups, r.group)
-		r.skip = 0
-	case c == '}':
-		if n := len(r.groups); n > 0 {
-			r.group = r.groups[n-1]
-			r.groups = r.groups[:n-1]
+		r.groups = append(r.groups, *r.group())
+		r.star = false
+	case '}':
+		r.flush()
+		if len(r.groups) > 1 {
+			r.groups = r.groups[:len(r.groups)-1]
 		}
-		r.skip = 0
-	case c == '\\' && len(r.b) > 0:
+		r.drop = 0
+	case '\\':
 		r.control()
-	case c == '\r' || c == '\n' || c == 0:
+	case '\r', '\n', 0:
 	default:
-		r.char(c)
+		r.octet(c)
 	}
+	return true
 }
 
-// char takes one octet of text in the code page.
-func (r *rtfReader) char(c byte) {
-	if r.skip > 0 {
-		r.skip--
-		return
-	}
-	if r.visible() {
+func (r *rtfReader) group() *rtfGroup { return &r.groups[len(r.groups)-1] }
+
+func (r *rtfReader) visible() bool {
+	g := r.group()
+	return !g.skip && !g.noHTML && !g.fonts
+}
+
+// octet takes one octet of text.
+func (r *rtfReader) octet(c byte) {
+	switch {
+	case r.drop > 0:
+		r.drop--
+	case !r.visible():
+	default:
+		if len(r.units) > 0 {
+			r.flush()
+		}
 		r.octets = append(r.octets, c)
 	}
 }
 
-func (r *rtfReader) visible() bool {
-	return !r.group.ignore && !r.group.noHTML
-}
-
+// flush gives out what was collected in one charset.
 func (r *rtfReader) flush() {
 	if len(r.octets) > 0 {
-		text, _, _ := decodeCharset(r.octets, r.charset)
+		charset := r.group().charset
+		if charset == "" {
+			charset = r.charset
+		}
+		text, _, _ := decodeCharset(r.octets, charset)
 		r.out.WriteString(text)
 		r.octets = r.octets[:0]
 	}
+	if len(r.units) > 0 {
+		r.out.WriteString(string(utf16.Decode(r.units)))
+		r.units = r.units[:0]
+	}
 }
 
-// control reads a control symbol or word.
+// control reads what follows a backslash.
 func (r *rtfReader) control() {
-	c := r.b[0]
+	if len(r.data) == 0 {
+		return
+	}
+	c := r.data[0]
 	if !isLetter(c) {
-		r.b = r.b[1:]
+		r.data = r.data[1:]
 		r.symbol(c)
 		return
 	}
 	n := 0
-	for n < len(r.b) && n < 32 && isLetter(r.b[n]) {
+	for n < len(r.data) && n < 32 && isLetter(r.data[n]) {
 		n++
 	}
-	word := string(r.b[:n])
-	end := n
-	if end < len(r.b) && r.b[end] == '-' {
-		end++
+	word := string(r.data[:n])
+	r.data = r.data[n:]
+	n = 0
+	if n < len(r.data) && r.data[n] == '-' {
+		n++
 	}
-	for end < len(r.b) && end-n < 12 && '0' <= r.b[end] && r.b[end] <= '9' {
-		end++
+	for n < len(r.data) && n < 11 && r.data[n] >= '0' && r.data[n] <= '9' {
+		n++
 	}
-	number, err := strconv.Atoi(string(r.b[n:end]))
-	hasNumber := err == nil
-	if end < len(r.b) && r.b[end] == ' ' {
-		end++
+	param, err := strconv.Atoi(string(r.data[:n]))
+	given := err == nil
+	r.data = r.data[n:]
+	if len(r.data) > 0 && r.data[0] == ' ' {
+		r.data = r.data[1:]
 	}
-	r.b = r.b[end:]
-	r.word(word, number, hasNumber)
+	star := r.star
+	r.star = false
+	r.word(word, param, given, star)
 }
 
 func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
 
+// symbol handles a control symbol.
 func (r *rtfReader) symbol(c byte) {
 	switch c {
 	case '\'':
-		if len(r.b) < 2 {
+		if len(r.data) < 2 {
 			return
 		}
-		hi, lo := unhex(r.b[0]), unhex(r.b[1])
-		r.b = r.b[2:]
+		hi, lo := unhex(r.data[0]), unhex(r.data[1])
+		r.data = r.data[2:]
 		if hi >= 0 && lo >= 0 {
-			r.char(byte(hi<<4 | lo))
+			r.octet(byte(hi<<4 | lo))
 		}
 	case '*':
-		// A destination that may be ignored, unless it is one of ours.
-		r.group.ignore = !bytes.HasPrefix(r.b, []byte(`\htmltag`))
-	case '~':
-		r.char(' ')
-	case '_':
-		r.char('-')
+		r.star = true
 	case '\\', '{', '}':
-		r.char(c)
-	case '\n', '\r':
-		r.line("\n")
+		r.octet(c)
+	case '~':
+		r.octet(' ')
+	case '_':
+		r.octet('-')
+	case '\r', '\n':
+		r.word("par", 0, false, false)
 	}
 }
 
-func (r *rtfReader) word(word string, number int, hasNumber bool) {
+// word handles a control word.
+func (r *rtfReader) word(word string, param int, given, star bool) {
+	g := r.group()
+	if s, ok := rtfSymbols[word]; ok {
+		if r.flush(); r.visible() {
+			r.out.WriteString(s)
+		}
+		return
+	}
 	switch word {
-	case "par", "line", "sect", "page", "row":
-		r.line("\n")
-	case "tab", "cell":
-		r.line("\t")
-	case "fonttbl", "colortbl", "stylesheet", "info", "pict", "object", "header", "footer", "listtable":
-		r.group.ignore = true
-	case "htmlrtf":
-		r.group.noHTML = r.isHTML && (!hasNumber || number != 0)
-	case "ansicpg":
-		r.charset = codePageName(uint32(max(number, 0)))
-	case "uc":
-		r.group.fallback = min(max(number, 0), 16)
 	case "u":
-		r.unicode(rune(uint16(number)))
-		r.skip = r.group.fallback
+		if r.visible() {
+			if len(r.octets) > 0 {
+				r.flush()
+			}
+			r.units = append(r.units, uint16(param)) //nolint:gosec // negative above 32767 by definition
+		}
+		r.drop = g.fallback
+	case "uc":
+		g.fallback = min(max(param, 0), 16)
 	case "bin":
-		r.b = r.b[min(max(number, 0), len(r.b)):]
-	case "emdash":
-		r.unicode('—')
-	case "endash":
-		r.unicode('–')
-	case "lquote":
-		r.unicode('‘')
-	case "rquote":
-		r.unicode('’')
-	case "ldblquote":
-		r.unicode('“')
-	case "rdblquote":
-		r.unicode('”')
-	case "bullet":
-		r.unicode('•')
-	}
-}
-
-// line writes white space of the text; within HTML it means nothing beside the
-// line ends of tags.
-func (r *rtfReader) line(s string) {
-	if r.visible() {
+		r.data = r.data[min(max(param, 0), len(r.data)):]
+	case "ansicpg":
+		r.charset = codePageName(uint32(max(param, 0))) //nolint:gosec // not negative
+	case "mac":
+		r.charset = "macintosh"
+	case "pc":
+		r.charset = "cp437"
+	case "pca":
+		r.charset = "cp850"
+	case "fonttbl":
+		g.fonts = true
+	case "f", "fcharset", "cpg":
+		r.fontWord(word, param)
+	case "plain":
 		r.flush()
-		r.out.WriteString(s)
+		g.charset = ""
+	case "htmlrtf":
+		r.flush()
+		g.noHTML = r.isHTML && (!given || param != 0)
+	case "objdata":
+		r.objects = true
+		g.skip = true
+	default:
+		if r.isHTML && word == "htmltag" {
+			break
+		}
+		if star && word != "shpinst" && word != "shptxt" && word != "background" && word != "annotation" || rtfSkipped[word] {
+			g.skip = true
+		}
 	}
 }
 
-// unicode writes a character; two halves of one come after each other.
-func (r *rtfReader) unicode(c rune) {
-	if !r.visible() {
-		return
-	}
-	r.flush()
+// fontWord notes the charset of a font, or takes over that of one.
+func (r *rtfReader) fontWord(word string, param int) {
+	g := r.group()
 	switch {
-	case utf16.IsSurrogate(c) && r.high == 0:
-		r.high = c
-		return
-	case r.high != 0:
-		c = utf16.DecodeRune(r.high, c)
-		r.high = 0
+	case word == "f" && g.fonts:
+		r.font = param
+	case word == "f":
+		r.flush()
+		g.charset = r.fonts[param]
+	case g.fonts && len(r.fonts) < maxRTFGroups:
+		if word == "cpg" {
+			r.fonts[r.font] = "cp" + strconv.Itoa(param)
+		} else {
+			r.fonts[r.font] = rtfCharset(param)
+		}
 	}
-	if !utf8.ValidRune(c) {
-		c = utf8.RuneError
-	}
-	r.out.WriteRune(c)
+}
+
+// rtfCharset returns the charset for a number of \fcharset, "" for the
+// document's.
+func rtfCharset(n int) string {
+	return map[int]string{
+		77: "macintosh", 128: "cp932", 129: "cp949", 130: "cp1361", 134: "cp936", 136: "cp950", 161: "cp1253", 162: "cp1254",
+		163: "cp1258", 177: "cp1255", 178: "cp1256", 186: "cp1257", 204: "cp1251", 222: "cp874", 238: "cp1250", 254: "cp437",
+		0: "windows-1252",
+	}[n]
 }

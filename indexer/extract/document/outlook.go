@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/richardlehane/mscfb"
@@ -89,7 +88,7 @@ func (s storage) codePage() string {
 	tag := []byte{0x03, 0x00, 0xfd, 0x3f}
 	for b := s["__properties_version1.0"]; len(b) >= header+entry; b = b[entry:] {
 		if bytes.HasPrefix(b[header:], tag) {
-			return "cp" + strconv.Itoa(int(binary.LittleEndian.Uint32(b[header+value:])))
+			return mailparse.CodePageCharset(binary.LittleEndian.Uint32(b[header+value:]))
 		}
 	}
 	return ""
@@ -181,7 +180,7 @@ func (r *reader) outlookBody(s storage, prefix string) error {
 	if len(packed) == 0 {
 		return nil
 	}
-	text := unpackRTF(packed, min(r.limits.MemberBytes, r.limits.UnpackedBytes-r.unpacked))
+	text := mailparse.DecompressRTF(packed, int(min(r.limits.MemberBytes, r.limits.UnpackedBytes-r.unpacked)))
 	r.unpacked += int64(len(text))
 	if text == nil {
 		return errDamaged
