@@ -66,7 +66,7 @@ func (s *Store) refill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		var d depositDetails
+		d := depositDetails{ID: e.ID}
 		if err := json.Unmarshal(record, &d); err != nil {
 			return fmt.Errorf("deposit at %s: %w", e.Place, err)
 		}

@@ -5,10 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/postkeep/postkeep/archive/catalog"
 	"github.com/postkeep/postkeep/archive/ledger"
+	"github.com/postkeep/postkeep/archive/parts"
 	"github.com/postkeep/postkeep/archive/volume"
 )
 
@@ -16,12 +20,31 @@ import (
 // content of the deposit's entry in the volume.
 type depositDetails struct {
 	Deposit
-	ID   string `json:"id"`
-	N    int    `json:"n"`    // number of this deposit among those of the message, from 0
-	Size int64  `json:"size"` // octets of the message
+	ID   string `json:"-"`           // of the message: event and entry name it
+	N    int    `json:"n,omitempty"` // number of this deposit among those of the message, from 0
+	Size int64  `json:"size"`        // octets of the message
 	// Volume and Offset are the place of the message's bytes.
 	Volume uint32 `json:"volume"`
 	Offset int64  `json:"offset"`
+	// Parts are those that the recipe at this place refers to, by their SHA-256; none if the message is stored whole.
+	Parts partPlaces `json:"parts,omitempty"`
+}
+
+// partPlaces says where parts lie: volume, offset, and size in bytes. There are many of them in the
+// ledger, so that their names are left out.
+type partPlaces map[string][3]int64
+
+func (p partPlaces) add(row catalog.Part) {
+	p[row.ID] = [3]int64{int64(row.Volume), row.Offset, row.Size}
+}
+
+// rows returns the parts in the order of their SHA-256.
+func (p partPlaces) rows() []catalog.Part {
+	var rows []catalog.Part
+	for _, id := range slices.Sorted(maps.Keys(p)) {
+		rows = append(rows, catalog.Part{ID: id, Volume: uint32(p[id][0]), Offset: p[id][1], Size: p[id][2]})
+	}
+	return rows
 }
 
 // A DeliveryError says which delivery of a batch could not be read. Nothing of
@@ -34,39 +57,34 @@ type DeliveryError struct {
 func (e *DeliveryError) Error() string { return fmt.Sprintf("read delivery %d: %v", e.N, e.Err) }
 func (e *DeliveryError) Unwrap() error { return e.Err }
 
+// errStale means that the archive has changed since the batch was made ready.
+var errStale = errors.New("archive has changed")
+
 // Put appends a batch and makes it durable. It returns one receipt per
 // delivery, in order, after the volume and the ledger have been fsynced. Bytes
 // already held yield a receipt that refers to the first copy; a deposit made
-// before (same message, mailbox, UIDL and listed size) is not made again.
+// before (same message, mailbox, UIDL and listed size) is not made again. Pieces
+// that other messages have too are kept once.
 //
 // On error nothing in the batch is receipted. If the state of the disk is
 // unknown the store refuses further writes with ErrBroken.
 func (s *Store) Put(ctx context.Context, batch []Delivery) ([]Receipt, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.writable(); err != nil {
+	if err := s.ReadOnly(); err != nil {
 		return nil, err
 	}
 	if len(batch) == 0 {
 		return nil, nil
 	}
-	if err := s.room(); err != nil {
-		return nil, err
-	}
-	p := &put{store: s, places: map[string]*placed{}, receipts: make([]Receipt, len(batch)), pending: map[depositKey]int{}}
-	for i := range batch {
-		if err := p.add(ctx, i, &batch[i]); err != nil {
-			err = errors.Join(err, s.volumes.Rollback())
-			if errors.Is(err, volume.ErrBroken) {
-				return nil, s.breaks(err)
-			}
+	p := s.newPut(batch)
+	defer p.spool.close()
+	for {
+		if err := p.prepare(ctx); err != nil {
 			return nil, err
 		}
+		if err := p.write(ctx); !errors.Is(err, errStale) {
+			return p.receipts, err
+		}
 	}
-	if err := p.commit(ctx); err != nil {
-		return nil, s.breaks(err)
-	}
-	return p.receipts, nil
 }
 
 // depositKey is what makes two deposits the same.
@@ -75,30 +93,72 @@ type depositKey struct {
 	listed            int64
 }
 
-// placed is where a message of the batch lies, and how many deposits it has.
+// placed is where a message of the batch lies.
 type placed struct {
 	place    volume.Place
-	deposits int
+	parts    partPlaces
+	deposits int // the number of the next
 }
 
-// put is one batch on its way.
+// put is one batch on its way. What prepare makes ready, write appends.
 type put struct {
-	store    *Store
-	places   map[string]*placed
-	pending  map[depositKey]int // index of the receipt that makes the deposit
+	store   *Store
+	batch   []Delivery
+	spool   spool
+	refused []string         // why, per delivery
+	items   map[string]*item // by message
+	seen    map[string]bool  // pieces and parts of the batch
+
 	receipts []Receipt
+	places   map[string]*placed
+	stored   map[string]catalog.Part // parts that were appended
+	pending  map[depositKey]int      // index of the receipt that makes the deposit
 	events   []ledger.Event
 	details  []depositDetails
 	records  [][]byte // details, encoded
+	pieces   []catalog.Piece
 	owner    []int    // receipt of each event
 	same     [][2]int // receipts that repeat another of the batch
 }
 
-func (p *put) add(ctx context.Context, i int, d *Delivery) error {
-	r := &p.receipts[i]
-	r.ID, r.Index = d.ID, -1
-	if reason := d.invalid(); reason != "" {
-		r.Refused = reason
+func (s *Store) newPut(batch []Delivery) *put {
+	return &put{
+		store: s, batch: batch, spool: spool{store: s}, refused: make([]string, len(batch)),
+		items: map[string]*item{}, seen: map[string]bool{},
+	}
+}
+
+// write appends the batch and commits it. After an error there are no receipts.
+func (p *put) write(ctx context.Context) error {
+	s := p.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.writable(); err != nil {
+		return err
+	}
+	receipts := make([]Receipt, len(p.batch))
+	p.places, p.stored, p.pending = map[string]*placed{}, map[string]catalog.Part{}, map[depositKey]int{}
+	p.events, p.details, p.records, p.pieces, p.owner, p.same = nil, nil, nil, nil, nil, nil
+	for i := range p.batch {
+		if err := p.add(ctx, i, &receipts[i]); err != nil {
+			err = errors.Join(err, s.volumes.Rollback())
+			if errors.Is(err, volume.ErrBroken) {
+				return s.breaks(err)
+			}
+			return err
+		}
+	}
+	if err := p.commit(ctx, receipts); err != nil {
+		return s.breaks(err)
+	}
+	p.receipts = receipts
+	return nil
+}
+
+func (p *put) add(ctx context.Context, i int, r *Receipt) error {
+	d := &p.batch[i]
+	r.ID, r.Index, r.Refused = d.ID, -1, p.refused[i]
+	if r.Refused != "" {
 		return nil
 	}
 	key := depositKey{d.ID, d.Mailbox, d.UIDL, d.ListedSize}
@@ -107,80 +167,107 @@ func (p *put) add(ctx context.Context, i int, d *Delivery) error {
 		p.same = append(p.same, [2]int{i, first})
 		return nil
 	}
-	index, received, err := p.store.deposited(ctx, key)
+	at, err := p.place(ctx, d, r)
 	if err != nil {
 		return err
 	}
-	if index >= 0 {
-		damaged, err := p.damaged(ctx, d.ID)
+	if !r.Stored { // what was stored again, because it was damaged, is deposited again with its new place
+		index, received, err := p.store.deposited(ctx, key)
 		if err != nil {
 			return err
 		}
-		if !damaged {
+		if index >= 0 {
 			r.Known, r.Index, r.Received = true, index, received
 			return nil
 		}
 	}
-	at, err := p.place(ctx, i, d)
-	if err != nil || at == nil {
-		return err
-	}
+	p.places[d.ID] = at
 	return p.deposit(ctx, i, d, at)
 }
 
-// place finds or appends the bytes. It returns nil when they are refused.
-func (p *put) place(ctx context.Context, i int, d *Delivery) (*placed, error) {
+// place finds or appends the bytes.
+func (p *put) place(ctx context.Context, d *Delivery, r *Receipt) (*placed, error) {
 	if at := p.places[d.ID]; at != nil {
 		return at, nil
 	}
+	it := p.items[d.ID]
 	row, ok, err := p.store.catalog.Message(ctx, d.ID)
 	if err != nil {
 		return nil, err
 	}
-	at := &placed{}
-	damaged := false
+	if !ok && it.held { // it was disposed of meanwhile
+		delete(p.items, d.ID)
+		return nil, errStale
+	}
+	at := &placed{parts: partPlaces{}}
 	if ok {
-		held, err := p.store.catalog.ByMessage(ctx, d.ID)
-		if err != nil {
-			return nil, err
-		}
-		at.place, at.deposits = volume.Place{Volume: row.Volume, Offset: row.Offset}, len(held)
-		if damaged, err = p.damaged(ctx, d.ID); err != nil {
+		if at.deposits, err = p.store.nextDeposit(ctx, d.ID); err != nil {
 			return nil, err
 		}
 	}
-	if !ok || damaged {
-		place, _, err := p.store.volumes.Append(ctx, volume.Message{ID: d.ID, Size: d.Size, Time: d.Received, Body: d.Body})
-		var mismatch *volume.MismatchError
-		switch {
-		case errors.As(err, &mismatch), errors.Is(err, volume.ErrTooLarge):
-			p.receipts[i].Refused = err.Error()
-			return nil, nil
-		case err != nil:
-			return nil, &DeliveryError{N: i, Err: err}
-		}
-		at.place = place
-		p.receipts[i].Stored = true
+	if ok && (it.held || !it.had) { // somebody else may just have put it
+		at.place = volume.Place{Volume: row.Volume, Offset: row.Offset}
+		at.parts, err = p.store.partsOf(ctx, d.ID)
+		return at, err
 	}
-	p.places[d.ID] = at
-	return at, nil
+	r.Stored = true
+	for _, piece := range it.pieces {
+		p.pieces = append(p.pieces, catalog.Piece{ID: piece, Message: d.ID})
+	}
+	return at, p.append(ctx, d, it, at)
 }
 
-// damaged reports whether the copy that a receipt would refer to cannot be
-// read any more. Then the delivered bytes are stored again, and their deposit
-// is made again with the new place.
-func (p *put) damaged(ctx context.Context, id string) (bool, error) {
-	if p.places[id] != nil {
-		return false, nil // of this batch
+// nextDeposit is the number of the next deposit of a message.
+func (s *Store) nextDeposit(ctx context.Context, id string) (int, error) {
+	held, err := s.catalog.ByMessage(ctx, id)
+	if err != nil || len(held) == 0 {
+		return 0, err
 	}
-	damaged, err := p.store.Damaged(ctx, []string{id})
-	return len(damaged) > 0, err
+	last, err := detailsOf(held[len(held)-1])
+	return last.N + 1, err
+}
+
+// append stores a message: whole, or as a recipe behind the parts that are not there yet.
+func (p *put) append(ctx context.Context, d *Delivery, it *item, at *placed) (err error) {
+	m := volume.Message{ID: d.ID, Size: d.Size, Time: d.Received}
+	if it.split == nil {
+		m.Body = io.NewSectionReader(it.body, 0, d.Size)
+		at.place, _, err = p.store.volumes.Append(ctx, m)
+		return err
+	}
+	for _, part := range it.split.Parts {
+		stored, err := p.part(ctx, d, it, part)
+		if err != nil {
+			return err
+		}
+		at.parts.add(stored)
+	}
+	m.Kind, m.SHA256, m.Size, m.Body = volume.KindRecipe, it.split.RecipeSHA256, it.split.RecipeBytes, it.split.Recipe()
+	at.place, _, err = p.store.volumes.Append(ctx, m)
+	return err
+}
+
+// part finds or appends a part.
+func (p *put) part(ctx context.Context, d *Delivery, it *item, part parts.Part) (catalog.Part, error) {
+	if stored, ok := p.stored[part.SHA256]; ok {
+		return stored, nil
+	}
+	row, ok, err := p.store.catalog.Part(ctx, part.SHA256)
+	if err != nil || ok && !it.worn[part.SHA256] {
+		return row, err
+	}
+	place, _, err := p.store.volumes.Append(ctx, volume.Message{
+		Kind: volume.KindPart, ID: part.SHA256, Size: part.Bytes, Time: d.Received, Body: part.Open(),
+	})
+	row = catalog.Part{ID: part.SHA256, Volume: place.Volume, Offset: place.Offset, Size: part.Bytes}
+	p.stored[part.SHA256] = row
+	return row, err
 }
 
 func (p *put) deposit(ctx context.Context, i int, d *Delivery, at *placed) error {
 	details := depositDetails{
 		Deposit: d.Deposit, ID: d.ID, N: at.deposits, Size: d.Size,
-		Volume: at.place.Volume, Offset: at.place.Offset,
+		Volume: at.place.Volume, Offset: at.place.Offset, Parts: at.parts,
 	}
 	record, err := json.Marshal(details)
 	if err != nil {
@@ -203,7 +290,7 @@ func (p *put) deposit(ctx context.Context, i int, d *Delivery, at *placed) error
 }
 
 // commit is the order that everything rests on: volume, ledger, catalog.
-func (p *put) commit(ctx context.Context) error {
+func (p *put) commit(ctx context.Context, receipts []Receipt) error {
 	if len(p.events) == 0 {
 		return nil
 	}
@@ -221,22 +308,34 @@ func (p *put) commit(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
-	change := catalog.Change{Ends: map[uint32]int64{}, Position: first + int64(len(p.events))}
+	change := catalog.Change{Ends: map[uint32]int64{}, Pieces: p.pieces, Position: first + int64(len(p.events))}
 	for i, details := range p.details {
 		event, index := &p.events[i], first+int64(i)
-		p.receipts[p.owner[i]].Index = index
+		receipts[p.owner[i]].Index = index
 		change.Ends[event.Volume] = max(change.Ends[event.Volume], event.End)
 		change.Messages = append(change.Messages, details.message())
 		change.Deposits = append(change.Deposits, details.row(index, p.records[i]))
 	}
 	for _, pair := range p.same {
-		p.receipts[pair[0]].Index = p.receipts[pair[1]].Index
+		receipts[pair[0]].Index = receipts[pair[1]].Index
 	}
 	return p.store.catalog.Apply(ctx, change)
 }
 
 func (d *depositDetails) message() catalog.Message {
-	return catalog.Message{ID: d.ID, Volume: d.Volume, Offset: d.Offset, Size: d.Size, Received: d.Received}
+	return catalog.Message{
+		ID: d.ID, Volume: d.Volume, Offset: d.Offset, Size: d.Size, Received: d.Received, Parts: d.Parts.rows(),
+	}
+}
+
+// partsOf returns the parts of a message, none if it is stored whole.
+func (s *Store) partsOf(ctx context.Context, id string) (partPlaces, error) {
+	rows, err := s.catalog.PartsOf(ctx, id)
+	places := partPlaces{}
+	for _, r := range rows {
+		places.add(r)
+	}
+	return places, err
 }
 
 func (d *depositDetails) row(index int64, record []byte) catalog.Deposit {
@@ -274,8 +373,8 @@ func (d *Delivery) invalid() string {
 	switch {
 	case !validID(d.ID):
 		return fmt.Sprintf("id %q is not a SHA-256 in lower-case hexadecimal", d.ID)
-	case d.Size < 0:
-		return fmt.Sprintf("negative size %d", d.Size)
+	case d.Size < 0 || d.Size > volume.MaxMessageBytes:
+		return fmt.Sprintf("size %d, want 0 to %d octets", d.Size, volume.MaxMessageBytes)
 	case d.Mailbox == "" || len(d.Mailbox) > maxMailboxBytes:
 		return fmt.Sprintf("mailbox name of %d bytes, want 1 to %d", len(d.Mailbox), maxMailboxBytes)
 	case len(d.UIDL) > maxUIDLBytes:

@@ -3,11 +3,9 @@ package archive
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"slices"
@@ -50,7 +48,7 @@ func (s *Store) Known(ctx context.Context, mailbox string, listed []Listing) ([]
 }
 
 func detailsOf(h catalog.Held) (depositDetails, error) {
-	var d depositDetails
+	d := depositDetails{ID: h.ID}
 	if err := json.Unmarshal(h.Record, &d); err != nil {
 		return d, fmt.Errorf("catalog: deposit %d: %w", h.Index, err)
 	}
@@ -128,9 +126,14 @@ func (s *Store) OpenMessage(ctx context.Context, id string) (io.ReadCloser, erro
 	if !ok {
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
 	}
-	_, body, err := s.volumes.Open(ctx, volume.Place{Volume: row.Volume, Offset: row.Offset})
-	if err != nil {
+	e, body, err := s.volumes.Open(ctx, volume.Place{Volume: row.Volume, Offset: row.Offset})
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("open message %s: %w", id, err)
+	case e.Kind == volume.KindRecipe && e.ID == id:
+		return s.openRecipe(ctx, id, body)
+	case e.Kind != volume.KindMessage || e.ID != id:
+		return nil, errors.Join(fmt.Errorf("%w: %s in volume %d where message %s should be", ErrDamaged, e.Name, row.Volume, id), body.Close())
 	}
 	return &checkedReader{body: body, hash: sha256.New(), id: id}, nil
 }
@@ -170,23 +173,6 @@ func gone(err error) bool {
 
 // ErrDamaged means that the stored bytes are not those that were archived.
 var ErrDamaged = errors.New("archived bytes are damaged")
-
-type checkedReader struct {
-	body io.ReadCloser
-	hash hash.Hash
-	id   string
-}
-
-func (r *checkedReader) Read(p []byte) (int, error) {
-	n, err := r.body.Read(p)
-	r.hash.Write(p[:n])
-	if errors.Is(err, io.EOF) && hex.EncodeToString(r.hash.Sum(nil)) != r.id {
-		err = fmt.Errorf("%w: message %s", ErrDamaged, r.id)
-	}
-	return n, err
-}
-
-func (r *checkedReader) Close() error { return r.body.Close() }
 
 // Since lists messages with deposits whose ledger index is above after, in the
 // order of these deposits, looking at no more than limit deposits. An empty list

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -173,6 +172,11 @@ func addEvent(change *catalog.Change, e ledger.Entry) error {
 		if err := json.Unmarshal(e.Details, &d); err != nil {
 			return err
 		}
+		if len(e.IDs) == 0 { // parts whose recipe was lost
+			change.Parts = append(change.Parts, d.Parts.rows()...)
+			break
+		}
+		d.ID = e.IDs[0]
 		change.Messages = append(change.Messages, d.message())
 		change.Deposits = append(change.Deposits, d.row(e.Index, e.Details))
 	case ledger.TypePoll:
@@ -203,79 +207,4 @@ func (s *Store) openVolumes(ctx context.Context) error {
 	opts.ReadOnly = true
 	s.volumes, err = volume.OpenSet(ctx, opts, ends)
 	return err
-}
-
-// adopt takes into ledger and catalog what the volumes hold beyond what the
-// ledger knows: a crash between the two fsyncs, or a ledger put back from an
-// older copy.
-func (s *Store) adopt(ctx context.Context) error {
-	var (
-		events []ledger.Event
-		before volume.Entry // the message whose deposit should come next
-	)
-	flush := func() error {
-		s.adopted += len(events)
-		_, err := s.ledger.Append(ctx, events)
-		events = events[:0]
-		return err
-	}
-	err := s.volumes.Unknown(ctx, func(e volume.Entry, body io.Reader) error {
-		if before.ID != "" && e.ID != before.ID {
-			events = append(events, orphan(before))
-		}
-		before = volume.Entry{}
-		switch e.Kind {
-		case volume.KindMessage:
-			before = e
-		case volume.KindDeposit:
-			event, err := redeposit(e, body)
-			if err != nil {
-				return fmt.Errorf("adopt %s in volume %d: %w", e.Name, e.Place.Volume, err)
-			}
-			events = append(events, event)
-		}
-		if len(events) < replayBatch {
-			return nil
-		}
-		return flush()
-	})
-	if err == nil && before.ID != "" {
-		events = append(events, orphan(before))
-	}
-	if err == nil && len(events) > 0 {
-		err = flush()
-	}
-	if err != nil || s.adopted == 0 {
-		return err
-	}
-	s.opts.Logger.Warn("adopted what the volumes hold beyond the ledger", "entries", s.adopted)
-	return s.replay(ctx)
-}
-
-// redeposit is the event that adopts a deposit with its message.
-func redeposit(e volume.Entry, body io.Reader) (ledger.Event, error) {
-	var details depositDetails
-	if err := json.NewDecoder(body).Decode(&details); err != nil {
-		return ledger.Event{}, err
-	}
-	return recoveredEvent(e, details), nil
-}
-
-// recoveredMailbox stands for the mailbox of a message whose deposit was lost
-// in a crash: nobody knows it until the server lists the message again.
-const recoveredMailbox = "(recovered)"
-
-// orphan is the event that adopts a message without a deposit.
-func orphan(e volume.Entry) ledger.Event {
-	return recoveredEvent(e, depositDetails{
-		Deposit: Deposit{Mailbox: recoveredMailbox, Received: e.ModTime, Source: Source{Protocol: "recovery"}},
-		ID:      e.ID, Size: e.Size, Volume: e.Place.Volume, Offset: e.Place.Offset,
-	})
-}
-
-func recoveredEvent(e volume.Entry, details depositDetails) ledger.Event {
-	return ledger.Event{
-		Type: ledger.TypeRecovered, Actor: systemActor, IDs: []string{e.ID},
-		Volume: e.Place.Volume, End: e.End, Details: details,
-	}
 }

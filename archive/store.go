@@ -185,6 +185,9 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 			err = errors.Join(fmt.Errorf("open archive %s: %w", dir, err), s.Close())
 		}
 	}()
+	if err := removeSpooled(dir); err != nil {
+		opts.Logger.Warn("leftovers of an earlier run are not removed", "dir", dir, "error", err)
+	}
 	if err := s.openLedger(ctx); err != nil {
 		return nil, err
 	}
@@ -209,7 +212,7 @@ func (s *Store) ReadOnly() error {
 	if err := s.writable(); err != nil {
 		return err
 	}
-	return s.room()
+	return s.room(0)
 }
 
 // Adopted is how many entries Open found in the volumes that the ledger did not
@@ -240,15 +243,15 @@ func (s *Store) whole() error {
 	return nil
 }
 
-// room returns an error while the file system is too full to take messages.
-// What people do is still recorded: that needs little.
-func (s *Store) room() error {
+// room returns an error while the file system is too full to take messages, or so many bytes
+// more. What people do is still recorded: that needs little.
+func (s *Store) room(more int64) error {
 	free, err := s.opts.Free(s.dir)
 	if err != nil {
 		return fmt.Errorf("free space of %s: %w", s.dir, err)
 	}
-	if free < s.opts.MinFree {
-		return fmt.Errorf("%w: %s has %d MiB free, less than the %d MiB that have to be: make room", ErrReadOnly, s.dir, free>>20, s.opts.MinFree>>20)
+	if free < s.opts.MinFree+more {
+		return fmt.Errorf("%w: %s has %d MiB free, less than the %d MiB that have to be: make room", ErrReadOnly, s.dir, free>>20, (s.opts.MinFree+more)>>20)
 	}
 	return nil
 }

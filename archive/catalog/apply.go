@@ -17,6 +17,7 @@ type Message struct {
 	Offset   int64 // place in the volume
 	Size     int64 // octets
 	Received time.Time
+	Parts    []Part // that its recipe refers to; none for a message stored whole
 }
 
 // A Deposit is one ledger event that deposits a message.
@@ -41,9 +42,11 @@ type Poll struct {
 // A Change is what a run of ledger events means for the catalog. Messages are
 // taken in before the deposits that refer to them.
 type Change struct {
+	Parts    []Part // that no message of this change refers to
 	Messages []Message
 	Deposits []Deposit
 	Polls    []Poll
+	Pieces   []Piece
 	// Ends is, per volume, the end of what the ledger knows of its tar stream.
 	Ends map[uint32]int64
 	// Meta sets values.
@@ -69,7 +72,13 @@ func (c *Catalog) Apply(ctx context.Context, ch Change) error {
 }
 
 func applyAll(ctx context.Context, tx *sql.Tx, ch Change) error {
+	if err := applyParts(ctx, tx, ch.Parts); err != nil {
+		return err
+	}
 	if err := applyMessages(ctx, tx, ch.Messages); err != nil {
+		return err
+	}
+	if err := applyPieces(ctx, tx, ch.Pieces); err != nil {
 		return err
 	}
 	if err := applyDeposits(ctx, tx, ch.Deposits); err != nil {
@@ -109,10 +118,17 @@ func applyMessages(ctx context.Context, tx *sql.Tx, messages []Message) error {
 	if err != nil {
 		return err
 	}
+	recipes, err := newRecipeWriter(ctx, tx) // the transaction owns its statements
+	if err != nil {
+		return err
+	}
 	for _, m := range messages {
 		id, err := blob(m.ID)
 		if err == nil {
 			_, err = insert.ExecContext(ctx, id, m.Volume, m.Offset, m.Size, m.Received.UnixNano())
+		}
+		if err == nil {
+			err = recipes.write(ctx, id, m.Parts)
 		}
 		if err != nil {
 			return errors.Join(err, insert.Close())

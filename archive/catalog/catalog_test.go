@@ -26,9 +26,12 @@ func open(t *testing.T, path string) *Catalog {
 
 func change() Change {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
-	one, two := strings.Repeat("a", 64), strings.Repeat("b", 64)
+	one, two, part := strings.Repeat("a", 64), strings.Repeat("b", 64), strings.Repeat("c", 64)
 	return Change{
-		Messages: []Message{{one, 1, 0, 10, at}, {two, 1, 2048, 20, at}},
+		Messages: []Message{
+			{ID: one, Volume: 1, Offset: 0, Size: 10, Received: at},
+			{ID: two, Volume: 1, Offset: 2048, Size: 20, Received: at, Parts: []Part{{part, 1, 1024, 5}}},
+		},
 		Deposits: []Deposit{
 			{Index: 0, ID: one, Mailbox: "sales", UIDL: "1", ListedSize: 12, Received: at, Size: 10, Record: []byte(`{"n":0}`)},
 			{Index: 2, ID: two, Mailbox: "sales", UIDL: "2", ListedSize: 22, Received: at, Size: 20, Record: []byte(`{"n":1}`)},

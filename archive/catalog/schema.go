@@ -5,6 +5,8 @@ package catalog
 // derived.
 const schemaVersion = 2
 
+// In seen is what may become a part when it comes again. It is the one table that a rebuild
+// leaves empty: nothing but space depends on it.
 const schema = `
 CREATE TABLE meta (
 	key   TEXT PRIMARY KEY,
@@ -23,6 +25,28 @@ CREATE TABLE messages (
 );
 CREATE INDEX messages_place ON messages(volume, offset);
 CREATE INDEX messages_undescribed ON messages(n) WHERE summary IS NULL;
+
+CREATE TABLE parts (
+	n      INTEGER PRIMARY KEY,
+	id     BLOB NOT NULL UNIQUE,
+	volume INTEGER NOT NULL,
+	offset INTEGER NOT NULL,
+	size   INTEGER NOT NULL
+);
+
+CREATE TABLE recipes (
+	message INTEGER NOT NULL REFERENCES messages(n),
+	part    INTEGER NOT NULL REFERENCES parts(n),
+	PRIMARY KEY (message, part)
+) WITHOUT ROWID;
+CREATE INDEX recipes_part ON recipes(part);
+
+CREATE TABLE seen (
+	n       INTEGER PRIMARY KEY,
+	piece   INTEGER NOT NULL UNIQUE,
+	message INTEGER NOT NULL REFERENCES messages(n)
+);
+CREATE INDEX seen_message ON seen(message);
 
 CREATE TABLE deposits (
 	idx      INTEGER PRIMARY KEY,

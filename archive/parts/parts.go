@@ -16,23 +16,45 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
 const (
-	// DefaultMinBytes is the size of the smallest part. What is smaller costs more
-	// in headers, and in reads when the message is put together, than it saves.
+	// DefaultMinBytes is the size from which on a piece is a part whoever else has it: it
+	// may come again, and nobody reads so much in an .eml by eye.
 	DefaultMinBytes = 32 << 10
-	// maxParts bounds the parts of one message, and so the reads that it takes; what
-	// is behind the last one stays in the recipe.
-	maxParts = 1000
+	// DefaultSharedBytes is the size of the smallest part. What is smaller costs more
+	// in headers, and in reads when the message is put together, than it saves.
+	DefaultSharedBytes = 1 << 10
+	// maxParts bounds the parts of one message, and so the reads that it takes, and the record that says
+	// where they are; what is behind the last one stays in the recipe.
+	maxParts = 250
 	// bufferBytes is the size of reads.
 	bufferBytes = 64 << 10
 )
 
 // Options of Split.
 type Options struct {
-	MinBytes int64 // size of the smallest part, in bytes as stored; 0 for DefaultMinBytes
+	// MinBytes is the size, in bytes as stored, from which on every piece becomes a part; 0 for DefaultMinBytes.
+	MinBytes int64
+	// Shared is asked, if it is not nil, about pieces of SharedBytes (0 for DefaultSharedBytes) to MinBytes: those for which it
+	// says yes become parts. It is called in the order of the message, and again when a piece comes again. Its error ends Split.
+	Shared      func(sha256 string) (bool, error)
+	SharedBytes int64
+}
+
+func (o *Options) fill() {
+	if o.MinBytes <= 0 {
+		o.MinBytes = DefaultMinBytes
+	}
+	if o.SharedBytes <= 0 {
+		o.SharedBytes = DefaultSharedBytes
+	}
+	if o.Shared == nil {
+		o.SharedBytes = o.MinBytes
+	}
+	o.SharedBytes = min(o.SharedBytes, o.MinBytes)
 }
 
 // A Message is one that was taken apart.
@@ -72,10 +94,8 @@ type step struct {
 // is read three times; memory does not depend on its size. It must not change while the
 // Message is in use. Errors are those of reading, and of ctx.
 func Split(ctx context.Context, msg io.ReaderAt, size int64, id string, o Options) (*Message, error) {
-	if o.MinBytes <= 0 {
-		o.MinBytes = DefaultMinBytes
-	}
-	if size < o.MinBytes {
+	o.fill()
+	if size < o.SharedBytes {
 		return nil, nil
 	}
 	msg = readerAt{ctx, msg}
@@ -84,7 +104,7 @@ func Split(ctx context.Context, msg io.ReaderAt, size int64, id string, o Option
 		return nil, fmt.Errorf("split message %s: %w", id, err)
 	}
 	m := &Message{msg: msg, id: id, size: size}
-	if err := m.plan(leaves, o.MinBytes); err != nil {
+	if err := m.plan(leaves, o); err != nil {
 		return nil, fmt.Errorf("split message %s: %w", id, err)
 	}
 	if len(m.Parts) == 0 {
@@ -101,18 +121,24 @@ func Split(ctx context.Context, msg io.ReaderAt, size int64, id string, o Option
 }
 
 // plan makes steps of the leaves that are worth it, and of what is between them.
-func (m *Message) plan(leaves []leaf, minBytes int64) error {
+func (m *Message) plan(leaves []leaf, o Options) error {
 	var done int64
 	seen := map[string]bool{}
+	if ok, err := m.rest(leaves, o); ok || err != nil {
+		return err
+	}
 	for _, l := range leaves {
-		if l.to-l.from < minBytes || len(m.Parts) == maxParts {
+		if l.to-l.from < o.SharedBytes || len(m.Parts) == maxParts {
 			continue
 		}
 		s, err := m.step(l)
 		if err != nil {
 			return err
 		}
-		if s.part.Bytes < minBytes {
+		if ok, err := o.worth(s.part); err != nil || !ok {
+			if err != nil {
+				return err
+			}
 			continue
 		}
 		m.text(done, s.from)
@@ -125,6 +151,45 @@ func (m *Message) plan(leaves []leaf, minBytes int64) error {
 	}
 	m.text(done, m.size)
 	return nil
+}
+
+// rest looks for a rest of the message behind its trace fields that others have too, and makes one part of it. A
+// message with leaves of MinBytes has none: these are parts of their own.
+func (m *Message) rest(leaves []leaf, o Options) (bool, error) {
+	if o.Shared == nil || slices.ContainsFunc(leaves, func(l leaf) bool { return l.to-l.from >= o.MinBytes }) {
+		return false, nil
+	}
+	offsets, err := rests(m.msg, m.size)
+	if err != nil {
+		return false, err
+	}
+	for _, from := range offsets {
+		if m.size-from < o.SharedBytes {
+			break
+		}
+		s, err := m.plain(from, m.size)
+		if err != nil {
+			return false, err
+		}
+		if ok, err := o.Shared(s.part.SHA256); err != nil || !ok {
+			if err != nil {
+				return false, err
+			}
+			continue
+		}
+		m.text(0, from)
+		m.steps, m.Parts = append(m.steps, s), append(m.Parts, s.part)
+		return true, nil
+	}
+	return false, nil
+}
+
+// worth reports whether a piece becomes a part.
+func (o *Options) worth(p Part) (bool, error) {
+	if p.Bytes >= o.MinBytes || p.Bytes < o.SharedBytes {
+		return p.Bytes >= o.MinBytes, nil
+	}
+	return o.Shared(p.SHA256)
 }
 
 func (m *Message) text(from, to int64) {
@@ -152,9 +217,13 @@ func (m *Message) step(l leaf) (step, error) {
 			}
 		}
 	}
-	s := step{from: l.from, to: l.to}
-	var err error
-	s.part, err = newPart(func() io.Reader { return io.NewSectionReader(m.msg, l.from, l.to-l.from) })
+	return m.plain(l.from, l.to)
+}
+
+// plain keeps a range as it is.
+func (m *Message) plain(from, to int64) (s step, err error) {
+	s.from, s.to = from, to
+	s.part, err = newPart(func() io.Reader { return io.NewSectionReader(m.msg, from, to-from) })
 	return s, err
 }
 

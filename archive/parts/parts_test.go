@@ -169,7 +169,7 @@ func TestMessagesComeBackByteForByte(t *testing.T) {
 			if err != nil || string(back) != test.msg {
 				t.Errorf("%d of %d bytes come back, %v", len(back), len(test.msg), err)
 			}
-			refs, err := References(bytes.NewReader(recipe))
+			_, refs, err := References(bytes.NewReader(recipe))
 			if err != nil || len(refs) != len(m.Parts) {
 				t.Fatalf("references are %+v, %v", refs, err)
 			}
@@ -401,17 +401,22 @@ func FuzzSplit(f *testing.F) {
 	f.Add(multipart("b", crlf, "\r\nhello", attachment(crlf, lines(file[:300], 76, crlf))))
 	f.Add(multipart("b", lf, multipart("c", lf, attachment(lf, lines(file[:300], 60, lf)))))
 	f.Add(attachment(crlf, "QUJD\r\nQUI="))
+	f.Add("Received: a\n\tb\nReceived: c\nSubject: d\n\nbody\n")
 	f.Fuzz(func(t *testing.T, msg string) {
-		m := split(t, msg, Options{MinBytes: 4})
-		if m == nil {
-			return
-		}
-		recipe, parts := store(t, m)
-		if back, err := join(recipe, parts); err != nil || string(back) != msg {
-			t.Errorf("%q comes back as %q, %v", msg, back, err)
-		}
-		if _, err := References(bytes.NewReader(recipe)); err != nil {
-			t.Error(err)
+		n := 0
+		everySecond := func(string) (bool, error) { n++; return n%2 == 0, nil }
+		for _, o := range []Options{{MinBytes: 4}, {MinBytes: 8, SharedBytes: 2, Shared: everySecond}} {
+			m := split(t, msg, o)
+			if m == nil {
+				continue
+			}
+			recipe, parts := store(t, m)
+			if back, err := join(recipe, parts); err != nil || string(back) != msg {
+				t.Errorf("%q comes back as %q, %v", msg, back, err)
+			}
+			if _, _, err := References(bytes.NewReader(recipe)); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

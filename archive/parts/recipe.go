@@ -176,31 +176,30 @@ func (r *Reader) Close() error {
 	return part.Close()
 }
 
-// References returns the parts that a recipe refers to, each once: those that have to
-// stay as long as the recipe does.
-func References(recipe io.Reader) ([]Part, error) {
+// References returns the size of the message that a recipe is of, and the parts that it refers to, each once: those
+// that have to stay as long as the recipe does.
+func References(recipe io.Reader) (bytes int64, parts []Part, err error) {
 	r, err := NewReader(recipe, nil)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	var parts []Part
 	seen := map[string]bool{}
 	for {
 		line, err := r.line()
 		if err != nil || line+"\n" == end {
-			return parts, err
+			return r.Bytes, parts, err
 		}
 		s, err := parseStep(line)
 		if err != nil {
-			return nil, err
+			return 0, nil, err
 		}
 		if s.part.SHA256 == "" {
 			r.text = true
 			if _, err := io.Copy(io.Discard, &exactReader{r: r.recipe, left: s.to}); err != nil {
-				return nil, err
+				return 0, nil, err
 			}
 			if err := r.endStep(); err != nil {
-				return nil, err
+				return 0, nil, err
 			}
 		} else if !seen[s.part.SHA256] {
 			seen[s.part.SHA256] = true

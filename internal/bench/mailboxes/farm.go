@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/postkeep/postkeep/poller/pop3/pop3test" //nolint:depguard // nothing imports this command
+	"github.com/postkeep/postkeep/poller/pop3/pop3test"
 )
 
 const password = "geheim"

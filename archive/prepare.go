@@ -1,0 +1,149 @@
+package archive
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/postkeep/postkeep/archive/catalog"
+	"github.com/postkeep/postkeep/archive/parts"
+	"github.com/postkeep/postkeep/archive/volume"
+)
+
+// An item is a message of a batch, made ready without the writer's lock.
+type item struct {
+	had  bool // the archive had it when it was looked up
+	held bool // and its copy was read and is whole; then there is no body
+	body io.ReaderAt
+	// split is how the message is stored in parts, nil when it is stored whole.
+	split  *parts.Message
+	worn   map[string]bool // parts that the archive has and cannot read any more
+	pieces []string        // that may become parts when they come again
+}
+
+// prepare reads the bodies that the archive may need, and takes them apart. It may be called again: what is
+// ready stays.
+func (p *put) prepare(ctx context.Context) error {
+	for i := range p.batch {
+		d := &p.batch[i]
+		if p.refused[i] == "" {
+			p.refused[i] = d.invalid()
+		}
+		if p.refused[i] != "" || p.items[d.ID] != nil {
+			continue
+		}
+		it, err := p.ready(ctx, d)
+		var (
+			mismatch *volume.MismatchError
+			body     bodyError
+		)
+		switch {
+		case errors.As(err, &mismatch):
+			p.refused[i] = err.Error()
+		case errors.As(err, &body):
+			return &DeliveryError{N: i, Err: body.error}
+		case err != nil:
+			return fmt.Errorf("message %s: %w", d.ID, err)
+		default:
+			p.items[d.ID] = it
+		}
+	}
+	return nil
+}
+
+// ready makes one message ready.
+func (p *put) ready(ctx context.Context, d *Delivery) (*item, error) {
+	it := &item{worn: map[string]bool{}}
+	var err error
+	if _, it.had, err = p.store.catalog.Message(ctx, d.ID); err != nil {
+		return nil, err
+	}
+	if it.had {
+		// What a receipt refers to has to be there still: the caller deletes the message elsewhere.
+		damaged, err := p.store.Damaged(ctx, []string{d.ID})
+		if err != nil {
+			return nil, err
+		}
+		if it.held = len(damaged) == 0; it.held {
+			return it, nil
+		}
+	}
+	if it.body, err = p.spool.add(ctx, d); err != nil {
+		return nil, err
+	}
+	it.split, err = parts.Split(ctx, it.body, d.Size, d.ID, parts.Options{
+		Shared: func(id string) (bool, error) { return p.shared(ctx, it, id) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, piece := range it.pieces {
+		p.seen[piece] = true
+	}
+	if it.split == nil {
+		return it, nil
+	}
+	for _, part := range it.split.Parts {
+		if p.seen[part.SHA256] {
+			continue
+		}
+		p.seen[part.SHA256] = true
+		if it.worn[part.SHA256], err = p.store.worn(ctx, part.SHA256); err != nil {
+			return nil, err
+		}
+	}
+	return it, nil
+}
+
+// shared reports whether another message has the piece: then it becomes a part.
+func (p *put) shared(ctx context.Context, it *item, id string) (bool, error) {
+	if p.seen[id] {
+		return true, nil
+	}
+	if _, ok, err := p.store.catalog.Part(ctx, id); ok || err != nil {
+		return ok, err
+	}
+	if ok, err := p.store.catalog.Seen(ctx, id); ok || err != nil {
+		return ok, err
+	}
+	it.pieces = append(it.pieces, id)
+	return false, nil
+}
+
+// worn reports whether the archive has the part but cannot read it any more.
+func (s *Store) worn(ctx context.Context, id string) (bool, error) {
+	row, ok, err := s.catalog.Part(ctx, id)
+	if err != nil || !ok {
+		return false, err
+	}
+	body, err := s.openPart(ctx, row)
+	if err == nil {
+		h := sha256.New()
+		_, err = io.Copy(h, body)
+		if err = errors.Join(err, body.Close()); err == nil && hex.EncodeToString(h.Sum(nil)) != id {
+			err = ErrDamaged
+		}
+	}
+	if err != nil && !gone(err) {
+		return false, fmt.Errorf("read part %s again: %w", id, err)
+	}
+	if err != nil {
+		s.opts.Logger.Error("part of archived messages is damaged", "sha256", id, "error", err)
+	}
+	return err != nil, nil
+}
+
+// openPart opens the bytes of a part.
+func (s *Store) openPart(ctx context.Context, row catalog.Part) (io.ReadCloser, error) {
+	e, body, err := s.volumes.Open(ctx, volume.Place{Volume: row.Volume, Offset: row.Offset})
+	if err != nil {
+		return nil, err
+	}
+	if e.Kind != volume.KindPart || e.ID != row.ID {
+		return nil, errors.Join(fmt.Errorf("%w: %s in volume %d where part %s should be", ErrDamaged, e.Name, row.Volume, row.ID), body.Close())
+	}
+	return body, nil
+}
