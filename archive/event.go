@@ -29,6 +29,7 @@ const (
 	ActionView    = ActionType(ledger.TypeView)
 	ActionExport  = ActionType(ledger.TypeExport)
 	ActionRebuild = ActionType(ledger.TypeRebuild)
+	ActionUser    = ActionType(ledger.TypeUser)
 )
 
 // Record writes the action to the ledger and returns its index. When Record

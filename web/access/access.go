@@ -92,14 +92,16 @@ func (s *Scope) Sees(mailbox string, received time.Time) bool {
 // A Principal is a person, or a program with a token, as the server knows them.
 type Principal struct {
 	// Name is what the ledger calls them: the login, or the system user.
-	Name  string
-	Role  Role
+	Name string
+	// Roles add up. One person may have several where there are few people;
+	// what needs two still needs two.
+	Roles []Role
 	Scope Scope
 }
 
 // May reports whether the principal has the permission. Nobody may anything.
 func (p *Principal) May(what Permission) bool {
-	return p != nil && slices.Contains(granted(p.Role), what)
+	return p != nil && slices.ContainsFunc(p.Roles, func(r Role) bool { return slices.Contains(granted(r), what) })
 }
 
 type principalKey struct{}

@@ -21,7 +21,7 @@ func TestWhoOperatesTheArchiveReadsNoMailAndTheOtherWayRound(t *testing.T) {
 		"":             nil,
 	}
 	for role, may := range want {
-		p := &access.Principal{Name: "anna", Role: role}
+		p := &access.Principal{Name: "anna", Roles: []access.Role{role}}
 		for _, what := range all {
 			if got := p.May(what); got != slices.Contains(may, what) {
 				t.Errorf("%q may %s: %v", role, what, got)

@@ -33,7 +33,7 @@ func connContext(ctx context.Context, c net.Conn) context.Context {
 // local makes name the one who asks, with all that the owner of the data
 // directory may do.
 func local(ctx context.Context, name string) context.Context {
-	return access.With(ctx, &access.Principal{Name: name, Role: access.Local, Scope: access.Scope{All: true}})
+	return access.With(ctx, &access.Principal{Name: name, Roles: []access.Role{access.Local}, Scope: access.Scope{All: true}})
 }
 
 // withSudo adds the user behind sudo to the actor.

@@ -145,7 +145,7 @@ func TestEveryOperationIsRefusedToThoseWhoMayNot(t *testing.T) {
 		for _, role := range append(access.Roles(), "") {
 			w := httptest.NewRecorder()
 			r := httptest.NewRequest(method, strings.ReplaceAll(path, "{id}", idOf(hello)), strings.NewReader("{"))
-			p, want := &access.Principal{Name: "anna", Role: role}, http.StatusForbidden
+			p, want := &access.Principal{Name: "anna", Roles: []access.Role{role}}, http.StatusForbidden
 			if role == "" {
 				p, want = nil, http.StatusUnauthorized
 			}

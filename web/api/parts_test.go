@@ -50,7 +50,7 @@ func TestMessageOutsideTheScopeIsNotThere(t *testing.T) {
 	s, _ := instance(t, hello)
 	c := InProcess(s)
 	as := func(scope access.Scope) context.Context {
-		return access.With(t.Context(), &access.Principal{Name: "eve", Role: access.Auditor, Scope: scope})
+		return access.With(t.Context(), &access.Principal{Name: "eve", Roles: []access.Role{access.Auditor}, Scope: scope})
 	}
 	if d, err := c.Message(as(access.Scope{Mailboxes: []string{"sales"}}), idOf(hello)); err != nil || len(d.Deposits) != 1 {
 		t.Errorf("inside: %+v, %v", d, err)

@@ -16,6 +16,7 @@ import (
 	"github.com/postkeep/postkeep/pipeline"
 	"github.com/postkeep/postkeep/poller"
 	"github.com/postkeep/postkeep/web/access"
+	"github.com/postkeep/postkeep/web/users"
 )
 
 // Options are what a Server speaks for. All but Logger are required; without
@@ -25,6 +26,7 @@ type Options struct {
 	Index  *indexer.Index
 	Bus    *pipeline.Bus
 	Poller *poller.Poller
+	Users  *users.Store
 	// Mailboxes returns those of the configuration: name, server, schedule, policy.
 	Mailboxes func() []Mailbox
 	Version   string
@@ -70,6 +72,17 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/export", access.Export, s.export},
 		{"GET /api/v1/messages/{id}", access.Read, s.message},
 		{"GET /api/v1/messages/{id}/raw", access.Read, s.raw},
+		{"GET /api/v1/users", access.Manage, s.listUsers},
+		{"POST /api/v1/users", access.Manage, s.addUser},
+		{"PATCH /api/v1/users/{name}", access.Manage, s.changeUser},
+		{"POST /api/v1/users/{name}/tokens", access.Manage, s.addToken},
+		{"DELETE /api/v1/users/{name}/tokens/{token}", access.Manage, s.dropToken},
+		{"GET /api/v1/me", access.Anyone, s.me},
+		{"PUT /api/v1/me/password", access.Anyone, s.myPassword},
+		{"PUT /api/v1/me/codes", access.Anyone, s.myCodes},
+		{"POST /api/v1/me/tokens", access.Anyone, s.myToken},
+		{"DELETE /api/v1/me/tokens/{token}", access.Anyone, s.dropMyToken},
+		{"PUT /api/v1/me/searches", access.Anyone, s.mySearches},
 		{"GET /api/v1/messages/{id}/structure", access.Read, s.structure},
 		{"GET /api/v1/messages/{id}/parts/{path}", access.Read, s.part},
 	}
@@ -84,7 +97,7 @@ func refused(p *access.Principal, what access.Permission) error {
 		return &Problem{Status: http.StatusUnauthorized, Title: "Not logged in", Detail: "this needs a login or a token"}
 	}
 	return &Problem{Status: http.StatusForbidden, Title: "Not allowed",
-		Detail: fmt.Sprintf("%s has the role %s, which may not %s", p.Name, p.Role, what)}
+		Detail: fmt.Sprintf("%s has not the permission %q (roles: %v)", p.Name, what, p.Roles)}
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }

@@ -113,7 +113,7 @@ func forbidden(v *View) error {
 		return &api.Problem{Status: http.StatusUnauthorized, Title: v.T("Please log in")}
 	}
 	return &api.Problem{Status: http.StatusForbidden, Title: v.T("This page is not for you"),
-		Detail: v.T("Your role, %s, does not include it. Ask an administrator if it should.", v.T(string(v.Principal.Role)))}
+		Detail: v.T("Your role, %s, does not include it. Ask an administrator if it should.", v.Roles())}
 }
 
 // failed shows an error where the page would be.

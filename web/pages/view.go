@@ -116,6 +116,15 @@ func (v *View) Nav() []NavItem {
 // May reports whether the principal has the permission.
 func (v *View) May(what string) bool { return v.Principal.May(access.Permission(what)) }
 
+// Roles names the roles of the principal.
+func (v *View) Roles() string {
+	var names []string
+	for _, r := range v.Principal.Roles {
+		names = append(names, v.T(string(r)))
+	}
+	return strings.Join(names, ", ")
+}
+
 // T translates; args fill the verbs of the text.
 func (v *View) T(text string, args ...any) string {
 	if t, ok := v.words[text]; ok {

@@ -1,0 +1,305 @@
+// Package users keeps the people who may log in, and the tokens of their
+// programs. They are precious: the file that holds them is part of every backup
+// and is never made from anything else.
+//
+// Passwords are kept as Argon2id (RFC 9106), tokens as SHA-256 of 256 random
+// bits. docs/formats/users.md describes the file.
+package users
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/postkeep/postkeep/archive/disk"
+	"github.com/postkeep/postkeep/web/access"
+)
+
+// The errors of this package.
+var (
+	// ErrUnknown means that nobody has the name.
+	ErrUnknown = errors.New("no such user")
+	// ErrExists means that somebody has the name already.
+	ErrExists = errors.New("there is a user of this name")
+	// ErrRefused means that name, password, code or token are not right, or the
+	// user is disabled. It does not say which.
+	ErrRefused = errors.New("name, password or code is wrong")
+	// ErrCode means that the password is right and a one-time code is needed too.
+	ErrCode = errors.New("a one-time code is needed")
+	// ErrInvalid means that a user cannot be as wanted.
+	ErrInvalid = errors.New("invalid user")
+)
+
+// A User is a person, or a program with nothing but tokens.
+type User struct {
+	// Name is the login and what the ledger calls them.
+	Name  string        `json:"name"`
+	Roles []access.Role `json:"roles"`
+	// Mailboxes, From and To are the grant of users and auditors.
+	Mailboxes []string  `json:"mailboxes,omitempty"`
+	From      time.Time `json:"from,omitzero"`
+	To        time.Time `json:"to,omitzero"` // the first moment after
+	// Password is the Argon2id hash, "" for nobody who logs in with one.
+	Password string `json:"password,omitempty"`
+	// TOTP is the shared secret of the one-time codes (RFC 6238) in base 32.
+	TOTP string `json:"totp,omitempty"`
+	// Step is the time step of the last code, which is never taken twice.
+	Step int64 `json:"step,omitempty"`
+	// Subject is who an identity provider says they are: issuer and subject.
+	Subject  string `json:"subject,omitempty"`
+	Disabled bool   `json:"disabled,omitempty"`
+	// Changed is when password, codes or state last changed: sessions from
+	// before have ended.
+	Changed  time.Time     `json:"changed,omitzero"`
+	Created  time.Time     `json:"created"`
+	Tokens   []Token       `json:"tokens,omitempty"`
+	Searches []SavedSearch `json:"searches,omitempty"`
+}
+
+// A Token lets a program in.
+type Token struct {
+	ID      string    `json:"id"` // names it in lists, no secret
+	Name    string    `json:"name"`
+	Hash    string    `json:"hash"` // SHA-256 in hex
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires,omitzero"`
+}
+
+// A SavedSearch is a query with a name.
+type SavedSearch struct {
+	Name  string `json:"name"`
+	Query string `json:"query"`
+}
+
+// Principal is the user as the one who makes a request.
+func (u *User) Principal() *access.Principal {
+	return &access.Principal{Name: u.Name, Roles: u.Roles, Scope: access.Scope{
+		All: slices.Contains(u.Roles, access.Officer), Mailboxes: u.Mailboxes, From: u.From, To: u.To,
+	}}
+}
+
+// Options are the settings of a Store. The zero value is fine.
+type Options struct {
+	FS  disk.FS          // disk.OS() if nil
+	Now func() time.Time // time.Now if nil
+	// HashMemory is what hashing a password takes, in KiB; 0 is the 64 MiB that
+	// RFC 9106 recommends.
+	HashMemory uint32
+}
+
+// Store keeps the users of an archive. It is safe for concurrent use, by one
+// process: whoever holds the lock of the data directory.
+type Store struct {
+	opts  Options
+	path  string
+	gate  chan struct{} // bounds hashing at a time
+	decoy string        // hash of a password that nobody has
+
+	mu    sync.RWMutex
+	users []User // sorted by name; what is handed out are copies
+}
+
+const (
+	dirName  = "users"
+	fileName = "users.json"
+	// maxFileBytes is room for a hundred thousand people.
+	maxFileBytes = 64 << 20
+	// hashersAtATime bounds the memory of logins: each takes argonMemory.
+	hashersAtATime = 2
+)
+
+type file struct {
+	Version int    `json:"version"`
+	Users   []User `json:"users"`
+}
+
+// fileVersion is raised when older programs could not read the file.
+const fileVersion = 1
+
+// Open reads the users of the data directory dir. There are none if it has no
+// file of them.
+func Open(dir string, opts Options) (*Store, error) {
+	if opts.FS == nil {
+		opts.FS = disk.OS()
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.HashMemory == 0 {
+		opts.HashMemory = argonMemory
+	}
+	s := &Store{opts: opts, path: filepath.Join(dir, dirName, fileName), gate: make(chan struct{}, hashersAtATime)}
+	var err error
+	if s.decoy, err = hash("not the password of anybody", opts.HashMemory); err != nil {
+		return nil, err
+	}
+	data, err := disk.ReadFile(opts.FS, s.path, maxFileBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("users: %w", err)
+	}
+	var f file
+	if err := json.Unmarshal(data, &f); err != nil {
+		return nil, fmt.Errorf("users: %s is damaged, put it back from a backup: %w", s.path, err)
+	}
+	if f.Version != fileVersion {
+		return nil, fmt.Errorf("users: %s has version %d, this program reads %d", s.path, f.Version, fileVersion)
+	}
+	s.users = f.Users
+	return s, nil
+}
+
+// List returns all users by name.
+func (s *Store) List() []User {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Clone(s.users)
+}
+
+// Get returns a user by name, or ErrUnknown.
+func (s *Store) Get(name string) (User, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if i := s.find(name); i >= 0 {
+		return s.users[i], nil
+	}
+	return User{}, fmt.Errorf("%w: %s", ErrUnknown, name)
+}
+
+func (s *Store) find(name string) int {
+	return slices.IndexFunc(s.users, func(u User) bool { return u.Name == name })
+}
+
+// validName is what can stand in a ledger, a URL and on a command line.
+var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._@+-]{0,63}$`)
+
+func (u *User) check() error {
+	switch {
+	case !validName.MatchString(u.Name):
+		return fmt.Errorf("%w: name %q, want 1 to 64 of a-z 0-9 . _ @ + -", ErrInvalid, u.Name)
+	case len(u.Roles) == 0:
+		return fmt.Errorf("%w: %s has no role, want some of %s", ErrInvalid, u.Name, roleNames())
+	case !u.From.IsZero() && !u.To.IsZero() && !u.From.Before(u.To):
+		return fmt.Errorf("%w: the days granted to %s end before they begin", ErrInvalid, u.Name)
+	}
+	for _, r := range u.Roles {
+		if !slices.Contains(access.Roles(), r) {
+			return fmt.Errorf("%w: role %q, want one of %s", ErrInvalid, r, roleNames())
+		}
+	}
+	return nil
+}
+
+func roleNames() string {
+	var names []string
+	for _, r := range access.Roles() {
+		names = append(names, string(r))
+	}
+	return strings.Join(names, ", ")
+}
+
+// Add makes a user. password may be "" for one who logs in elsewhere, or only
+// with tokens.
+func (s *Store) Add(ctx context.Context, u User, password string) error {
+	u.Created, u.Password, u.Tokens = s.opts.Now().UTC(), "", nil
+	slices.Sort(u.Roles)
+	u.Roles = slices.Compact(u.Roles)
+	if err := u.check(); err != nil {
+		return err
+	}
+	if password != "" {
+		var err error
+		if u.Password, err = s.hash(ctx, password); err != nil {
+			return err
+		}
+	}
+	return s.change(func(users []User) ([]User, error) {
+		if slices.ContainsFunc(users, func(o User) bool { return o.Name == u.Name }) {
+			return nil, fmt.Errorf("%w: %s", ErrExists, u.Name)
+		}
+		users = append(users, u)
+		slices.SortFunc(users, func(a, b User) int { return strings.Compare(a.Name, b.Name) })
+		return users, nil
+	})
+}
+
+// Disable keeps a user out, and ends the sessions, or lets the user in again.
+func (s *Store) Disable(name string, disabled bool) error {
+	return s.Update(name, func(u *User) error {
+		u.Disabled, u.Changed = disabled, s.opts.Now().UTC()
+		return nil
+	})
+}
+
+// Update changes a user; fn must not change the name. What fn makes invalid is
+// refused.
+func (s *Store) Update(name string, fn func(*User) error) error {
+	return s.change(func(users []User) ([]User, error) {
+		i := slices.IndexFunc(users, func(u User) bool { return u.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("%w: %s", ErrUnknown, name)
+		}
+		if err := fn(&users[i]); err != nil {
+			return nil, err
+		}
+		if users[i].Name != name {
+			return nil, fmt.Errorf("%w: a name cannot change, the ledger has it", ErrInvalid)
+		}
+		return users, users[i].check()
+	})
+}
+
+// SetPassword changes a password. It is the caller who asks for the old one.
+func (s *Store) SetPassword(ctx context.Context, name, password string) error {
+	hashed, err := s.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	return s.Update(name, func(u *User) error {
+		u.Password, u.Changed = hashed, s.opts.Now().UTC()
+		return nil
+	})
+}
+
+// change writes the users that fn makes of a deep enough copy, and then takes them.
+func (s *Store) change(fn func([]User) ([]User, error)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	users := slices.Clone(s.users)
+	for i := range users {
+		users[i].Roles = slices.Clone(users[i].Roles)
+		users[i].Mailboxes = slices.Clone(users[i].Mailboxes)
+		users[i].Tokens = slices.Clone(users[i].Tokens)
+		users[i].Searches = slices.Clone(users[i].Searches)
+	}
+	users, err := fn(users)
+	if err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(file{fileVersion, users}, "", "  ")
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(s.path)
+	if _, err := s.opts.FS.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		if err := errors.Join(s.opts.FS.MkdirAll(dir, disk.DirPerm), s.opts.FS.SyncDir(filepath.Dir(dir))); err != nil {
+			return fmt.Errorf("users: %w", err)
+		}
+	}
+	if err := disk.WriteFile(s.opts.FS, s.path, append(data, '\n'), disk.FilePerm); err != nil {
+		return fmt.Errorf("users: %w", err)
+	}
+	s.users = users
+	return nil
+}
