@@ -239,3 +239,17 @@ func joinClose(err error, c io.Closer) error {
 	}
 	return err
 }
+
+// send makes a request with a JSON body, and reads a JSON answer into out.
+func send[T any](ctx context.Context, c *Client, method, path string, in any) (out T, err error) {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return out, err
+	}
+	resp, err := c.do(ctx, method, path, nil, bytes.NewReader(body))
+	if err != nil {
+		return out, err
+	}
+	err = joinClose(json.NewDecoder(resp.Body).Decode(&out), resp.Body)
+	return out, err
+}

@@ -14,7 +14,10 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/postkeep/postkeep/web/access"
 	"github.com/postkeep/postkeep/web/api"
@@ -29,6 +32,8 @@ type Options struct {
 	// Now is the clock; time.Now if nil.
 	Now    func() time.Time
 	Logger *slog.Logger
+	// Accounts are the way in. Required.
+	Accounts Accounts
 }
 
 // Server answers requests for pages and their static files. The principal of a
@@ -40,6 +45,7 @@ type Server struct {
 	templates map[string]*template.Template
 	locales   map[string]dictionary
 	files     map[string]asset
+	door      door
 }
 
 // New makes a Server.
@@ -53,7 +59,9 @@ func New(opts Options) (*Server, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	s := &Server{opts: opts, mux: http.NewServeMux()}
+	s := &Server{opts: opts, mux: http.NewServeMux(), door: door{
+		Accounts: opts.Accounts, links: map[string]link{}, limits: limits{by: map[string]*rate.Limiter{}},
+	}}
 	var err error
 	if s.files, err = loadAssets(); err != nil {
 		return nil, err
@@ -71,6 +79,9 @@ func New(opts Options) (*Server, error) {
 	return s, nil
 }
 
+// open is for pages that are there before anybody is known.
+const open access.Permission = ""
+
 // A page is one address and who may see it.
 type page struct {
 	pattern string
@@ -86,6 +97,14 @@ func (s *Server) routes() []page {
 		{"GET /m/{id}/html", access.Read, s.frame},
 		{"GET /m/{id}/part/{path}", access.Read, s.part},
 		{"GET /m/{id}/raw", access.Read, s.raw},
+		{"GET /login", open, s.loginForm},
+		{"POST /login", open, s.login},
+		{"POST /logout", access.Anyone, s.logout},
+		{"GET /login/link/{secret}", open, s.loginLink},
+		{"GET /login/provider", open, s.toProvider},
+		{"GET /login/provider/back", open, s.fromProvider},
+		{"GET /setup/{secret}", open, s.setup},
+		{"POST /setup/{secret}", open, s.setup},
 		{"GET /", access.Anyone, s.nowhere},
 	}
 }
@@ -97,9 +116,12 @@ func (s *Server) handle(p page) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := s.view(r)
 		var err error
-		if v.Principal.May(p.may) {
+		switch {
+		case p.may == open || v.Principal.May(p.may):
 			err = p.answer(w, r, v)
-		} else {
+		case v.Principal == nil && r.Method == http.MethodGet && !v.Fragment:
+			http.Redirect(w, r, "/login?"+url.Values{"next": {r.URL.RequestURI()}}.Encode(), http.StatusSeeOther)
+		default:
 			err = forbidden(v)
 		}
 		if err != nil && r.Context().Err() == nil {

@@ -1,0 +1,319 @@
+package pages
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/postkeep/postkeep/web/access"
+	"github.com/postkeep/postkeep/web/api"
+	"github.com/postkeep/postkeep/web/oidc"
+	"github.com/postkeep/postkeep/web/session"
+	"github.com/postkeep/postkeep/web/users"
+)
+
+// Accounts are what logging in needs.
+type Accounts struct {
+	Users    *users.Store
+	Sessions *session.Manager
+	// Provider logs people in elsewhere; nil if there is none.
+	Provider *oidc.Provider
+	// Record writes log-ins into the ledger. Nobody is logged in without.
+	Record func(ctx context.Context, actor, what string, details map[string]any) error
+	// Client is the address of who asks, for counting attempts.
+	Client func(*http.Request) string
+}
+
+// door is the way in.
+type door struct {
+	Accounts
+	limits limits
+
+	mu    sync.Mutex
+	links map[string]link // by secret
+}
+
+// link logs somebody in once, or lets the first person make themselves.
+type link struct {
+	name    string // "" to set up
+	expires time.Time
+}
+
+// Link returns the path of a link that works once: with a name it logs that
+// person in, without it makes the first user.
+func (s *Server) Link(name string, valid time.Duration) string {
+	secret := rand.Text() + rand.Text()
+	s.door.mu.Lock()
+	defer s.door.mu.Unlock()
+	s.door.links[secret] = link{name, s.opts.Now().Add(valid)}
+	if name == "" {
+		return "/setup/" + secret
+	}
+	return "/login/link/" + secret
+}
+
+// peek returns a link that is still good; taken ones are gone.
+func (s *Server) peek(secret string, take bool) (link, bool) {
+	s.door.mu.Lock()
+	defer s.door.mu.Unlock()
+	l, ok := s.door.links[secret]
+	if take || ok && s.opts.Now().After(l.expires) {
+		delete(s.door.links, secret)
+	}
+	return l, ok && !s.opts.Now().After(l.expires)
+}
+
+type loginPage struct {
+	Name, Wrong, Next string
+	Code              bool // the one-time code is what is asked for
+	Provider          bool
+}
+
+func (s *Server) loginForm(w http.ResponseWriter, r *http.Request, v *View) error {
+	if v.Principal != nil {
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+		return nil
+	}
+	return s.gate(w, http.StatusOK, v, &loginPage{Next: local(r.FormValue("next"))})
+}
+
+func (s *Server) gate(w http.ResponseWriter, code int, v *View, p *loginPage) error {
+	v.Title, p.Provider = v.T("Log in"), s.door.Provider != nil
+	return s.render(w, code, "login", v, p)
+}
+
+// local returns the path if it stays on this server, else "/".
+func local(path string) string {
+	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsAny(path, "\\\r\n") {
+		return "/"
+	}
+	return path
+}
+
+func (s *Server) login(w http.ResponseWriter, r *http.Request, v *View) error {
+	ctx := r.Context()
+	p := &loginPage{Name: strings.ToLower(strings.TrimSpace(r.PostFormValue("name"))), Next: local(r.PostFormValue("next"))}
+	pending := s.door.Sessions.Pending(ctx)
+	code := r.PostFormValue("code")
+	if code != "" && pending != "" {
+		p.Name, p.Code = pending, true
+	}
+	if !s.door.limits.allow(s.opts.Now(), "name "+p.Name, "from "+s.door.Client(r)) {
+		p.Wrong = v.T("Too many attempts. Wait a minute and try again.")
+		return s.gate(w, http.StatusTooManyRequests, v, p)
+	}
+	var err error
+	if p.Code {
+		err = s.door.Users.Code(p.Name, code)
+	} else {
+		_, err = s.door.Users.LogIn(ctx, p.Name, r.PostFormValue("password"))
+	}
+	switch {
+	case errors.Is(err, users.ErrCode):
+		p.Code = true
+		if err := s.door.Sessions.Pend(ctx, p.Name); err != nil {
+			return err
+		}
+		return s.gate(w, http.StatusOK, v, p)
+	case errors.Is(err, users.ErrRefused):
+		if err := s.door.Record(ctx, "unknown", "login refused", map[string]any{"name": p.Name, "from": s.door.Client(r)}); err != nil {
+			return err
+		}
+		p.Wrong = v.T("That is not right. Check the name and the password.")
+		if p.Code {
+			p.Wrong = v.T("That code is not right, or it was used already.")
+		}
+		return s.gate(w, http.StatusUnauthorized, v, p)
+	case err != nil:
+		return err
+	}
+	return s.enter(w, r, p.Name, "login", p.Next)
+}
+
+// enter logs somebody in, after the ledger has it.
+func (s *Server) enter(w http.ResponseWriter, r *http.Request, name, how, next string) error {
+	if err := s.door.Record(r.Context(), name, how, map[string]any{"from": s.door.Client(r)}); err != nil {
+		return err
+	}
+	if err := s.door.Sessions.Start(r.Context(), name); err != nil {
+		return err
+	}
+	http.Redirect(w, r, next, http.StatusSeeOther)
+	return nil
+}
+
+func (s *Server) logout(w http.ResponseWriter, r *http.Request, _ *View) error {
+	if err := s.door.Sessions.End(r.Context()); err != nil {
+		return err
+	}
+	http.Redirect(w, r, "/login", http.StatusSeeOther)
+	return nil
+}
+
+func staleLink(v *View) error {
+	return &api.Problem{Status: http.StatusNotFound, Title: v.T("This link does not work any more"),
+		Detail: v.T("Each link works once, for a short time.")}
+}
+
+func (s *Server) loginLink(w http.ResponseWriter, r *http.Request, v *View) error {
+	l, ok := s.peek(r.PathValue("secret"), true)
+	if !ok || l.name == "" {
+		return staleLink(v)
+	}
+	return s.enter(w, r, l.name, "login by link", "/")
+}
+
+// setup makes the first user, who may do everything but needs a second person
+// for what takes two.
+func (s *Server) setup(w http.ResponseWriter, r *http.Request, v *View) error {
+	secret := r.PathValue("secret")
+	if l, ok := s.peek(secret, false); !ok || l.name != "" || len(s.door.Users.List()) > 0 {
+		return staleLink(v)
+	}
+	p := &loginPage{Name: strings.ToLower(strings.TrimSpace(r.PostFormValue("name")))}
+	v.Title = v.T("Make the first user")
+	if r.Method != http.MethodPost {
+		return s.render(w, http.StatusOK, "setup", v, p)
+	}
+	var roles []access.Role
+	for _, role := range r.PostForm["role"] {
+		roles = append(roles, access.Role(role))
+	}
+	password := r.PostFormValue("password")
+	err := users.CheckPassword(password)
+	if err == nil {
+		if err := s.door.Record(r.Context(), p.Name, "first user", map[string]any{"roles": roles}); err != nil {
+			return err
+		}
+		err = s.door.Users.Add(r.Context(), users.User{Name: p.Name, Roles: roles}, password)
+	}
+	if errors.Is(err, users.ErrInvalid) {
+		p.Wrong = err.Error()
+		return s.render(w, http.StatusBadRequest, "setup", v, p)
+	}
+	if err != nil {
+		return err
+	}
+	s.peek(secret, true)
+	return s.enter(w, r, p.Name, "login", "/")
+}
+
+func (s *Server) toProvider(w http.ResponseWriter, r *http.Request, _ *View) error {
+	if s.door.Provider == nil {
+		return &api.Problem{Status: http.StatusNotFound, Title: "Not found"}
+	}
+	address, state, err := s.door.Provider.Begin(r.Context())
+	if err != nil {
+		return err
+	}
+	s.door.Sessions.PutState(r.Context(), state)
+	http.Redirect(w, r, address, http.StatusSeeOther)
+	return nil
+}
+
+// fromProvider logs in who comes back. Roles and mailboxes are taken over anew
+// each time: the provider is where they are managed.
+func (s *Server) fromProvider(w http.ResponseWriter, r *http.Request, v *View) error {
+	if s.door.Provider == nil {
+		return &api.Problem{Status: http.StatusNotFound, Title: "Not found"}
+	}
+	state, err := s.door.Sessions.TakeState(r.Context())
+	var who oidc.Identity
+	if err == nil {
+		who, err = s.door.Provider.Finish(r.Context(), state, r.URL.Query())
+	}
+	if errors.Is(err, oidc.ErrRefused) || errors.Is(err, session.ErrNoState) {
+		return s.gate(w, http.StatusForbidden, v, &loginPage{Wrong: err.Error()})
+	}
+	if err != nil {
+		return err
+	}
+	name, err := s.adopt(r.Context(), who)
+	if errors.Is(err, users.ErrRefused) || errors.Is(err, users.ErrExists) || errors.Is(err, users.ErrInvalid) {
+		return s.gate(w, http.StatusForbidden, v, &loginPage{Wrong: v.T("The name %s cannot log in in this way. Ask an administrator.", who.Name)})
+	}
+	if err != nil {
+		return err
+	}
+	return s.enter(w, r, name, "login by identity provider", "/")
+}
+
+// adopt finds or makes the user of an identity. A name that is taken by
+// somebody else is not taken over.
+func (s *Server) adopt(ctx context.Context, who oidc.Identity) (string, error) {
+	u, err := s.door.Users.BySubject(who.Subject)
+	if errors.Is(err, users.ErrUnknown) {
+		if err := s.door.Record(ctx, who.Name, "user from identity provider", map[string]any{"roles": who.Roles}); err != nil {
+			return "", err
+		}
+		return who.Name, s.door.Users.Add(ctx, users.User{Name: who.Name, Roles: who.Roles, Mailboxes: who.Mailboxes, Subject: who.Subject}, "")
+	}
+	if err != nil {
+		return "", err
+	}
+	if u.Disabled {
+		return "", users.ErrRefused
+	}
+	if slices.Equal(u.Roles, who.Roles) && slices.Equal(u.Mailboxes, who.Mailboxes) {
+		return u.Name, nil
+	}
+	if err := s.door.Record(ctx, u.Name, "roles from identity provider", map[string]any{"roles": who.Roles, "mailboxes": who.Mailboxes}); err != nil {
+		return "", err
+	}
+	return u.Name, s.door.Users.Update(u.Name, func(u *users.User) error {
+		u.Roles, u.Mailboxes = who.Roles, who.Mailboxes
+		return nil
+	})
+}
+
+// limits counts attempts to log in, by name and by address.
+type limits struct {
+	mu sync.Mutex
+	by map[string]*rate.Limiter
+}
+
+const (
+	// attempts are free, then one every attemptEvery: nobody guesses a password
+	// in that way, and who mistypes one is not locked out.
+	attempts     = 8
+	attemptEvery = 10 * time.Second
+	// maxLimits bounds the memory that strangers can take.
+	maxLimits = 10_000
+)
+
+func (l *limits) allow(now time.Time, keys ...string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ok := true
+	for _, key := range keys {
+		limiter := l.by[key]
+		if limiter == nil {
+			if len(l.by) >= maxLimits {
+				l.forget(now)
+			}
+			limiter = rate.NewLimiter(rate.Every(attemptEvery), attempts)
+			l.by[key] = limiter
+		}
+		ok = limiter.AllowN(now, 1) && ok
+	}
+	return ok
+}
+
+// forget drops those that have all their attempts again; if none has, all.
+func (l *limits) forget(now time.Time) {
+	for key, limiter := range l.by {
+		if limiter.TokensAt(now) >= attempts {
+			delete(l.by, key)
+		}
+	}
+	if len(l.by) >= maxLimits {
+		clear(l.by)
+	}
+}

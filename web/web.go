@@ -1,0 +1,165 @@
+// Package web is the way in for people: the pages and the API behind log-in,
+// with the headers that keep a browser from being used against its person.
+package web
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/postkeep/postkeep/web/access"
+	"github.com/postkeep/postkeep/web/api"
+	"github.com/postkeep/postkeep/web/oidc"
+	"github.com/postkeep/postkeep/web/pages"
+	"github.com/postkeep/postkeep/web/session"
+	"github.com/postkeep/postkeep/web/users"
+)
+
+// Options are what a Server needs. API, Users and Record are required.
+type Options struct {
+	// API answers requests that carry a principal; it checks permissions.
+	API   *api.Server
+	Users *users.Store
+	// Record writes log-ins into the ledger. Nobody is logged in without.
+	Record func(ctx context.Context, actor, what string, details map[string]any) error
+	// Provider logs people in elsewhere; nil if there is none.
+	Provider *oidc.Provider
+	// Secure means that people come over TLS, here or at a proxy.
+	Secure bool
+	// BehindProxy means that the last X-Forwarded-For is who asks. Without a
+	// proxy in front anybody could write it.
+	BehindProxy bool
+	// Idle and Lifetime bound sessions; 0 are the defaults of package session.
+	Idle, Lifetime time.Duration
+	Version        string
+	Location       *time.Location // of people whose browser does not tell
+	Now            func() time.Time
+	Logger         *slog.Logger
+}
+
+// Server is an http.Handler for the open network. It is safe for concurrent use.
+type Server struct {
+	opts     Options
+	sessions *session.Manager
+	pages    *pages.Server
+	handler  http.Handler
+}
+
+// New makes a Server. Close ends it.
+func New(opts Options) (*Server, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{opts: opts, sessions: session.New(session.Options{Idle: opts.Idle, Lifetime: opts.Lifetime, Secure: opts.Secure, Now: opts.Now})}
+	var err error
+	s.pages, err = pages.New(pages.Options{
+		API: api.InProcess(opts.API), Version: opts.Version, Location: opts.Location, Now: opts.Now, Logger: opts.Logger,
+		Accounts: pages.Accounts{Users: opts.Users, Sessions: s.sessions, Provider: opts.Provider, Record: opts.Record, Client: s.client},
+	})
+	if err != nil {
+		s.sessions.Close()
+		return nil, err
+	}
+	byPage := http.NewCrossOriginProtection().Handler(s.sessions.Wrap(s.known(s.pages)))
+	byToken := s.tokens(opts.API)
+	bySession := http.NewCrossOriginProtection().Handler(s.sessions.Wrap(s.known(opts.API)))
+	mux := http.NewServeMux()
+	mux.Handle("GET /healthz", opts.API.Health())
+	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			byToken.ServeHTTP(w, r)
+		} else {
+			bySession.ServeHTTP(w, r)
+		}
+	})
+	mux.Handle("/", byPage)
+	s.handler = s.headers(mux)
+	return s, nil
+}
+
+// Close ends the sessions.
+func (s *Server) Close() { s.sessions.Close() }
+
+// LogInLink returns the path of a link that logs the named user in, once.
+func (s *Server) LogInLink(name string, valid time.Duration) string { return s.pages.Link(name, valid) }
+
+// SetupLink returns the path of a link under which the first user is made.
+func (s *Server) SetupLink(valid time.Duration) string { return s.pages.Link("", valid) }
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// policy lets a page load what it is made of, and nothing else.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+	"frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// headers are those of every answer. A page may make its policy stricter.
+func (s *Server) headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "SAMEORIGIN") // of the frame that shows a message
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+		if s.opts.Secure {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// known finds the principal of the session. A user who was disabled, or whose
+// password was changed, since the log-in is logged out.
+func (s *Server) known(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		if name, since := s.sessions.Name(ctx); name != "" {
+			u, err := s.opts.Users.Get(name)
+			if err == nil && !u.Disabled && !since.Before(u.Changed) {
+				ctx = access.With(ctx, u.Principal())
+			} else if err := s.sessions.End(ctx); err != nil {
+				s.opts.Logger.Error("session not ended", "user", name, "error", err)
+			}
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// tokens finds the principal of a bearer token (RFC 6750).
+func (s *Server) tokens(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if ok {
+			if u, err := s.opts.Users.ByToken(secret); err == nil {
+				next.ServeHTTP(w, r.WithContext(access.With(r.Context(), u.Principal())))
+				return
+			} else if !errors.Is(err, users.ErrRefused) {
+				s.opts.Logger.Error("token not checked", "error", err)
+			}
+		}
+		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+		next.ServeHTTP(w, r) // as nobody, which the API refuses in its own words
+	})
+}
+
+// client is the address of who asks.
+func (s *Server) client(r *http.Request) string {
+	if s.opts.BehindProxy {
+		all := r.Header.Values("X-Forwarded-For")
+		if len(all) > 0 {
+			last := all[len(all)-1]
+			return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+		}
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
