@@ -113,8 +113,24 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 partly done.`,
 	}
 	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", path, "configuration `file` (or $POSTKEEP_CONFIG)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(a.initCommand(), a.runCommand(), a.pollCommand(), a.searchCommand(), a.showCommand(),
-		a.exportCommand(), a.rebuildCommand(), a.statusCommand(), a.mailboxCommand(), a.configCommand(), a.demoCommand(), a.extractCommand(), a.versionCommand())
+	for _, sub := range []func() *cobra.Command{
+		a.initCommand,
+		a.runCommand,
+		a.pollCommand,
+		a.searchCommand,
+		a.showCommand,
+		a.exportCommand,
+		a.rebuildCommand,
+		a.statusCommand,
+		a.mailboxCommand,
+		a.userCommand,
+		a.configCommand,
+		a.demoCommand,
+		a.extractCommand,
+		a.versionCommand,
+	} {
+		root.AddCommand(sub())
+	}
 	usageArgs(root)
 	return root
 }

@@ -20,7 +20,9 @@ import (
 	"github.com/postkeep/postkeep/internal/config"
 	"github.com/postkeep/postkeep/pipeline"
 	"github.com/postkeep/postkeep/poller"
+	"github.com/postkeep/postkeep/web"
 	"github.com/postkeep/postkeep/web/api"
+	"github.com/postkeep/postkeep/web/users"
 )
 
 // instance is everything that owns a data directory: the store, the index, the
@@ -33,6 +35,10 @@ type instance struct {
 	bus    *pipeline.Bus
 	poller *poller.Poller
 	api    *api.Server
+	users  *users.Store
+	web    *web.Server // nil without a listener
+	// address is where people find the pages, "" without a listener.
+	address string
 
 	mailboxes atomic.Pointer[[]api.Mailbox] // of the configuration, as answers show them
 
@@ -115,8 +121,11 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 		return nil, err
 	}
 	i.describe(cfg)
+	if i.users, err = users.Open(cfg.DataDir, users.Options{}); err != nil {
+		return nil, err
+	}
 	i.api = api.NewServer(api.Options{
-		Store: i.store, Index: i.index, Bus: i.bus, Poller: i.poller,
+		Store: i.store, Index: i.index, Bus: i.bus, Poller: i.poller, Users: i.users,
 		Mailboxes: func() []api.Mailbox { return *i.mailboxes.Load() },
 		Version:   version, DataDir: cfg.DataDir, Running: to == toRun, Problems: i.problems, Logger: log,
 	})
@@ -194,23 +203,14 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, fa
 	return i.serve(ctx, cfg, fail)
 }
 
-// serve answers on the socket, and on the health endpoint if there is one.
+// serve answers on the socket, and people.
 func (i *instance) serve(ctx context.Context, cfg *config.Config, fail func(error)) error {
 	l, err := api.Listen(ctx, cfg.DataDir)
 	if err != nil {
 		return err
 	}
 	i.stage(ctx, "socket", fail, func(ctx context.Context) error { return api.Serve(ctx, l, i.api) })
-	if cfg.Web.Listen == "" {
-		return nil
-	}
-	l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Web.Listen)
-	if err != nil {
-		return fmt.Errorf("web.listen: %w", err)
-	}
-	i.log.Info("health endpoint", "url", "http://"+l.Addr().String()+"/healthz")
-	i.stage(ctx, "web", fail, func(ctx context.Context) error { return api.Serve(ctx, l, i.api.Health()) })
-	return nil
+	return i.serveWeb(ctx, cfg, fail)
 }
 
 // stage runs a worker until it is stopped, whatever happens to ctx.
@@ -233,6 +233,9 @@ func (i *instance) close() error {
 		<-i.stages[n].done
 	}
 	i.stages = nil
+	if i.web != nil {
+		i.web.Close()
+	}
 	var errs []error
 	if i.files != nil {
 		i.files.Close()

@@ -62,12 +62,6 @@ type NATS struct {
 	MaxStoreBytes Bytes `yaml:"max_store_bytes"`
 }
 
-// Web is the HTTP listener.
-type Web struct {
-	// Listen is host:port on a loopback address, "" for no listener (the default).
-	Listen string `yaml:"listen"`
-}
-
 // Log is what goes to standard error.
 type Log struct {
 	// Level is the lowest level that is written. Default info.
@@ -219,6 +213,7 @@ func defaults() Config {
 		Poller:   Poller{Sessions: 16, SessionsPerHost: 4},
 		Archive:  Archive{VolumeSize: 1 << 30},
 		Index:    Index{Extract: true, MaxAttachmentBytes: 32 << 20},
+		Web:      Web{SessionIdle: defaultIdle, SessionLifetime: defaultLifetime},
 		Defaults: Session{
 			Schedule:    "@every 5m",
 			Jitter:      10 * time.Second,

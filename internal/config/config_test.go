@@ -105,7 +105,15 @@ func TestEveryKeyIsRead(t *testing.T) {
 			URL:             "nats://a.example.com:4222,tls://b.example.com:4222",
 			CredentialsFile: in("nats.creds"), CAFile: in("nats.pem"), MaxStoreBytes: 16 << 20,
 		},
-		Web:      Web{Listen: "[::1]:0"},
+		Web: Web{
+			Listen: "[::1]:0", PublicURL: "https://archive.example.org", CertFile: in("web.pem"), KeyFile: in("web.key"), BehindProxy: true,
+			SessionIdle: time.Minute, SessionLifetime: 720 * time.Hour,
+			OIDC: OIDC{
+				Issuer: "https://id.example.org", ClientID: "postkeep", ClientSecretFile: in("secrets/oidc"),
+				NameClaim: "email", RoleClaim: "roles", MailboxClaim: "mailboxes",
+				Roles: []OIDCRole{{"staff", "user"}, {"boss", "officer"}},
+			},
+		},
 		Log:      Log{Level: slog.LevelDebug, Format: "json"},
 		Poller:   Poller{Sessions: 1000, SessionsPerHost: 1},
 		Archive:  Archive{VolumeSize: 512 << 20},
@@ -250,6 +258,7 @@ func TestSettingsInTheExampleAreAllThereAndAtTheirDefaults(t *testing.T) {
 		t.Errorf("mailboxes %+v", got.Mailboxes)
 	}
 	want := defaults()
+	want.Web.Listen = "127.0.0.1:8025" // for newcomers
 	got.Mailboxes = nil
 	if !reflect.DeepEqual(*got, want) {
 		t.Errorf("got  %+v\nwant %+v", *got, want)
@@ -257,6 +266,7 @@ func TestSettingsInTheExampleAreAllThereAndAtTheirDefaults(t *testing.T) {
 	rare := []string{
 		"allow_plaintext", "after", "client_secret_file", "grant", "token_url", "auth_url", "device_url", "scopes",
 		"client_cert_file", "client_key_file", "tls_pin",
+		"oidc", "issuer", "name_claim", "role_claim", "roles", "value", "role", "mailbox_claim",
 	}
 	for key := range safeKeys() {
 		if !slices.Contains(rare, key) && !bytes.Contains(text, []byte(key+":")) {

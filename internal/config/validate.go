@@ -2,12 +2,10 @@ package config
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -37,7 +35,7 @@ func (d *decoder) validate(cfg *Config) {
 		d.failKey("data_dir", "is empty")
 	}
 	d.checkNATS(cfg.NATS)
-	d.checkListen(cfg.Web.Listen)
+	d.checkWeb(cfg.Web)
 	checkRange(d, "poller.sessions", cfg.Poller.Sessions, 1, 1000)
 	checkRange(d, "poller.sessions_per_host", cfg.Poller.SessionsPerHost, 1, 1000)
 	if size := cfg.Archive.VolumeSize; size < 1<<20 || size > 1<<40 {
@@ -83,18 +81,6 @@ func (d *decoder) checkNATS(n NATS) {
 		case u.User != nil:
 			d.failKey("nats.url", "must not hold a user or a password: use nats.credentials_file")
 		}
-	}
-}
-
-func (d *decoder) checkListen(listen string) {
-	if listen == "" {
-		return
-	}
-	host, port, err := net.SplitHostPort(listen)
-	if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil || strconv.FormatUint(n, 10) != port {
-		d.failKey("web.listen", "must be host:port like 127.0.0.1:8025, is %q", listen)
-	} else if !isLoopback(host) {
-		d.failKey("web.listen", "must be on a loopback address (127.0.0.1, ::1 or localhost) because there is no login yet, is %q", listen)
 	}
 }
 

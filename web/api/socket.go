@@ -119,10 +119,27 @@ func socketPath(dir string) string {
 	return filepath.Join(dir, socketName)
 }
 
-// Serve answers on l until ctx ends, then lets running answers finish for a
-// short while.
+// Serve answers on l, whose other end is trusted to be who the operating system
+// says, until ctx ends, then lets running answers finish for a short while.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	srv := &http.Server{Handler: withSudo(h), ReadHeaderTimeout: readHeaderTimeout, ConnContext: connContext}
+	return serve(ctx, l, &http.Server{Handler: withSudo(h), ReadHeaderTimeout: readHeaderTimeout, ConnContext: connContext})
+}
+
+const (
+	// maxPeopleHeader is in bytes; cookies and tokens are far below.
+	maxPeopleHeader = 64 << 10
+	// peopleIdle is how long a connection without a request is kept.
+	peopleIdle = 2 * time.Minute
+)
+
+// ServePeople is Serve for a listener on the network, where h finds out who
+// asks. Slow clients are bounded by the requests themselves: a download may
+// take hours.
+func ServePeople(ctx context.Context, l net.Listener, h http.Handler) error {
+	return serve(ctx, l, &http.Server{Handler: h, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: peopleIdle, MaxHeaderBytes: maxPeopleHeader})
+}
+
+func serve(ctx context.Context, l net.Listener, srv *http.Server) error {
 	var stopping sync.WaitGroup
 	stopping.Add(1)
 	stop := context.AfterFunc(ctx, func() {

@@ -25,7 +25,7 @@ type Options struct {
 	Issuer   string // URL, as in its discovery document
 	ClientID string
 	// Secret returns the client secret, read anew for every log-in.
-	Secret func() (string, error)
+	Secret func(ctx context.Context) (string, error)
 	// Redirect is the address of the callback as the provider knows it.
 	Redirect string
 	// NameClaim holds the login name; "preferred_username" if "".
@@ -83,7 +83,7 @@ func (p *Provider) config(ctx context.Context) (*oidc.Provider, *oauth2.Config, 
 		}
 		p.p = found
 	}
-	secret, err := p.opts.Secret()
+	secret, err := p.opts.Secret(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("identity provider: client secret: %w", err)
 	}
