@@ -205,6 +205,9 @@ func (s *Store) indexable(ctx context.Context, h catalog.Held) (Indexable, error
 		return Indexable{}, err
 	}
 	m := Indexable{ID: h.ID, Index: h.Index}
+	if len(all) > 0 {
+		m.First = all[0].Index // oldest first
+	}
 	for _, one := range all {
 		d, err := detailsOf(one)
 		if err != nil {

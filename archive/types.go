@@ -147,6 +147,7 @@ type Indexable struct {
 	Size      int64     // octets
 	Received  time.Time // first deposit
 	Mailboxes []string  // of all its deposits, sorted
+	First     int64     // ledger index of its first deposit
 	// Index is the ledger index of the newest deposit of this message that the
 	// listing covers: who has dealt with it is complete up to there.
 	Index int64

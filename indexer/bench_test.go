@@ -60,7 +60,8 @@ func built(b *testing.B, a *memory) *Index {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := NewWorker(x, a, nil, WorkerOptions{}).catchUp(b.Context()); err != nil {
+	w := &builder{Worker: NewWorker(x, a, nil, WorkerOptions{})}
+	if err := w.catchUp(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 	return x

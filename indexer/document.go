@@ -17,6 +17,9 @@ type entry struct {
 	doc     *document.Document
 	item    archive.Indexable
 	summary archive.Summary
+	// date is what the message is sorted by; report marks a journal report.
+	date   time.Time
+	report bool
 	// text is what snippets are taken from.
 	text string
 	// textBytes is the amount of text in doc.
@@ -35,6 +38,7 @@ func newEntry(item archive.Indexable, m *mailparse.Message, zone *time.Location)
 	if date.IsZero() {
 		date = item.Received
 	}
+	e.date, e.report = date, m.Journal != nil
 	flags := m.Flags
 	if len(m.Attachments) > 0 {
 		flags = append([]string{flagAttachment}, flags...)

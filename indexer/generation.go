@@ -5,24 +5,30 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/blevesearch/bleve/v2"
+	"github.com/blevesearch/bleve/v2/document"
 	"github.com/blevesearch/bleve/v2/index/scorch"
 	"github.com/blevesearch/bleve/v2/mapping"
+	index "github.com/blevesearch/bleve_index_api"
 	"github.com/postkeep/postkeep/archive/disk"
 )
 
 const (
-	// formatVersion is the version of the layout of a generation's directory.
-	formatVersion = 1
+	// formatVersion is the version of the layout of the directory, and of what
+	// searches need of documents: what has another one cannot be searched.
+	formatVersion = 2
 	// mappingVersion goes up whenever documents are made in another way: other
-	// fields, other words, another parser result that is worth a rebuild.
+	// words, another parser result that is worth a rebuild. A generation with another
+	// one answers until it has been rebuilt.
 	mappingVersion = 2
 
 	generationFile = "generation.json"
@@ -54,9 +60,29 @@ type state struct {
 	// Complete means that the generation once held all that the archive did: it
 	// is not being built.
 	Complete bool `json:"complete"`
-	// From and To bound the time received of the documents.
-	From time.Time `json:"from,omitzero"`
-	To   time.Time `json:"to,omitzero"`
+	// From and To bound the time received of the documents, NewestDate their date.
+	From       time.Time `json:"from,omitzero"`
+	To         time.Time `json:"to,omitzero"`
+	NewestDate time.Time `json:"newest_date,omitzero"`
+	// Reports says that some may be journal reports of the same message.
+	Reports bool `json:"reports,omitempty"`
+	// Snippets is the size of the snippets file.
+	Snippets int64 `json:"snippets"`
+}
+
+// extended is s with the bounds of one more document.
+func (s state) extended(e *entry) state {
+	if r := e.item.Received; s.From.IsZero() || r.Before(s.From) {
+		s.From = r.UTC()
+	}
+	if r := e.item.Received; r.After(s.To) {
+		s.To = r.UTC()
+	}
+	if e.date.After(s.NewestDate) {
+		s.NewestDate = e.date.UTC()
+	}
+	s.Reports = s.Reports || e.report
+	return s
 }
 
 // stateKey is the key of the state in Bleve's internal storage.
@@ -66,7 +92,9 @@ const stateKey = "postkeep.state"
 // concurrent use, but only one goroutine may commit.
 type generation struct {
 	dir      string
+	mapping  int
 	log      *slog.Logger
+	onFail   func()
 	bleve    bleve.Index
 	snippets *snippetFile
 	state    atomic.Pointer[state]
@@ -76,8 +104,8 @@ type generation struct {
 	cause    error         // set before failed is closed
 }
 
-// current reports whether this version of the package made the generation.
-func (m manifest) current() bool { return m.Format == formatVersion && m.Mapping == mappingVersion }
+// readable reports whether this version of the package can search the generation.
+func (m manifest) readable() bool { return m.Format == formatVersion }
 
 // maxManifest bounds reading a file that is a hundred bytes if nobody touched it.
 const maxManifest = 64 << 10
@@ -95,12 +123,14 @@ func readManifest(dir string) (manifest, error) {
 	return m, nil
 }
 
-// createGeneration makes an empty generation in dir, which must not exist.
-func createGeneration(dir string, now time.Time, log *slog.Logger) (*generation, error) {
+// createGeneration makes an empty generation in dir, which must not exist. It is
+// complete up to before the ledger index first.
+func createGeneration(dir string, first int64, now time.Time, log *slog.Logger, onFail func()) (*generation, error) {
 	if err := os.Mkdir(dir, disk.DirPerm); err != nil {
 		return nil, fmt.Errorf("create index: %w", err)
 	}
-	g := newGeneration(dir, log)
+	g := newGeneration(dir, log, onFail)
+	g.mapping = mappingVersion
 	// The mapping is not used: documents are built field by field. It is there
 	// because Bleve stores one, and to make documents that it would map find nothing.
 	m := mapping.NewIndexMapping()
@@ -111,7 +141,7 @@ func createGeneration(dir string, now time.Time, log *slog.Logger) (*generation,
 		asyncErrors.unregister(g.storePath())
 		return nil, fmt.Errorf("create index %s: %w", dir, err)
 	}
-	if err := g.start(); err != nil {
+	if err := g.start(first); err != nil {
 		return nil, err
 	}
 	data, err := json.Marshal(manifest{formatVersion, mappingVersion, now.UTC()})
@@ -129,15 +159,16 @@ func createGeneration(dir string, now time.Time, log *slog.Logger) (*generation,
 
 // openGeneration opens an existing generation. A panic of Bleve over damaged
 // files is an error.
-func openGeneration(dir string, log *slog.Logger) (g *generation, err error) {
+func openGeneration(dir string, first int64, log *slog.Logger, onFail func()) (g *generation, err error) {
 	m, err := readManifest(dir)
 	if err != nil {
 		return nil, err
 	}
-	if !m.current() {
+	if !m.readable() {
 		return nil, fmt.Errorf("%s was made by another version", dir)
 	}
-	g = newGeneration(dir, log)
+	g = newGeneration(dir, log, onFail)
+	g.mapping = m.Mapping
 	store := g.storePath()
 	defer func() {
 		if r := recover(); r != nil {
@@ -151,21 +182,26 @@ func openGeneration(dir string, log *slog.Logger) (g *generation, err error) {
 	if g.bleve, err = bleve.OpenUsing(g.blevePath(), bleveConfig()); err != nil {
 		return nil, fmt.Errorf("open index %s: %w", dir, err)
 	}
-	if err := g.start(); err != nil {
+	if err := g.start(first); err != nil {
 		return g, err
 	}
 	// Bleve passes over snapshots whose segments it cannot load, and may begin
 	// with nothing: then the state, which every batch writes, is gone too, but
 	// not the texts of the snippets.
-	texts, err := os.Stat(filepath.Join(dir, snippetsName))
-	if s := g.state.Load(); s.Position < 0 && err == nil && texts.Size() > 0 {
-		return g, errors.Join(fmt.Errorf("index %s holds nothing: its segments could not be loaded", dir), g.close())
+	end, size := g.state.Load().Snippets, g.snippets.end
+	if end == 0 && size > 0 || size < end {
+		return g, errors.Join(fmt.Errorf("index %s lacks %d bytes of snippets, or its segments could not be loaded", dir, max(end-size, 0)), g.close())
+	}
+	// A batch that was not finished left its texts, maybe of messages that are
+	// disposed of before they are indexed.
+	if err := g.snippets.truncate(end); err != nil {
+		return g, errors.Join(err, g.close())
 	}
 	return g, nil
 }
 
-func newGeneration(dir string, log *slog.Logger) *generation {
-	g := &generation{dir: dir, log: log, failed: make(chan struct{})}
+func newGeneration(dir string, log *slog.Logger, onFail func()) *generation {
+	g := &generation{dir: dir, log: log, onFail: onFail, failed: make(chan struct{})}
 	asyncErrors.register(g.storePath(), g.fail)
 	return g
 }
@@ -183,8 +219,8 @@ func bleveConfig() map[string]any {
 }
 
 // start reads the state and opens the snippets; on error it closes Bleve.
-func (g *generation) start() (err error) {
-	s := &state{Position: -1}
+func (g *generation) start(first int64) (err error) {
+	s := &state{Position: first - 1}
 	data, err := g.bleve.GetInternal([]byte(stateKey))
 	if err == nil && data != nil {
 		err = json.Unmarshal(data, s)
@@ -205,6 +241,7 @@ func (g *generation) fail(cause error) {
 		g.cause = cause
 		close(g.failed)
 		g.log.Error("search index failed", "index", g.dir, "error", cause)
+		g.onFail()
 	})
 }
 
@@ -226,21 +263,19 @@ func (g *generation) commit(ctx context.Context, entries []*entry, next state) e
 	texts := make([]string, len(entries))
 	for i, e := range entries {
 		texts[i] = e.text
-		if r := e.item.Received; next.From.IsZero() || r.Before(next.From) {
-			next.From = r.UTC()
-		}
-		if r := e.item.Received; r.After(next.To) {
-			next.To = r.UTC()
-		}
+		next = next.extended(e)
 	}
 	places, err := g.snippets.append(texts)
 	if err != nil {
 		return err
 	}
+	next.Snippets = g.snippets.end
 	b := g.bleve.NewBatch()
 	for i, e := range entries {
-		e.doc.AddField(placeField(places[i]))
-		if err := b.IndexAdvanced(e.doc); err != nil {
+		// A copy, because the document may go into another generation too.
+		doc := document.NewDocument(e.doc.ID())
+		doc.Fields = append(slices.Clip(e.doc.Fields), placeField(places[i]))
+		if err := b.IndexAdvanced(doc); err != nil {
 			return fmt.Errorf("index %s: %w", e.item.ID, err)
 		}
 	}
@@ -254,6 +289,80 @@ func (g *generation) commit(ctx context.Context, entries []*entry, next state) e
 	}
 	g.state.Store(&next)
 	return nil
+}
+
+// delete takes messages out of what is found. Their words stay in the files
+// until these are written anew.
+func (g *generation) delete(ctx context.Context, ids []string) error {
+	if err := g.usable(); err != nil {
+		return err
+	}
+	b := g.bleve.NewBatch()
+	for _, id := range ids {
+		b.Delete(id)
+	}
+	return g.batch(ctx, b)
+}
+
+// holds returns those of the ids that the generation has a document of.
+func (g *generation) holds(ids []string) (held []string, err error) {
+	if err := g.usable(); err != nil {
+		return nil, err
+	}
+	defer g.recovered("look up ids", &err)
+	r, err := g.reader()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	for _, id := range ids {
+		n, err := r.InternalID(id)
+		if err != nil {
+			return nil, fmt.Errorf("look up %s: %w", id, err)
+		}
+		if n != nil {
+			held = append(held, id)
+		}
+	}
+	return held, nil
+}
+
+// reader returns a view of the documents, which the caller closes.
+func (g *generation) reader() (index.IndexReader, error) {
+	idx, err := g.bleve.Advanced()
+	if err != nil {
+		return nil, fmt.Errorf("read index %s: %w", g.dir, err)
+	}
+	return idx.Reader()
+}
+
+// recovered makes a panic of Bleve, which damaged files cause, an error. It is
+// for defer.
+func (g *generation) recovered(what string, err *error) {
+	if r := recover(); r != nil {
+		g.log.Error("search index panicked", "doing", what, "index", g.dir, "panic", r)
+		*err = fmt.Errorf("%s: the index %s may be damaged, rebuild it: panic: %v", what, g.dir, r)
+	}
+}
+
+// size is the number of bytes on disk.
+func (g *generation) size() (total int64, err error) {
+	err = filepath.WalkDir(g.dir, func(_ string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // merged away meanwhile
+		}
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			total += info.Size()
+		} else if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return err
+	})
+	return total, err
 }
 
 // batch executes b under watch: Bleve's Batch takes no context, and waits for
@@ -310,5 +419,25 @@ func (g *generation) close() error {
 		return errors.Join(err, e)
 	case <-timeout.C:
 		return errors.Join(err, fmt.Errorf("close index %s: no answer for %s", g.dir, closeTimeout))
+	}
+}
+
+// mergeDown makes one segment of a generation that grows no more: it is smaller,
+// and faster to search. Nothing depends on it.
+func (g *generation) mergeDown(ctx context.Context) {
+	done := make(chan error, 1)
+	go func() {
+		idx, err := g.bleve.Advanced()
+		if s, ok := idx.(*scorch.Scorch); err == nil && ok {
+			err = s.ForceMerge(ctx, nil)
+		}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil && ctx.Err() == nil {
+			g.log.Warn("a closed part of the search index could not be merged", "index", g.dir, "error", err)
+		}
+	case <-g.failed: // when nothing can end it
 	}
 }

@@ -1,12 +1,12 @@
 package indexer
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"testing"
 
 	"github.com/blevesearch/bleve/v2"
+	index "github.com/blevesearch/bleve_index_api"
 )
 
 // anyIndex has a name of its own because bleve.Index has a method Index.
@@ -27,7 +27,7 @@ func (s *stuck) Batch(*bleve.Batch) error {
 func TestBatchDoesNotWaitForADeadIndex(t *testing.T) {
 	s := &stuck{entered: make(chan struct{}), release: make(chan struct{})}
 	defer close(s.release)
-	g := newGeneration(t.TempDir(), slog.New(slog.DiscardHandler))
+	g := newGeneration(t.TempDir(), slog.New(slog.DiscardHandler), func() {})
 	g.bleve = s
 	defer asyncErrors.unregister(g.storePath())
 	go func() {
@@ -43,21 +43,23 @@ func TestBatchDoesNotWaitForADeadIndex(t *testing.T) {
 type panicking struct{ anyIndex }
 
 func (panicking) Batch(*bleve.Batch) error { panic("slice bounds out of range") }
-func (panicking) SearchInContext(context.Context, *bleve.SearchRequest) (*bleve.SearchResult, error) {
+func (panicking) Advanced() (index.Index, error) {
 	panic("slice bounds out of range")
 }
 
 func TestPanicsOfBleveAreErrors(t *testing.T) {
-	g := newGeneration(t.TempDir(), slog.New(slog.DiscardHandler))
+	g := newGeneration(t.TempDir(), slog.New(slog.DiscardHandler), func() {})
 	g.bleve = panicking{}
+	g.state.Store(&state{})
 	defer asyncErrors.unregister(g.storePath())
-	if _, err := g.search(t.Context(), nil); err == nil || errors.Is(err, ErrUnusable) {
+	slots := []*slot{{last: open, gen: g}}
+	if _, err := collect(t.Context(), slots, nil, plan{size: 1}); err == nil || g.usable() != nil {
 		t.Errorf("search: %v", err) // one bad query must not cost the index
 	}
 	if err := g.batch(t.Context(), nil); !errors.Is(err, ErrUnusable) {
 		t.Errorf("batch: %v", err)
 	}
-	if _, err := g.search(t.Context(), nil); !errors.Is(err, ErrUnusable) {
-		t.Errorf("search after the batch: %v", err)
+	if lackingReason(slots) == "" {
+		t.Error("a search after the batch does not say that it is partial")
 	}
 }

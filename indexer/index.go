@@ -3,9 +3,13 @@
 //
 // The index is derived data. A Worker keeps it complete up to a ledger index,
 // which is stored with the documents in the same batch, so that a crash
-// repeats work and never loses any. An index that cannot be opened, or that
-// fails, is moved aside and built again from the archive; until that is done
-// searches say that they are partial.
+// repeats work and never loses any.
+//
+// It consists of generations, each for the messages whose first deposit has a
+// ledger index in its range. Only the newest one grows; the older ones change
+// when a message is deposited again. A generation that cannot be opened, or that
+// fails, is moved aside and built again from the archive while the others answer;
+// until that is done searches say that they are partial.
 //
 // Bleve does the searching, behind a mapping of our own: documents are built
 // field by field from words that package words finds. docs/formats/index.md
@@ -16,23 +20,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/postkeep/postkeep/archive/disk"
-	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 var (
-	// ErrUnusable means that the index has failed and waits for the worker to
+	// ErrUnusable means that a generation has failed and waits for the worker to
 	// build it again.
-	ErrUnusable = errors.New("search index has failed and will be rebuilt")
+	ErrUnusable = errors.New("a part of the search index has failed and will be rebuilt")
 	// ErrClosed means that the Index was closed.
 	ErrClosed = errors.New("search index is closed")
 	// ErrLocked means that another process has the index open.
@@ -61,19 +62,23 @@ type Index struct {
 	opts     Options
 	eachPage int // less in tests
 
-	// mu is held for reading by whoever uses gen, for writing to replace it.
-	mu  sync.RWMutex
-	gen *generation // nil after Close
+	// mu is held for reading by whoever uses slots, for writing to change them,
+	// which nobody but the worker does between Open and Close.
+	mu    sync.RWMutex
+	slots []*slot // nil after Close
 
 	// moved is closed and replaced whenever the position moves.
 	movedMu sync.Mutex
 	moved   chan struct{}
 	urgent  chan struct{} // told when somebody waits; has room for one
+
+	work     chan struct{} // told when there is something to build; has room for one
+	requests chan *request
 }
 
-// Open opens the index in opts.Dir, or makes an empty one: if there is none, if
-// it was made by another version, or if it is damaged. A damaged one is kept
-// beside it with the suffix .damaged. ctx bounds nothing but the start.
+// Open opens the index in opts.Dir, or makes an empty one if there is none, or
+// none that this version can read. A damaged generation is kept with the suffix .damaged and
+// begun anew; the others answer. ctx bounds nothing but the start.
 func Open(ctx context.Context, opts Options) (*Index, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -90,198 +95,154 @@ func Open(ctx context.Context, opts Options) (*Index, error) {
 	if err := os.MkdirAll(opts.Dir, disk.DirPerm); err != nil {
 		return nil, fmt.Errorf("open search index: %w", err)
 	}
-	x := &Index{opts: opts, eachPage: eachPage, moved: make(chan struct{}), urgent: make(chan struct{}, 1)}
-	if err := x.open(); err != nil {
-		return nil, err
+	x := &Index{opts: opts, eachPage: eachPage, moved: make(chan struct{}), urgent: make(chan struct{}, 1),
+		work: make(chan struct{}, 1), requests: make(chan *request, maxRequests)}
+	if err := x.load(); err != nil {
+		return nil, errors.Join(err, x.Close())
 	}
 	return x, nil
 }
 
-// open opens the newest generation or creates one.
-func (x *Index) open() error {
-	dirs, err := x.generations()
-	if err != nil {
-		return err
-	}
-	if len(dirs) > 0 {
-		newest := dirs[len(dirs)-1]
-		g, err := openGeneration(newest, x.opts.Logger)
-		switch {
-		case err == nil:
-			x.gen = g
-			dirs = dirs[:len(dirs)-1]
-		case errors.Is(err, bolterrors.ErrTimeout):
-			return fmt.Errorf("%w: %s", ErrLocked, newest)
-		case isEnvironment(err):
-			return err
-		default:
-			x.opts.Logger.Warn("search index is rebuilt", "index", newest, "reason", err)
-		}
-	}
-	// What is left of earlier generations goes before there is a new one, so
-	// that at no time two are taken for current.
-	for _, dir := range dirs {
-		if err := x.discard(dir); err != nil {
-			return err
-		}
-	}
-	if x.gen == nil {
-		return x.create()
-	}
-	return nil
-}
-
-// isEnvironment reports whether an index could not be opened for a reason
-// that has nothing to do with its files.
-func isEnvironment(err error) bool {
-	for _, e := range []error{fs.ErrPermission, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.ENOMEM} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
-
-const (
-	generationPrefix = "gen-"
-	damagedSuffix    = ".damaged"
-)
-
-// generations returns the directories of generations, oldest first.
-func (x *Index) generations() ([]string, error) {
-	entries, err := os.ReadDir(x.opts.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("open search index: %w", err)
-	}
-	var dirs []string
-	for _, e := range entries {
-		if e.IsDir() && strings.HasPrefix(e.Name(), generationPrefix) && !strings.HasSuffix(e.Name(), damagedSuffix) {
-			dirs = append(dirs, filepath.Join(x.opts.Dir, e.Name()))
-		}
-	}
-	return dirs, nil // ReadDir sorts
-}
-
-// discard gets a generation out of the way. A damaged one is kept for whoever
-// wants to know why, the latest one only: it may be large. One that was never
-// finished or is of another version tells nothing.
-func (x *Index) discard(dir string) error {
-	m, err := readManifest(dir)
-	if err == nil && m.current() || err != nil && !errors.Is(err, fs.ErrNotExist) {
-		damaged, err := filepath.Glob(filepath.Join(x.opts.Dir, generationPrefix+"*"+damagedSuffix))
-		if err != nil {
-			return err
-		}
-		for _, d := range damaged {
-			if err := os.RemoveAll(d); err != nil {
-				return fmt.Errorf("remove damaged search index: %w", err)
-			}
-		}
-		if err := os.Rename(dir, dir+damagedSuffix); err != nil {
-			return fmt.Errorf("move damaged search index aside: %w", err)
-		}
-		return nil
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("remove old search index: %w", err)
-	}
-	return nil
-}
-
-// create makes an empty generation with a number above all that are there.
-func (x *Index) create() error {
-	names, err := filepath.Glob(filepath.Join(x.opts.Dir, generationPrefix+"*"))
-	if err != nil {
-		return err
-	}
-	last := 0
-	for _, name := range names {
-		var n int
-		if _, err := fmt.Sscanf(filepath.Base(name), generationPrefix+"%d", &n); err == nil {
-			last = max(last, n)
-		}
-	}
-	g, err := createGeneration(filepath.Join(x.opts.Dir, fmt.Sprintf("%s%06d", generationPrefix, last+1)), x.opts.Now(), x.opts.Logger)
-	if err != nil {
-		return err
-	}
-	x.gen = g
-	return nil
-}
-
-// rebuild replaces a failed generation by an empty one.
-func (x *Index) rebuild() error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.gen == nil {
-		return ErrClosed
-	}
-	failed := x.gen
-	if err := failed.close(); err != nil {
-		x.opts.Logger.Warn("closing the failed search index", "index", failed.dir, "error", err)
-	}
-	if err := x.discard(failed.dir); err != nil {
-		return err
-	}
-	return x.create()
-}
-
-// use calls f with the generation, which stays open meanwhile.
-func (x *Index) use(f func(*generation) error) error {
+// use calls f with the slots, none of which is closed or changed meanwhile.
+func (x *Index) use(f func([]*slot) error) error {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	if x.gen == nil {
+	if x.slots == nil {
 		return ErrClosed
 	}
-	return f(x.gen)
+	return f(x.slots)
 }
 
-// commit adds entries and moves the position, and tells those who wait for it.
-func (x *Index) commit(ctx context.Context, entries []*entry, position int64, complete bool) error {
-	return x.use(func(g *generation) error {
-		next := *g.state.Load()
-		next.Position = max(next.Position, position)
-		next.Complete = next.Complete || complete
-		if err := g.commit(ctx, entries, next); err != nil {
-			return err
+// set replaces the slots, on disk first.
+func (x *Index) set(slots []*slot) error {
+	if err := x.save(slots); err != nil {
+		return err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.slots = slots
+	return nil
+}
+
+// stir wakes the worker because there is something to build.
+func (x *Index) stir() {
+	select {
+	case x.work <- struct{}{}:
+	default:
+	}
+}
+
+// notify tells those who wait that something has moved.
+func (x *Index) notify() {
+	x.movedMu.Lock()
+	defer x.movedMu.Unlock()
+	close(x.moved)
+	x.moved = make(chan struct{})
+}
+
+// commit puts entries into the generations that they belong to and moves the
+// position: that of the newest one, last, so that a crash repeats everything.
+func (x *Index) commit(ctx context.Context, b batch) error {
+	err := x.use(func(slots []*slot) error {
+		parts := map[*slot][]*entry{}
+		for _, e := range b.entries {
+			s := slotOf(slots, e.item.First)
+			parts[s] = append(parts[s], e)
 		}
-		x.movedMu.Lock()
-		defer x.movedMu.Unlock()
-		close(x.moved)
-		x.moved = make(chan struct{})
-		return nil
+		newest := slots[len(slots)-1]
+		for _, s := range slots {
+			if s == newest || len(parts[s]) == 0 {
+				continue
+			}
+			for _, g := range s.generations() {
+				if err := g.commit(ctx, parts[s], *g.state.Load()); err != nil {
+					return err
+				}
+			}
+		}
+		next := *newest.gen.state.Load()
+		next.Position = max(next.Position, b.position)
+		next.Complete = next.Complete || b.complete
+		return newest.gen.commit(ctx, parts[newest], next)
 	})
+	if err == nil {
+		x.notify()
+	}
+	return err
 }
 
-// current returns the state, and a channel that is closed when it changes.
+// roll closes the newest generation and begins another one if it has most
+// documents or more. The position must be such that everything up to it is done.
+func (x *Index) roll(most int) error {
+	newest := x.slots[len(x.slots)-1]
+	docs, err := newest.gen.bleve.DocCount()
+	if err != nil || docs < uint64(most) {
+		return err
+	}
+	s := *newest.gen.state.Load()
+	g, err := x.create(s.Position + 1)
+	if err != nil {
+		return err
+	}
+	g.state.Store(&state{Position: s.Position, Complete: s.Complete})
+	closed := *newest
+	closed.last = s.Position
+	slots := append(slices.Clone(x.slots[:len(x.slots)-1]), &closed, &slot{first: s.Position + 1, last: open, gen: g})
+	if err := x.set(slots); err != nil {
+		return errors.Join(err, g.close(), os.RemoveAll(g.dir))
+	}
+	return nil
+}
+
+// current returns the state of the newest generation, and a channel that is
+// closed when anything changes.
 func (x *Index) current() (state, <-chan struct{}, error) {
 	x.movedMu.Lock()
 	moved := x.moved
 	x.movedMu.Unlock()
 	var s state
-	err := x.use(func(g *generation) error {
-		s = *g.state.Load()
+	err := x.use(func(slots []*slot) error {
+		s = *slots[len(slots)-1].gen.state.Load()
 		return nil
 	})
 	return s, moved, err
 }
 
+// complete returns the ledger index up to which everything is in the index, and
+// a channel that is closed when that may have changed.
+func (x *Index) complete() (position int64, moved <-chan struct{}, err error) {
+	newest, moved, err := x.current()
+	if err != nil {
+		return -1, moved, err
+	}
+	position = newest.Position
+	err = x.use(func(slots []*slot) error {
+		for _, s := range slots {
+			if s.last != open && s.lacking() {
+				position = min(position, s.gen.state.Load().Position)
+			}
+		}
+		return nil
+	})
+	return position, moved, err
+}
+
 // Position returns the ledger index up to which the index is complete, -1 if
 // it is empty or closed.
 func (x *Index) Position() int64 {
-	s, _, err := x.current()
+	p, _, err := x.complete()
 	if err != nil {
 		return -1
 	}
-	return s.Position
+	return p
 }
 
 // Wait returns when the index is complete up to the ledger index position. A
 // Worker has to run meanwhile.
 func (x *Index) Wait(ctx context.Context, position int64) error {
 	for {
-		s, moved, err := x.current()
-		if err != nil || s.Position >= position {
+		at, moved, err := x.complete()
+		if err != nil || at >= position {
 			return err
 		}
 		select {
@@ -291,32 +252,72 @@ func (x *Index) Wait(ctx context.Context, position int64) error {
 		select {
 		case <-moved:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the search index to reach %d, it is at %d: %w", position, s.Position, ctx.Err())
+			return fmt.Errorf("wait for the search index to reach %d, it is at %d: %w", position, at, ctx.Err())
 		}
 	}
 }
 
-// Count returns the number of messages in the index, 0 if it is unusable.
+// Count returns the number of messages in the index, 0 if it is closed.
 func (x *Index) Count() (docs uint64) {
-	_ = x.use(func(g *generation) (err error) { // there is nothing to count in a closed index
-		docs, err = g.bleve.DocCount()
-		return err
+	_ = x.use(func(slots []*slot) error { // there is nothing to count in a closed index
+		for _, s := range slots {
+			if n, err := s.gen.bleve.DocCount(); err == nil {
+				docs += n
+			}
+		}
+		return nil
 	})
 	return docs
+}
+
+// Generation is the state of one part of the index.
+type Generation struct {
+	Dir       string    `json:"dir"`
+	Documents uint64    `json:"documents"`
+	Bytes     int64     `json:"bytes"`
+	From      time.Time `json:"from,omitzero"` // bounds of the time received
+	To        time.Time `json:"to,omitzero"`
+	// Lacking says that messages may be missing; Rebuilding that another one will
+	// take its place.
+	Lacking    bool `json:"lacking,omitempty"`
+	Rebuilding bool `json:"rebuilding,omitempty"`
+}
+
+// Generations lists the parts of the index, oldest first.
+func (x *Index) Generations() ([]Generation, error) {
+	var out []Generation
+	err := x.use(func(slots []*slot) error {
+		for _, s := range slots {
+			st := s.gen.state.Load()
+			g := Generation{Dir: filepath.Base(s.gen.dir), From: st.From, To: st.To, Lacking: s.lacking(), Rebuilding: s.rebuild}
+			var err error
+			if g.Documents, err = s.gen.bleve.DocCount(); err != nil {
+				return err
+			}
+			if g.Bytes, err = s.gen.size(); err != nil {
+				return err
+			}
+			out = append(out, g)
+		}
+		return nil
+	})
+	return out, err
 }
 
 // Close closes the index. Stop the worker before. Close is idempotent.
 func (x *Index) Close() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.gen == nil {
+	if x.slots == nil {
 		return nil
 	}
-	err := x.gen.close()
-	x.gen = nil
-	x.movedMu.Lock()
-	defer x.movedMu.Unlock()
-	close(x.moved) // whoever waits finds the index closed
-	x.moved = make(chan struct{})
-	return err
+	var errs []error
+	for _, s := range x.slots {
+		for _, g := range s.generations() {
+			errs = append(errs, g.close())
+		}
+	}
+	x.slots = nil
+	x.notify() // whoever waits finds the index closed
+	return errors.Join(errs...)
 }

@@ -2,35 +2,32 @@ package indexer
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
-	"github.com/blevesearch/bleve/v2"
-	"github.com/blevesearch/bleve/v2/search"
+	index "github.com/blevesearch/bleve_index_api"
 	"github.com/postkeep/postkeep/indexer/query"
 )
 
 // Request is a search.
 type Request struct {
-	// Query is in the language of package query.
+	// Query is in the query language.
 	Query string
 	// Limit is the number of hits to return; 0 means DefaultLimit, at most MaxLimit.
 	Limit int
-	// Offset is the number of hits to leave out before the first one, at most MaxOffset.
+	// Offset is the number of hits to leave out before the first one, at most
+	// MaxOffset. After has no such limit.
 	Offset int
+	// After is the Next of an earlier result of the same query and order: the
+	// hits that follow are returned. What was indexed in between may be among
+	// them, and is never shown twice. Sorted by relevance, what was
+	// indexed in between also changes the scores of others.
+	After string
 	// Sort is one of the Sort constants; "" means SortNewest.
 	Sort Sort
 }
-
-// Sort is the order of hits.
-type Sort string
-
-// The orders of hits. Those that are equal in them come newest received first.
-const (
-	SortNewest    Sort = "-date" // by Date, the latest first
-	SortOldest    Sort = "date"
-	SortRelevance Sort = "relevance"
-)
 
 const (
 	// DefaultLimit fills a screen.
@@ -38,16 +35,18 @@ const (
 	// MaxLimit bounds the snippets of one search. Each is for more.
 	MaxLimit = 1_000
 	// MaxOffset bounds what a search keeps in memory: all hits up to the last
-	// one that it returns. Each is for more.
+	// one that it returns. After and Each are for more.
 	MaxOffset = 100_000
 )
 
 // Result is what a search found.
 type Result struct {
-	Total uint64 // messages that the query fits
+	Total uint64 // messages that the query fits, exactly
 	Hits  []Hit
-	// Partial means that the index is being built, and there may be more;
-	// PartialReason says so in words.
+	// Next is the After of the next page, "" if this is the last one.
+	Next string
+	// Partial means that a part of the index is being built, and there may be
+	// more; PartialReason says so in words.
 	Partial       bool
 	PartialReason string
 	Took          time.Duration
@@ -64,35 +63,43 @@ type Hit struct {
 }
 
 // Search finds messages. An error in the query is a *query.Error or a
-// *TooManyExpansionsError.
+// *TooManyExpansionsError, one in the rest of the request a *RequestError.
 func (x *Index) Search(ctx context.Context, r Request) (*Result, error) {
 	started := time.Now()
 	node, err := query.Parse(r.Query)
 	if err != nil {
 		return nil, err
 	}
-	req, err := newSearchRequest(r)
+	p, err := newPlan(r)
 	if err != nil {
 		return nil, err
 	}
-	if req.Query, err = x.compile(ctx, node); err != nil {
+	compiled, err := x.compile(ctx, node)
+	if err != nil {
 		return nil, err
 	}
 	res := &Result{}
-	err = x.use(func(g *generation) error {
-		found, err := g.search(ctx, req)
+	err = x.use(func(slots []*slot) error {
+		c, err := collect(ctx, slots, compiled, p)
 		if err != nil {
 			return err
 		}
-		res.Total = found.Total
+		defer c.close()
 		marker := newMarker(node)
-		for _, m := range found.Hits {
-			res.Hits = append(res.Hits, g.hit(m, r.Sort == SortRelevance, marker))
+		hits := c.page(r.Offset)
+		for _, k := range hits {
+			h, err := k.hit(p.order, marker)
+			if err != nil {
+				return err
+			}
+			res.Hits = append(res.Hits, h)
 		}
-		if s := g.state.Load(); !s.Complete {
-			res.Partial = true
-			res.PartialReason = fmt.Sprintf("the search index is being built and is complete up to ledger index %d", s.Position)
+		res.Total = c.total
+		if len(hits) > 0 && c.eligible > uint64(p.size) {
+			res.Next = encodeCursor(p.order, hits[len(hits)-1].rank)
 		}
+		res.PartialReason = lackingReason(slots)
+		res.Partial = res.PartialReason != ""
 		return nil
 	})
 	if err != nil {
@@ -102,76 +109,95 @@ func (x *Index) Search(ctx context.Context, r Request) (*Result, error) {
 	return res, nil
 }
 
-func newSearchRequest(r Request) (*bleve.SearchRequest, error) {
+// A RequestError is about a field of a Request other than its query.
+type RequestError struct{ Problem string }
+
+func (e *RequestError) Error() string { return "search: " + e.Problem }
+
+func newPlan(r Request) (plan, error) {
 	if r.Limit == 0 {
 		r.Limit = DefaultLimit
 	}
 	if r.Limit < 0 || r.Limit > MaxLimit {
-		return nil, fmt.Errorf("search: limit %d is not from 1 to %d", r.Limit, MaxLimit)
+		return plan{}, &RequestError{fmt.Sprintf("limit %d is not from 1 to %d", r.Limit, MaxLimit)}
 	}
 	if r.Offset < 0 || r.Offset > MaxOffset {
-		return nil, fmt.Errorf("search: offset %d is not from 0 to %d", r.Offset, MaxOffset)
+		return plan{}, &RequestError{fmt.Sprintf("offset %d is not from 0 to %d", r.Offset, MaxOffset)}
 	}
-	req := bleve.NewSearchRequestOptions(nil, r.Limit, r.Offset, false)
-	req.Fields = []string{fieldPlace}
-	req.Score = bleve.ScoreNone // much faster, where nobody looks at it
-	switch r.Sort {
-	case SortNewest, "":
-		req.Sort = search.SortOrder{byField(fieldDateKey, true), byField(fieldOrder, true)}
-	case SortOldest:
-		req.Sort = search.SortOrder{byField(fieldDateKey, false), byField(fieldOrder, true)}
-	case SortRelevance:
-		req.Score = bleve.ScoreDefault
-		req.Sort = search.SortOrder{&search.SortScore{Desc: true}, byField(fieldDateKey, true), byField(fieldOrder, true)}
-	default:
-		return nil, fmt.Errorf("search: unknown order %q, want %s, %s or %s", r.Sort, SortNewest, SortOldest, SortRelevance)
-	}
-	return req, nil
-}
-
-func byField(name string, desc bool) *search.SortField {
-	return &search.SortField{Field: name, Desc: desc, Type: search.SortFieldAsString}
-}
-
-// search runs a request. A panic of Bleve, which damaged files cause, is an error.
-func (g *generation) search(ctx context.Context, req *bleve.SearchRequest) (res *bleve.SearchResult, err error) {
-	if err := g.usable(); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if r := recover(); r != nil {
-			g.log.Error("search panicked", "index", g.dir, "panic", r)
-			res, err = nil, fmt.Errorf("search: the index %s may be damaged, rebuild it: panic: %v", g.dir, r)
-		}
-	}()
-	res, err = g.bleve.SearchInContext(ctx, req)
+	o, err := orderOf(r.Sort)
 	if err != nil {
-		return nil, fmt.Errorf("search: %w", err)
+		return plan{}, err
 	}
-	return res, nil
+	p := plan{order: o, size: r.Limit + r.Offset}
+	if r.After != "" {
+		after, err := decodeCursor(o, r.After)
+		if err != nil {
+			return plan{}, err
+		}
+		p.after = &after
+	}
+	return p, nil
 }
 
-// hit reads the dates from the last two sort keys, and the snippet.
-func (g *generation) hit(m *search.DocumentMatch, scored bool, marker *marker) Hit {
-	h := Hit{ID: m.ID}
-	if n := len(m.Sort); n >= 2 {
-		h.Date, h.Received = keyTime(m.Sort[n-2]), keyTime(m.Sort[n-1])
+// lackingReason says which parts of the index may lack messages, "" if none does.
+func lackingReason(slots []*slot) string {
+	var reasons []string
+	for _, s := range slots {
+		st := s.gen.state.Load()
+		switch {
+		case s.gen.usable() != nil:
+			reasons = append(reasons, fmt.Sprintf("a part of the search index, from ledger index %d on, has failed and will be rebuilt", s.first))
+		case !s.lacking():
+		case s.last == open:
+			reasons = append(reasons, fmt.Sprintf("the search index is being built and is complete up to ledger index %d", st.Position))
+		default:
+			reasons = append(reasons, fmt.Sprintf("the part of the search index for ledger indexes %d to %d is being rebuilt and is complete up to %d",
+				s.first, s.last, st.Position))
+		}
 	}
-	if scored {
-		h.Score = m.Score
+	return strings.Join(reasons, "; ")
+}
+
+// hit reads what a list shows of a hit from the index.
+func (k *kept) hit(o order, marker *marker) (h Hit, err error) {
+	g := k.from.gen
+	defer g.recovered("read a hit", &err)
+	if h.ID, err = k.from.reader.ExternalID(index.NewIndexInternalID(nil, k.doc)); err != nil {
+		return h, fmt.Errorf("search: %w", err)
 	}
-	encoded, _ := m.Fields[fieldPlace].(string)
-	p, err := decodePlace([]byte(encoded))
-	var text string
-	if err == nil {
-		text, err = g.snippets.read(p)
+	h.Date, h.Received = keyTime(k.date), keyTime(k.rank.order)
+	if o.scored {
+		h.Score = k.rank.score
 	}
+	text, err := g.text(k.from.reader, h.ID)
 	if err != nil { // a hit without its snippet is better than none
-		g.log.Warn("no snippet", "index", g.dir, "id", m.ID, "error", err)
-		return h
+		g.log.Warn("no snippet", "index", g.dir, "id", h.ID, "error", err)
+		return h, nil
 	}
 	h.Snippet = marker.snippet(text)
-	return h
+	return h, nil
+}
+
+// text returns the text of a message that snippets are taken from.
+func (g *generation) text(r index.IndexReader, id string) (string, error) {
+	doc, err := r.Document(id)
+	if err != nil {
+		return "", err
+	}
+	if doc == nil {
+		return "", errors.New("no such document")
+	}
+	var encoded []byte
+	doc.VisitFields(func(f index.Field) {
+		if f.Name() == fieldPlace {
+			encoded = f.Value()
+		}
+	})
+	p, err := decodePlace(encoded)
+	if err != nil {
+		return "", err
+	}
+	return g.snippets.read(p)
 }
 
 // eachPage is the number of hits that Each holds in memory, a few megabytes.
@@ -187,31 +213,42 @@ func (x *Index) Each(ctx context.Context, q string, fn func(id string) error) er
 	if err != nil {
 		return err
 	}
-	var after []string
+	o, err := orderOf(SortReceived)
+	if err != nil {
+		return err
+	}
+	p := plan{order: o, size: x.eachPage}
 	for {
 		compiled, err := x.compile(ctx, node)
 		if err != nil {
 			return err
 		}
-		req := bleve.NewSearchRequestOptions(compiled, x.eachPage, 0, false)
-		req.Score = bleve.ScoreNone
-		req.Sort = search.SortOrder{byField(fieldOrder, false)}
-		req.SearchAfter = after
-		var found *bleve.SearchResult
-		err = x.use(func(g *generation) (err error) {
-			found, err = g.search(ctx, req)
-			return err
+		var ids []string
+		err = x.use(func(slots []*slot) error {
+			c, err := collect(ctx, slots, compiled, p)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			for _, k := range c.page(0) {
+				h, err := k.id()
+				if err != nil {
+					return err
+				}
+				ids = append(ids, h)
+				p.after = &k.rank
+			}
+			return nil
 		})
 		if err != nil {
 			return err
 		}
-		for _, m := range found.Hits {
-			if err := fn(m.ID); err != nil {
+		for _, id := range ids {
+			if err := fn(id); err != nil {
 				return err
 			}
-			after = m.Sort
 		}
-		if len(found.Hits) < x.eachPage {
+		if len(ids) < x.eachPage {
 			return nil
 		}
 	}

@@ -91,6 +91,18 @@ func openSnippets(name string) (*snippetFile, error) {
 	return s, nil
 }
 
+// truncate cuts the file to size bytes.
+func (s *snippetFile) truncate(size int64) error {
+	if s.end == size {
+		return nil
+	}
+	if err := s.f.Truncate(size); err != nil {
+		return fmt.Errorf("cut snippets: %w", err)
+	}
+	s.end = size
+	return nil
+}
+
 // append writes the texts and makes them durable: a batch of the index that
 // refers to them comes after. It returns a place for each text.
 func (s *snippetFile) append(texts []string) ([]place, error) {

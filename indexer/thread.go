@@ -2,9 +2,13 @@ package indexer
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
-	"github.com/blevesearch/bleve/v2"
+	"github.com/blevesearch/bleve/v2/search"
+	bq "github.com/blevesearch/bleve/v2/search/query"
 )
 
 const (
@@ -24,17 +28,12 @@ func (x *Index) threadOf(ctx context.Context, prefix string) ([]string, error) {
 	q := c.phrase(fieldID, part{prefix + "*", wildcardPart})
 	keys := []string{}
 	for range maxThreadRounds {
-		req := bleve.NewSearchRequestOptions(q, 0, 0, false)
-		req.Score = bleve.ScoreNone
-		req.AddFacet(fieldThread, bleve.NewFacetRequest(fieldThread, maxThreadKeys))
-		var found []string
-		err := x.use(func(g *generation) error {
-			res, err := g.search(ctx, req)
-			if err != nil {
-				return err
-			}
-			for _, t := range res.Facets[fieldThread].Terms.Terms() {
-				found = append(found, t.Term)
+		found := map[string]bool{}
+		err := x.use(func(slots []*slot) error {
+			for _, s := range slots {
+				if err := s.gen.threadKeys(ctx, q, found); err != nil {
+					return err
+				}
 			}
 			return nil
 		})
@@ -44,8 +43,31 @@ func (x *Index) threadOf(ctx context.Context, prefix string) ([]string, error) {
 		if len(found) <= len(keys) {
 			break
 		}
-		keys = found
+		keys = slices.Collect(maps.Keys(found))
 		q = c.exactly(fieldThread, keys...)
 	}
 	return keys, nil
+}
+
+// threadKeys adds the keys of the messages that q finds, up to maxThreadKeys.
+func (g *generation) threadKeys(ctx context.Context, q bq.Query, found map[string]bool) (err error) {
+	if g.usable() != nil {
+		return nil // searches say that they are partial
+	}
+	v, err := g.view()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, v.reader.Close()) }()
+	values, err := v.reader.DocValueReader([]string{fieldThread})
+	if err != nil {
+		return err
+	}
+	return v.each(ctx, q, false, func(m *search.DocumentMatch) error {
+		return values.VisitDocValues(m.IndexInternalID, func(_ string, term []byte) {
+			if len(found) < maxThreadKeys {
+				found[string(term)] = true
+			}
+		})
+	})
 }

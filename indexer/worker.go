@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,8 @@ type Archive interface {
 	Since(ctx context.Context, after int64, limit int) ([]archive.Indexable, error)
 	// OpenMessage returns the bytes of a message.
 	OpenMessage(ctx context.Context, id string) (io.ReadCloser, error)
+	// LastDeposit is the ledger index of the newest deposit, -1 if there is none.
+	LastDeposit(ctx context.Context) (int64, error)
 	// Undescribed lists messages that Describe was never told of, at most limit.
 	Undescribed(ctx context.Context, limit int) ([]archive.Indexable, error)
 	// Describe stores summaries for lists of results. It may be told the same again.
@@ -41,6 +44,9 @@ type WorkerOptions struct {
 	// 0 means DefaultBatchMessages and DefaultBatchTextBytes.
 	BatchMessages  int
 	BatchTextBytes int
+	// RollDocuments is the number of messages at which a generation is closed
+	// and another one begun. 0 means DefaultRollDocuments.
+	RollDocuments int
 	// Interval is how long the worker sleeps without being woken, in case a
 	// wake-up was lost. 0 means DefaultInterval.
 	Interval time.Duration
@@ -59,6 +65,7 @@ type WorkerOptions struct {
 const (
 	DefaultBatchMessages  = 500
 	DefaultBatchTextBytes = 8 << 20
+	DefaultRollDocuments  = 100_000
 	DefaultInterval       = 30 * time.Second
 	DefaultGather         = time.Second
 )
@@ -76,6 +83,7 @@ type Worker struct {
 	archive Archive
 	wake    <-chan struct{}
 	opts    WorkerOptions
+	merges  sync.WaitGroup // of closed generations
 }
 
 // NewWorker returns a worker that brings x up to date with a whenever it
@@ -93,6 +101,9 @@ func NewWorker(x *Index, a Archive, wake <-chan struct{}, opts WorkerOptions) *W
 	if opts.BatchTextBytes <= 0 {
 		opts.BatchTextBytes = DefaultBatchTextBytes
 	}
+	if opts.RollDocuments <= 0 {
+		opts.RollDocuments = DefaultRollDocuments
+	}
 	if opts.Interval <= 0 {
 		opts.Interval = DefaultInterval
 	}
@@ -108,17 +119,15 @@ func NewWorker(x *Index, a Archive, wake <-chan struct{}, opts WorkerOptions) *W
 // Run works until ctx is done, which is no error, or the Index is closed. What
 // else goes wrong is logged and tried again; a failed index is built anew.
 func (w *Worker) Run(ctx context.Context) error {
+	b := &builder{Worker: w}
+	defer w.merges.Wait()
 	retry, described := firstRetry, false
 	for {
 		pause := w.opts.Interval
-		err := w.catchUp(ctx)
+		more, err := w.step(ctx, b)
 		if err == nil && !described {
 			err = w.describe(ctx)
 			described = err == nil
-		}
-		if errors.Is(err, ErrUnusable) {
-			w.opts.Logger.Warn("rebuilding the search index", "reason", err)
-			err = errors.Join(err, w.index.rebuild())
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -129,6 +138,9 @@ func (w *Worker) Run(ctx context.Context) error {
 			pause = retry
 			retry = min(2*retry, lastRetry)
 			w.opts.Logger.Error("indexing failed, will be tried again", "after", pause, "error", err)
+		case more:
+			retry = firstRetry
+			continue
 		default:
 			retry = firstRetry
 		}
@@ -136,6 +148,36 @@ func (w *Worker) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// step indexes what is new, and then does some of the other work. It reports
+// whether there is more of that.
+func (w *Worker) step(ctx context.Context, b *builder) (more bool, err error) {
+	if err := w.index.use(func([]*slot) error { return nil }); err != nil {
+		return false, err
+	}
+	if err := w.index.repair(); err != nil {
+		return false, err
+	}
+	if err := b.serve(ctx); err != nil {
+		return false, err
+	}
+	if err := b.catchUp(ctx); err != nil {
+		return errors.Is(err, ErrUnusable), ifNot(err, ErrUnusable)
+	}
+	more, err = b.build(ctx)
+	if err != nil {
+		return errors.Is(err, ErrUnusable), ifNot(err, ErrUnusable)
+	}
+	return more || len(w.index.requests) > 0, b.answer()
+}
+
+// ifNot is err unless it is what: then the next step mends it.
+func ifNot(err, what error) error {
+	if errors.Is(err, what) {
+		return nil
+	}
+	return err
 }
 
 // sleep returns false when ctx is done. It can be woken if wakeable.
@@ -150,6 +192,7 @@ func (w *Worker) sleep(ctx context.Context, pause time.Duration, wakeable bool) 
 	case <-ctx.Done():
 		return false
 	case <-timer.C:
+	case <-w.index.work:
 	case <-wake:
 		return w.gather(ctx)
 	}
@@ -174,27 +217,65 @@ type batch struct {
 	entries  []*entry
 	position int64
 	complete bool // there is nothing behind it
+	whole    bool // everything up to position is done with it
 }
 
-// catchUp indexes everything beyond the position. Parsing of a batch goes on
-// while the one before it is built and written.
-func (w *Worker) catchUp(ctx context.Context) error {
-	s, _, err := w.index.current()
+// listing is a part of what the archive has, in the order of deposits.
+type listing struct {
+	after, upTo int64                        // ledger indexes of the deposits
+	most        int                          // calls of Since; 0 is no limit
+	keep        func(archive.Indexable) bool // which messages are wanted
+}
+
+// catchUp indexes everything beyond the position, unless other work turns up.
+func (b *builder) catchUp(ctx context.Context) error {
+	s, _, err := b.index.current()
 	if err != nil {
 		return err
 	}
+	l := listing{after: s.Position, upTo: open, keep: b.wanted}
+	return b.run(ctx, l, func(inner context.Context, part batch) error {
+		if len(part.entries) == 0 && s.Complete && part.complete {
+			return nil // nothing new, and known to be complete
+		}
+		if err := b.describeEntries(inner, part.entries); err != nil {
+			return err
+		}
+		if err := b.index.commit(inner, part); err != nil {
+			return err
+		}
+		if part.whole {
+			return b.roll(ctx)
+		}
+		return nil
+	})
+}
+
+// roll begins a new generation if the newest one is full, and has the full one
+// merged down meanwhile.
+func (b *builder) roll(ctx context.Context) error {
+	full := b.index.slots[len(b.index.slots)-1].gen
+	if err := b.index.roll(b.opts.RollDocuments); err != nil {
+		return err
+	}
+	if b.index.slots[len(b.index.slots)-1].gen != full {
+		b.merges.Go(func() { full.mergeDown(ctx) })
+	}
+	return nil
+}
+
+// run hands the batches of a listing to commit. Parsing of a batch goes on while
+// the one before it is built and written.
+func (w *Worker) run(ctx context.Context, l listing, commit func(context.Context, batch) error) error {
 	batches := make(chan batch)
-	g, ctx := errgroup.WithContext(ctx)
+	g, inner := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(batches)
-		return w.produce(ctx, s.Position, batches)
+		return w.produce(inner, l, batches)
 	})
 	g.Go(func() error {
 		for b := range batches {
-			if len(b.entries) == 0 && s.Complete && b.complete {
-				continue // nothing new, and known to be complete
-			}
-			if err := w.commit(ctx, b); err != nil {
+			if err := commit(inner, b); err != nil {
 				return err
 			}
 		}
@@ -203,41 +284,57 @@ func (w *Worker) catchUp(ctx context.Context) error {
 	return g.Wait()
 }
 
-// produce sends batches until the archive has nothing more. The position moves
-// with the last batch of a listing only: in a listing the indexes are in no order.
-func (w *Worker) produce(ctx context.Context, position int64, batches chan<- batch) error {
-	for {
+// produce sends batches until the archive has nothing more, or there is other
+// work. The position moves with the last batch of a listing only: in a listing
+// the indexes are in no order.
+func (w *Worker) produce(ctx context.Context, l listing, batches chan<- batch) error {
+	position := l.after
+	for n := 0; l.most == 0 || n < l.most; n++ {
+		if n > 0 && len(w.index.requests) > 0 {
+			return nil
+		}
 		items, err := w.archive.Since(ctx, position, w.opts.BatchMessages)
 		if err != nil {
 			return err
 		}
-		next := position
+		last := batch{position: position, complete: len(items) == 0, whole: true}
 		for _, item := range items {
-			next = max(next, item.Index)
+			last.position = max(last.position, item.Index)
 		}
-		for {
-			entries, err := w.parse(ctx, items)
-			if err != nil {
-				return err
-			}
-			items = items[len(entries):]
-			b := batch{entries: entries, position: position}
-			if len(items) == 0 {
-				b.position, b.complete = next, len(entries) == 0
-			}
-			select {
-			case batches <- b:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			if b.complete {
-				return nil
-			}
-			if len(items) == 0 {
-				break
-			}
+		if last.position >= l.upTo {
+			last.position, last.complete = l.upTo, true
 		}
-		position = next
+		items = slices.DeleteFunc(items, func(i archive.Indexable) bool { return !l.keep(i) })
+		if err := w.send(ctx, items, position, last, batches); err != nil || last.complete {
+			return err
+		}
+		position = last.position
+	}
+	return nil
+}
+
+// send parses items and sends them, position with all but the last batch, which
+// is last.
+func (w *Worker) send(ctx context.Context, items []archive.Indexable, position int64, last batch, batches chan<- batch) error {
+	for {
+		entries, err := w.parse(ctx, items)
+		if err != nil {
+			return err
+		}
+		items = items[len(entries):]
+		b := batch{entries: entries, position: position}
+		if len(items) == 0 {
+			b = last
+			b.entries = entries
+		}
+		select {
+		case batches <- b:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if len(items) == 0 {
+			return nil
+		}
 	}
 }
 
@@ -326,13 +423,11 @@ func withFlag(flags []string, flag string) []string {
 	return append(flags, flag)
 }
 
-// commit tells the archive first: what the index is said to hold is described
-// for certain, and a crash in between repeats both.
-func (w *Worker) commit(ctx context.Context, b batch) error {
-	if len(b.entries) > 0 {
-		if err := w.archive.Describe(ctx, descriptionsOf(b.entries)); err != nil {
-			return err
-		}
+// describeEntries tells the archive before the index: what the index is said to
+// hold is described for certain, and a crash in between repeats both.
+func (w *Worker) describeEntries(ctx context.Context, entries []*entry) error {
+	if len(entries) == 0 {
+		return nil
 	}
-	return w.index.commit(ctx, b.entries, b.position, b.complete)
+	return w.archive.Describe(ctx, descriptionsOf(entries))
 }

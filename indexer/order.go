@@ -1,0 +1,155 @@
+package indexer
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Sort is the order of hits.
+type Sort string
+
+// The orders of hits. Those that are equal in them come newest received first.
+const (
+	SortNewest      Sort = "-date" // by Date, the latest first
+	SortOldest      Sort = "date"
+	SortLastIn      Sort = "-received" // by the time of the first deposit, the latest first
+	SortReceived    Sort = "received"
+	SortLargest     Sort = "-size"
+	SortSmallest    Sort = "size"
+	SortSender      Sort = "sender" // by the name of the sender, else the address
+	SortSenderDown  Sort = "-sender"
+	SortRelevance   Sort = "relevance" // what fits the query best first
+	SortIrrelevance Sort = "-relevance"
+)
+
+// Sorts lists the orders.
+func Sorts() []Sort {
+	return []Sort{SortNewest, SortOldest, SortLastIn, SortReceived, SortLargest, SortSmallest, SortSender, SortSenderDown, SortRelevance, SortIrrelevance}
+}
+
+// order compares hits.
+type order struct {
+	sort Sort
+	// field has the key that is compared, "" for none: then the score is, or
+	// nothing but the time received.
+	field      string
+	scored     bool
+	descending bool
+}
+
+// orderOf returns the order of a Sort.
+func orderOf(s Sort) (order, error) {
+	if s == "" {
+		s = SortNewest
+	}
+	name, descending := strings.CutPrefix(string(s), "-")
+	o := order{sort: s, descending: descending}
+	switch Sort(name) {
+	case SortOldest:
+		o.field = fieldDateKey
+	case SortReceived:
+	case SortSmallest:
+		o.field = fieldSizeKey
+	case SortSender:
+		o.field = fieldSenderKey
+	case SortRelevance:
+		o.scored, o.descending = true, !descending
+	default:
+		names := make([]string, 0, len(Sorts()))
+		for _, s := range Sorts() {
+			names = append(names, string(s))
+		}
+		return order{}, &RequestError{fmt.Sprintf("unknown order %q, want one of %s", s, strings.Join(names, " "))}
+	}
+	return o, nil
+}
+
+// rank is the place of a hit in an order. No two messages have the same one.
+type rank struct {
+	score float64
+	key   string // of order.field
+	order string // as in fieldOrder
+}
+
+// compare is negative if a comes before b.
+func (o order) compare(a, b *rank) int {
+	var c int
+	switch {
+	case o.scored:
+		c = cmp.Compare(a.score, b.score)
+	case o.field != "":
+		c = strings.Compare(a.key, b.key)
+	default:
+		c = strings.Compare(a.order, b.order)
+	}
+	if o.descending {
+		c = -c
+	}
+	if c == 0 {
+		c = strings.Compare(b.order, a.order)
+	}
+	return c
+}
+
+// best returns the key of the best hit that a generation can have in the order,
+// if that is known.
+func (o order) best(s *state) (key string, ok bool) {
+	if !o.descending || o.scored {
+		return "", false
+	}
+	switch o.field {
+	case "":
+		return timeKey(s.To), true
+	case fieldDateKey:
+		return timeKey(s.NewestDate), true
+	}
+	return "", false
+}
+
+// behind reports whether all hits of a generation come after r.
+func (o order) behind(s *state, r *rank) bool {
+	best, ok := o.best(s)
+	if !ok {
+		return false
+	}
+	if o.field == "" {
+		return best < r.order[:min(len(r.order), len(best))]
+	}
+	return best < r.key
+}
+
+// cursor is what After and Next are made of.
+type cursor struct {
+	Sort  Sort   `json:"s"`
+	Score uint64 `json:"f,omitempty"` // bits
+	Key   []byte `json:"k,omitempty"`
+	Order string `json:"o"`
+}
+
+func encodeCursor(o order, r rank) string {
+	data, err := json.Marshal(cursor{o.sort, math.Float64bits(r.score), []byte(r.key), r.order})
+	if err != nil {
+		return "" // there is nothing in it that could fail
+	}
+	return base64.RawURLEncoding.EncodeToString(data)
+}
+
+func decodeCursor(o order, text string) (rank, error) {
+	var c cursor
+	data, err := base64.RawURLEncoding.DecodeString(text)
+	if err == nil {
+		err = json.Unmarshal(data, &c)
+	}
+	if err != nil || c.Order == "" || !slices.Contains(Sorts(), c.Sort) {
+		return rank{}, &RequestError{"the cursor is none that a search returned"}
+	}
+	if c.Sort != o.sort {
+		return rank{}, &RequestError{fmt.Sprintf("the cursor is of a search sorted by %s, not %s", c.Sort, o.sort)}
+	}
+	return rank{math.Float64frombits(c.Score), string(c.Key), c.Order}, nil
+}
