@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
@@ -58,12 +57,11 @@ type stage struct {
 type purpose int
 
 const (
-	toRebuildIndex   purpose = iota - 2
-	toRebuildCatalog         // and describe all messages again
-	toRead                   // archive and index
-	toWatch                  // and the streams
-	toPoll                   // and sessions with mail servers
-	toRun                    // by schedule, with the API on the socket
+	toRebuildCatalog purpose = iota - 1 // and describe all messages again
+	toRead                              // archive and index
+	toWatch                             // and the streams
+	toPoll                              // and sessions with mail servers
+	toRun                               // by schedule, with the API on the socket
 )
 
 // openInstance opens the data directory and starts the workers. failed is
@@ -90,11 +88,6 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 		Broken: fail,
 	}); err != nil {
 		return nil, err
-	}
-	if to == toRebuildIndex {
-		if err := os.RemoveAll(filepath.Join(cfg.DataDir, "index")); err != nil {
-			return nil, err
-		}
 	}
 	if i.index, err = indexer.Open(ctx, indexer.Options{Dir: filepath.Join(cfg.DataDir, "index"), Location: cfg.TimeZone.Location, Logger: log}); err != nil {
 		return nil, err

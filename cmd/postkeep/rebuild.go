@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/internal/config"
+	"github.com/postkeep/postkeep/web/api"
 )
 
 func (a *app) rebuildCommand() *cobra.Command {
@@ -19,24 +21,38 @@ func (a *app) rebuildCommand() *cobra.Command {
 		Use: "catalog", Short: "Make the catalog anew from ledger and volumes", Args: cobra.NoArgs,
 		Long: "Makes the catalog anew from ledger and volumes, and reads all messages again for\ntheir summaries. Stop postkeep run first.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.rebuild(cmd.Context(), toRebuildCatalog, "catalog")
+			return a.rebuildCatalog(cmd.Context())
 		},
 	}, &cobra.Command{
 		Use: "index", Short: "Make the search index anew from the archive", Args: cobra.NoArgs,
-		Long: "Makes the search index anew from the archive. Stop postkeep run first.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.rebuild(cmd.Context(), toRebuildIndex, "index") },
+		Long: "Makes the search index anew from the archive, one part after the other. Searches go on\nmeanwhile, also those of a running instance, which goes on with it if this command is stopped.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			began := time.Now()
+			return a.with(cmd.Context(), toRead, func(_ *config.Config, client *api.Client) error {
+				done, err := client.RebuildIndex(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return a.rebuilt("index", done.Messages, began)
+			})
+		},
 	})
 	return cmd
 }
 
-func (a *app) rebuild(ctx context.Context, to purpose, what string) (err error) {
+func (a *app) rebuilt(what string, messages uint64, began time.Time) error {
+	_, err := fmt.Fprintf(a.stdout, "%s of %s messages made anew in %s\n", what, count(messages), time.Since(began).Round(time.Millisecond))
+	return err
+}
+
+func (a *app) rebuildCatalog(ctx context.Context) (err error) {
 	cfg, err := a.load()
 	if err != nil {
 		return err
 	}
 	began := time.Now()
 	log := a.logger(cfg, false)
-	i, err := openInstance(ctx, cfg, log, to, func(err error) { log.Error("worker failed", "error", err) })
+	i, err := openInstance(ctx, cfg, log, toRebuildCatalog, func(err error) { log.Error("worker failed", "error", err) })
 	if errors.Is(err, archive.ErrLocked) {
 		return fmt.Errorf("%w: stop it first", err)
 	}
@@ -52,7 +68,7 @@ func (a *app) rebuild(ctx context.Context, to purpose, what string) (err error) 
 		actor = u.Username
 	}
 	if _, err := i.store.Record(ctx, archive.Action{
-		Type: archive.ActionRebuild, Actor: actor, Details: map[string]string{"what": what},
+		Type: archive.ActionRebuild, Actor: actor, Details: map[string]string{"what": "catalog"},
 	}); err != nil {
 		return err
 	}
@@ -60,8 +76,7 @@ func (a *app) rebuild(ctx context.Context, to purpose, what string) (err error) 
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s of %s messages made anew in %s\n", what, count(st.Messages), time.Since(began).Round(time.Millisecond))
-	return err
+	return a.rebuilt("catalog", uint64(st.Messages), began)
 }
 
 // caughtUp waits until everything is indexed and described.

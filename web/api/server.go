@@ -68,6 +68,7 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/status", access.Operate, s.status},
 		{"GET /api/v1/mailboxes", access.Operate, s.mailboxes},
 		{"POST /api/v1/polls", access.Operate, s.polls},
+		{"POST /api/v1/index/rebuild", access.Operate, s.rebuildIndex},
 		{"GET /api/v1/search", access.Read, s.search},
 		{"GET /api/v1/export", access.Export, s.export},
 		{"GET /api/v1/messages/{id}", access.Read, s.message},
@@ -148,12 +149,13 @@ func problemOf(err error) *Problem {
 		problem *Problem
 		syntax  *query.Error
 		broad   *indexer.TooManyExpansionsError
+		request *indexer.RequestError
 	)
 	p := &Problem{Status: http.StatusInternalServerError, Detail: err.Error()}
 	switch {
 	case errors.As(err, &problem):
 		return problem
-	case errors.As(err, &syntax), errors.As(err, &broad), errors.Is(err, indexer.ErrNoHolds):
+	case errors.As(err, &syntax), errors.As(err, &broad), errors.As(err, &request), errors.Is(err, indexer.ErrNoHolds):
 		p.Status = http.StatusBadRequest
 	case errors.Is(err, archive.ErrNotFound), errors.Is(err, poller.ErrUnknownMailbox):
 		p.Status = http.StatusNotFound
