@@ -1,10 +1,17 @@
 package indexer
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/internal/corpus"
 )
 
 // prose makes text with the frequencies of words that languages have.
@@ -65,4 +72,46 @@ func built(b *testing.B, a *memory) *Index {
 		b.Fatal(err)
 	}
 	return x
+}
+
+// BenchmarkIndexCorpus indexes real mail. index-bytes is what the index takes on the
+// disk, with the texts of snippets.
+func BenchmarkIndexCorpus(b *testing.B) {
+	corpus.Require(b, "bench-list")
+	a, bytes := newMemory(), int64(0)
+	if err := corpus.Load(b.Context(), "bench-list", func(path string, msg []byte) error {
+		sum := sha256.Sum256([]byte(path))
+		a.messages[hex.EncodeToString(sum[:])] = string(msg)
+		a.deposits = append(a.deposits, archive.Indexable{ID: hex.EncodeToString(sum[:]), Size: int64(len(msg)), Received: received,
+			Mailboxes: []string{"list"}, Index: int64(len(a.deposits))})
+		bytes += int64(len(msg))
+		return nil
+	}); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(bytes)
+	for b.Loop() {
+		x := built(b, a)
+		b.ReportMetric(float64(sizeOf(b, x.opts.Dir)), "index-bytes")
+		if err := x.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func sizeOf(b *testing.B, dir string) (total int64) {
+	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			total += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return total
 }

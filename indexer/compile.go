@@ -220,13 +220,14 @@ func (c compiler) header(h *query.Header) bq.Query {
 	if own != query.Any {
 		return c.compile(&query.Text{Field: own, Value: h.Value, Quoted: h.Quoted})
 	}
-	parts := wordParts(h.Value, h.Quoted)
-	for i, p := range parts {
+	var all []bq.Query
+	for _, p := range wordParts(h.Value, h.Quoted) {
 		if p != anyWord {
-			parts[i].text = name + "=" + p.text
+			p.text = name + "=" + p.text
+			all = append(all, c.phrase(fieldHeader, p))
 		}
 	}
-	return c.phrase(fieldHeader, parts...)
+	return bq.NewConjunctionQuery(all)
 }
 
 func wholePart(value string, quoted bool) part {

@@ -94,8 +94,9 @@ func oneOf(names []string) string {
 
 // HeaderValues says where the values of a header field are looked for: in the
 // field that it has in the language, or else with the name of the header field
-// (Any). ok is false where they are not in the index: codes, dates and
-// references to other messages.
+// (Any). ok is false where they are not in the index: traces, signatures, dates, commands
+// of mailing lists, references to other messages. Those are three quarters of
+// the words of a usual header.
 func HeaderValues(name string) (f Field, ok bool) {
 	name = strings.ToLower(name)
 	switch name {
@@ -103,12 +104,19 @@ func HeaderValues(name string) (f Field, ok bool) {
 		return Field(name), true
 	case "message-id":
 		return MessageID, true
-	case "date", "references", "in-reply-to", "thread-index", "dkim-signature", "domainkey-signature", "x-google-dkim-signature",
-		"x-gm-message-state", "x-google-smtp-source", "x-face", "face", "autocrypt", "openpgp", "x-ms-exchange-antispam-messagedata",
-		"x-microsoft-antispam-message-info", "x-forefront-antispam-report", "x-provags-id", "x-ui-out-filterresults", "x-sonic-id":
+	case "list-id":
+		return List, true
+	case "date", "references", "in-reply-to", "thread-index", "received", "x-received", "received-spf", "authentication-results",
+		"dkim-signature", "domainkey-signature", "x-google-dkim-signature", "x-gm-message-state", "x-google-smtp-source", "x-face", "face",
+		"autocrypt", "list-subscribe", "list-unsubscribe", "list-unsubscribe-post", "list-help", "list-post", "list-owner", "list-archive":
 		return Any, false
 	}
-	return Any, !strings.HasPrefix(name, "arc-") && !strings.HasPrefix(name, "x-ms-exchange-antispam-messagedata")
+	for _, prefix := range []string{"arc-", "x-ms-exchange-antispam", "x-ms-exchange-crosstenant", "x-microsoft-antispam", "x-forefront-antispam", "x-proofpoint-"} {
+		if strings.HasPrefix(name, prefix) {
+			return Any, false
+		}
+	}
+	return Any, true
 }
 
 // nearest returns the name that s was likely meant to be, "" if none is like it.

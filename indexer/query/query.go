@@ -67,8 +67,8 @@ type Regexp struct {
 // Header looks for header fields.
 type Header struct {
 	Name string
-	// Value is what to look for in the field, like that of a Text; with "" the
-	// field only has to be there.
+	// Value is words to look for in the field, in any order, like that of a Text;
+	// with "" the field only has to be there.
 	Value  string
 	Quoted bool
 }
