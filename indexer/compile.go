@@ -83,7 +83,13 @@ func (c compiler) compile(n query.Node) bq.Query {
 	case *query.Not:
 		return &exclude{bq.NewMatchAllQuery(), c.compile(n.Node)}
 	case *query.Text:
-		return eachField(n.Field, func(field string) bq.Query { return c.inField(field, n) })
+		word := newStemmedWord(n)
+		return eachField(n.Field, func(field string) bq.Query {
+			if word != nil && hasStems(field) {
+				return &stemmed{word, field, boostOf(field)}
+			}
+			return c.inField(field, n)
+		})
 	case *query.Near:
 		return eachField(n.Field, func(field string) bq.Query {
 			return &near{field: field, units: nearUnits(n.Value), distance: n.Distance, boost: boostOf(field)}

@@ -3,6 +3,7 @@ package indexer
 import (
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/blevesearch/bleve/v2/document"
@@ -26,9 +27,18 @@ type entry struct {
 	textBytes int
 }
 
-// newEntry makes the document of a message, with days of zone. m may be nil:
-// then nothing could be read.
-func newEntry(item archive.Indexable, m *mailparse.Message, zone *time.Location) *entry {
+// analyzer makes documents. It is safe for concurrent use.
+type analyzer struct {
+	zone     *time.Location // of the year
+	stemmers sync.Pool      // of *words.Stemmer: each remembers what it has found
+}
+
+func newAnalyzer(zone *time.Location) *analyzer {
+	return &analyzer{zone: zone, stemmers: sync.Pool{New: func() any { return words.NewStemmer() }}}
+}
+
+// newEntry makes the document of a message. m may be nil: then nothing could be read.
+func (a *analyzer) newEntry(item archive.Indexable, m *mailparse.Message) *entry {
 	if m == nil {
 		m = &mailparse.Message{Size: item.Size, Flags: []string{mailparse.FlagPartial}}
 	}
@@ -43,11 +53,14 @@ func newEntry(item archive.Indexable, m *mailparse.Message, zone *time.Location)
 	if len(m.Attachments) > 0 {
 		flags = append([]string{flagAttachment}, flags...)
 	}
-	names := fileNames(m)
+	names, attached := fileNames(m), attachedTexts(m)
+	stemmer, _ := a.stemmers.Get().(*words.Stemmer)
+	defer a.stemmers.Put(stemmer)
+	language, attachedLanguage := words.Language(m.OwnText()), languageOf(attached)
 	for _, f := range []*field{
-		textField(fieldSubject, m.Subject),
-		textField(fieldBody, body),
-		textField(fieldAttachment, append(names, attachedTexts(m)...)...),
+		textField(fieldSubject, newStems(language, stemmer), m.Subject),
+		textField(fieldBody, newStems(language, stemmer), body),
+		textField(fieldAttachment, newStems(attachedLanguage, stemmer), append(names, attached...)...),
 		addressField(fieldFrom, m.From),
 		addressField(fieldTo, m.To),
 		addressField(fieldCc, m.Cc),
@@ -61,7 +74,7 @@ func newEntry(item archive.Indexable, m *mailparse.Message, zone *time.Location)
 		keyField(fieldFileType, attachedTypes(m)...),
 		listField(m.ListID),
 		headerField(m.Header),
-		exactField(fieldLanguage, words.Language(m.OwnText())),
+		exactField(fieldLanguage, language, attachedLanguage),
 		keyField(fieldThread, threadKeys(m, item.ID)...),
 		numberField(fieldDate, quarterOf(date)),
 		numberField(fieldReceived, quarterOf(item.Received)),
@@ -71,7 +84,7 @@ func newEntry(item archive.Indexable, m *mailparse.Message, zone *time.Location)
 		keyField(fieldOrder, orderKey(item.Received, item.ID)),
 		keyField(fieldMailboxName, item.Mailboxes...),
 		keyField(fieldSenderDomain, senderDomains(m)...),
-		keyField(fieldYear, date.In(zone).Format("2006")),
+		keyField(fieldYear, date.In(a.zone).Format("2006")),
 		keyField(fieldSenderKey, senderKey(m)),
 		keyField(fieldThreadRoot, threadRoot(m, item.ID)),
 		keyField(fieldReported, reportedKey(m)),
@@ -82,6 +95,24 @@ func newEntry(item archive.Indexable, m *mailparse.Message, zone *time.Location)
 		}
 	}
 	return e
+}
+
+// newStems returns nil where the language is not known.
+func newStems(language string, stemmer *words.Stemmer) *stems {
+	if language == "" {
+		return nil
+	}
+	return &stems{language: language, stemmer: stemmer}
+}
+
+// languageOf is the language of the first text that has one.
+func languageOf(texts []string) string {
+	for _, t := range texts {
+		if l := words.Language(t); l != "" {
+			return l
+		}
+	}
+	return ""
 }
 
 // flagAttachment is what has:attachment looks for.

@@ -41,9 +41,6 @@ func (e *TooManyExpansionsError) Error() string {
 	return fmt.Sprintf("query: %s stands for %d words, more than the limit of %d; write more of the word", e.Pattern, e.Words, e.Limit)
 }
 
-// stemMark begins the terms that are stems, which no pattern stands for.
-const stemMark = 0x01
-
 // expand returns the terms of a field that a pattern stands for.
 func expand(ctx context.Context, r index.IndexReader, field string, p part, limit int) (terms []string, err error) {
 	dict, err := openDict(r, field, p)
@@ -61,7 +58,7 @@ func expand(ctx context.Context, r index.IndexReader, field string, p part, limi
 			return nil, fmt.Errorf("look up %s: %w", p, err)
 		}
 		if e.Term != "" && e.Term[0] == stemMark {
-			continue
+			continue // no pattern stands for a stem
 		}
 		if n++; n <= limit {
 			terms = append(terms, e.Term)
@@ -201,21 +198,18 @@ type ranges struct {
 var _ bq.Query = (*ranges)(nil)
 
 func (q *ranges) Searcher(ctx context.Context, r index.IndexReader, _ mapping.IndexMapping, options search.SearcherOptions) (search.Searcher, error) {
-	terms := q.terms
-	if c, ok := r.(index.IndexReaderContains); ok {
-		dict, err := c.FieldDictContains(q.field)
+	contains, err := presence(r, q.field)
+	if err != nil {
+		return nil, err
+	}
+	var terms [][]byte
+	for _, t := range q.terms {
+		has, err := contains(t)
 		if err != nil {
-			return nil, fmt.Errorf("look up %s: %w", q.field, err)
+			return nil, err
 		}
-		terms = nil
-		for _, t := range q.terms {
-			has, err := dict.Contains(t)
-			if err != nil {
-				return nil, fmt.Errorf("look up %s: %w", q.field, err)
-			}
-			if has {
-				terms = append(terms, t)
-			}
+		if has {
+			terms = append(terms, t)
 		}
 	}
 	if len(terms) == 0 {

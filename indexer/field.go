@@ -71,8 +71,9 @@ type field struct {
 	name      string
 	options   index.FieldIndexingOptions
 	value     []byte // of a stored field
-	length    int    // in terms
+	length    int    // in terms, without stems
 	textBytes int
+	stems     *stems // nil for a field without
 	terms     index.TokenFrequencies
 
 	// The elements of terms are cut from these.
@@ -102,11 +103,20 @@ func newField(name string, options index.FieldIndexingOptions, terms int) *field
 // since most fields have few terms and some have thousands.
 func (f *field) slab() int { return min(max(len(f.terms), 4), 256) }
 
-// add counts term at position. The bytes of term are copied.
-func (f *field) add(term []byte, position int) {
+// add counts term at position, and reports whether it is the first of its kind. The
+// bytes of term are copied.
+func (f *field) add(term []byte, position int) (first bool) {
 	f.length++
-	t := f.terms[string(term)]
-	if t == nil {
+	t, first := f.count(term)
+	if f.options.IncludeTermVectors() {
+		f.locate(t, position)
+	}
+	return first
+}
+
+func (f *field) count(term []byte) (t *index.TokenFreq, first bool) {
+	t = f.terms[string(term)]
+	if first = t == nil; first {
 		if len(f.freqs) == 0 {
 			f.freqs = make([]index.TokenFreq, f.slab())
 		}
@@ -122,9 +132,7 @@ func (f *field) add(term []byte, position int) {
 	if !f.options.SkipFreqNorm() {
 		t.SetFrequency(t.Frequency() + 1)
 	}
-	if f.options.IncludeTermVectors() {
-		f.locate(t, position)
-	}
+	return t, first
 }
 
 func (f *field) locate(t *index.TokenFreq, position int) {
@@ -163,18 +171,47 @@ func (f *field) addText(text string, after int) int {
 	last := after
 	for t := range words.All(text) {
 		last = after + t.Position
-		f.add(t.Term, last)
+		if f.add(t.Term, last) && f.stems != nil {
+			f.addStem(t.Term, text[t.Start:t.End])
+		}
 	}
 	return last
 }
 
-// textField is a field of running text.
-func textField(name string, texts ...string) *field {
+// stems marks the words of a text in a language by their stems.
+type stems struct {
+	language string
+	stemmer  *words.Stemmer
+	term     []byte
+}
+
+// stemMark begins the terms that are stems. No word has it.
+const stemMark = 0x01
+
+func stemTerm(b []byte, language, stem string) []byte {
+	return append(append(append(b[:0], stemMark), language...), stem...)
+}
+
+// addStem adds the stem of a word, once for all its occurrences in the text, and
+// without a position: nothing asks for those of stems, and each would take as much
+// room as a word. A word that is its own stem has none besides: who looks for
+// a stem looks for this word in texts of the language, too.
+func (f *field) addStem(term []byte, original string) {
+	stem := f.stems.stemmer.Stem(f.stems.language, term, original)
+	if stem != string(term) {
+		f.stems.term = stemTerm(f.stems.term, f.stems.language, stem)
+		f.count(f.stems.term)
+	}
+}
+
+// textField is a field of running text. s may be nil.
+func textField(name string, s *stems, texts ...string) *field {
 	size := 0
 	for _, t := range texts {
 		size += len(t)
 	}
 	f := newField(name, textOptions, min(size/16, 1<<14))
+	f.stems = s
 	last := 0
 	for _, t := range texts {
 		last = f.addText(t, last+gap)

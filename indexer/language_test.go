@@ -245,3 +245,42 @@ func TestQueriesThatAreRefusedSayWhere(t *testing.T) {
 		t.Errorf("%s for an expression, %v", time.Since(started), err)
 	}
 }
+
+func TestBareWordsFindOtherEndings(t *testing.T) {
+	a := newMemory()
+	put := func(name, subject, body string) {
+		a.put(name, "m", mail("Runner <runs@example.com>", "b@x", "Mon, 1 Jan 2024 10:00:00 +0000", subject, body))
+	}
+	put("english", "Reports", "He was running to the office with all of the invoices that we have sent to them.")
+	put("plain", "report", "The run was not on the list that we have sent to you: invoice")
+	put("german", "Rechnungen", "Wir haben die Häuser nicht gesehen, die Sie auf der Liste haben: Par run.")
+	put("russian", "x", "Мы не видели договоров, о которых вы говорили, и это всё что у нас есть.")
+	put("unsure", "reports", "running invoices Häuser")
+	r := start(t, t.TempDir(), a, WorkerOptions{}).catchUp()
+	r.want(map[string]string{
+		"body:run":            "english german plain",
+		"body:running":        "english plain unsure",
+		`body:"run"`:          "german plain",
+		"body:runn*":          "english unsure",
+		"body:/run+/":         "german plain",
+		"body:ran":            "",
+		"invoiced":            "english plain",
+		"subject:reporting":   "english plain",
+		"report":              "english plain",
+		"Haus":                "german",
+		"häuser":              "german unsure",
+		"hauser":              "german unsure",
+		"body:Häusern":        "german",
+		"Rechnung":            "german",
+		"договор":             "russian",
+		"Paris":               "", // par- would be its stem in Spanish
+		"from:running":        "",
+		`"run invoice"~99`:    "plain",
+		"body:(run -running)": "german",
+		"body:/.*/":           "english german plain russian unsure",
+	})
+	res, err := r.Search(t.Context(), Request{Query: "body:running", Sort: SortRelevance})
+	if err != nil || name(res.Hits[len(res.Hits)-1].ID) != "plain" {
+		t.Errorf("the word itself does not come before its other endings: %+v, %v", res, err)
+	}
+}

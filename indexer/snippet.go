@@ -31,17 +31,23 @@ const (
 // made.
 type marker struct {
 	sequences [][]matcher
+	stemmed   bool // some of them look for stems
 }
 
 // matcher fits a term.
 type matcher struct {
 	text    string
 	pattern *regexp.Regexp // instead of text
+	stemmed *stemmedWord   // instead of text
 }
 
-func (m matcher) fits(term []byte) bool {
-	if m.pattern != nil {
+func (m matcher) fits(w *window, i int) bool {
+	term := w.terms[i]
+	switch {
+	case m.pattern != nil:
 		return m.pattern.Match(term)
+	case m.stemmed != nil:
+		return m.stemmed.fits(w.stemmer, w.language, term, w.text[w.start[i]:w.end[i]])
 	}
 	return string(term) == m.text
 }
@@ -64,28 +70,49 @@ func (m *marker) collect(n query.Node) {
 			m.collect(c)
 		}
 	case *query.Text:
-		if n.Field != query.Any && n.Field != query.Body || len(m.sequences) == maxMarks {
-			return
+		if w := newStemmedWord(n); w != nil {
+			m.stemmed = true
+			m.add(n.Field, []matcher{{stemmed: w}})
+		} else {
+			m.addParts(n.Field, wordParts(n.Value, n.Quoted))
 		}
-		var sequence []matcher
-		for _, p := range wordParts(n.Value, n.Quoted) {
-			one := matcher{text: p.text}
-			if p.kind != exactPart {
-				var err error
-				if one.pattern, err = regexp.Compile("^(?s:" + p.expression() + ")$"); err != nil {
-					return // too large; the search itself will say so
-				}
+	case *query.Near: // every word of it: most often they are where they should be
+		for _, u := range nearUnits(n.Value) {
+			m.addParts(n.Field, u)
+		}
+	case *query.Regexp:
+		m.addParts(n.Field, []part{{n.Folded(), regexpPart}})
+	}
+}
+
+func (m *marker) addParts(f query.Field, parts []part) {
+	sequence := make([]matcher, len(parts))
+	for i, p := range parts {
+		sequence[i].text = p.text
+		if p.kind != exactPart {
+			var err error
+			if sequence[i].pattern, err = regexp.Compile("^(?s:" + p.expression() + ")$"); err != nil {
+				return // too large; the search itself will say so
 			}
-			sequence = append(sequence, one)
 		}
+	}
+	m.add(f, sequence)
+}
+
+func (m *marker) add(f query.Field, sequence []matcher) {
+	if (f == query.Any || f == query.Body) && len(m.sequences) < maxMarks {
 		m.sequences = append(m.sequences, sequence)
 	}
 }
 
 // window is the words last read, as far back as the longest sequence needs.
 type window struct {
-	terms [][]byte
-	start []int
+	text       string
+	terms      [][]byte
+	start, end []int
+
+	language string // of the text
+	stemmer  *words.Stemmer
 }
 
 // snippet takes a passage from text.
@@ -150,7 +177,10 @@ func (m *marker) matches(text string) func(yield func([2]int) bool) {
 		longest = max(longest, len(s))
 	}
 	return func(yield func([2]int) bool) {
-		var w window
+		w := window{text: text}
+		if m.stemmed {
+			w.language, w.stemmer = words.Language(text), words.NewStemmer()
+		}
 		marked := 0
 		for t := range words.All(text) {
 			w.push(t, longest)
@@ -174,12 +204,13 @@ func (w *window) push(t words.Token, size int) {
 		oldest := w.terms[0]
 		w.terms = append(w.terms[:0], w.terms[1:]...)
 		w.start = append(w.start[:0], w.start[1:]...)
+		w.end = append(w.end[:0], w.end[1:]...)
 		w.terms = append(w.terms, append(oldest[:0], t.Term...))
-		w.start = append(w.start, t.Start)
-		return
+	} else {
+		w.terms = append(w.terms, append([]byte(nil), t.Term...))
 	}
-	w.terms = append(w.terms, append([]byte(nil), t.Term...))
 	w.start = append(w.start, t.Start)
+	w.end = append(w.end, t.End)
 }
 
 // endsWith reports whether the words last read are the sequence, and where it
@@ -190,7 +221,7 @@ func (w *window) endsWith(s []matcher) (start int, ok bool) {
 		return 0, false
 	}
 	for i := len(s) - 1; i >= 0; i-- {
-		if !s[i].fits(w.terms[first+i]) {
+		if !s[i].fits(w, first+i) {
 			return 0, false
 		}
 	}

@@ -36,6 +36,13 @@ func TestSnippetShowsThePassageOfTheFirstHit(t *testing.T) {
 		{"東京都", "これは東京都です", "これは[東京都]です"},
 		{"東京 都で", "これは東京都です", "これは[東京][都で]す"},
 		{"nothing", "the quick fox", "the quick fox"},
+		{"run", "he was running and it runs for us", "he was [running] and it [runs] for us"},
+		{`"run"`, "he was running and it runs for us", "he was running and it runs for us"},
+		{"running", "he will run after you and me", "he will [run] after you and me"},
+		{"run", "running runs", "running runs"}, // no language
+		{"Haus", "wir haben die alten Häuser nicht gesehen", "wir haben die alten [Häuser] nicht gesehen"},
+		{`"fox quick"~3`, "the quick brown fox", "the [quick] brown [fox]"},
+		{"/f.x|bro+wn/", "the quick brown fox", "the quick [brown] [fox]"},
 		{"*", "", ""},
 		{"needle", filler + "needle " + filler,
 			"lorem ipsum lorem ipsum lorem ipsum [needle] " + strings.Repeat("lorem ipsum ", 9) + "lorem"},

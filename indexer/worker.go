@@ -84,6 +84,8 @@ type Worker struct {
 	wake    <-chan struct{}
 	opts    WorkerOptions
 	merges  sync.WaitGroup // of closed generations
+
+	analyzer *analyzer
 }
 
 // NewWorker returns a worker that brings x up to date with a whenever it
@@ -113,7 +115,7 @@ func NewWorker(x *Index, a Archive, wake <-chan struct{}, opts WorkerOptions) *W
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Worker{index: x, archive: a, wake: wake, opts: opts}
+	return &Worker{index: x, archive: a, wake: wake, opts: opts, analyzer: newAnalyzer(x.opts.Location)}
 }
 
 // Run works until ctx is done, which is no error, or the Index is closed. What
@@ -366,7 +368,7 @@ func (w *Worker) read(ctx context.Context, item archive.Indexable) (e *entry) {
 	defer func() {
 		if r := recover(); r != nil {
 			w.opts.Logger.Error("parser panicked, message is indexed without its content", "id", item.ID, "panic", r)
-			e = newEntry(item, nil, w.index.opts.Location)
+			e = w.analyzer.newEntry(item, nil)
 		}
 	}()
 	m, err := w.open(ctx, item.ID)
@@ -376,7 +378,7 @@ func (w *Worker) read(ctx context.Context, item archive.Indexable) (e *entry) {
 	if err != nil && m != nil {
 		m.Flags = withFlag(m.Flags, mailparse.FlagPartial)
 	}
-	return newEntry(item, m, w.index.opts.Location)
+	return w.analyzer.newEntry(item, m)
 }
 
 // open reads a message. It is nil if there is nothing to read, and comes with an

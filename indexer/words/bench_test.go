@@ -45,3 +45,15 @@ func BenchmarkLanguage(b *testing.B) {
 		Language(text)
 	}
 }
+
+func BenchmarkStems(b *testing.B) {
+	text := benchText(b)
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	s := NewStemmer()
+	for b.Loop() {
+		for t := range All(text) {
+			s.Stem("en", t.Term, text[t.Start:t.End])
+		}
+	}
+}
