@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/blevesearch/bleve/v2"
 	"github.com/blevesearch/bleve/v2/mapping"
 	"github.com/blevesearch/bleve/v2/search"
 	bq "github.com/blevesearch/bleve/v2/search/query"
@@ -129,6 +130,9 @@ type phrase struct {
 var _ bq.Query = (*phrase)(nil)
 
 func (q *phrase) Searcher(ctx context.Context, r index.IndexReader, _ mapping.IndexMapping, options search.SearcherOptions) (search.Searcher, error) {
+	if !hasFrequencies(q.field) {
+		options.Score = bleve.ScoreNone // without frequencies it would not be a number
+	}
 	if len(q.parts) == 1 && q.parts[0].kind == exactPart {
 		return searcher.NewTermSearcher(ctx, r, q.parts[0].text, q.field, q.boost, options)
 	}
@@ -198,6 +202,7 @@ type ranges struct {
 var _ bq.Query = (*ranges)(nil)
 
 func (q *ranges) Searcher(ctx context.Context, r index.IndexReader, _ mapping.IndexMapping, options search.SearcherOptions) (search.Searcher, error) {
+	options.Score = bleve.ScoreNone // as for a phrase
 	contains, err := presence(r, q.field)
 	if err != nil {
 		return nil, err

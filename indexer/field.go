@@ -63,6 +63,16 @@ const (
 	keyOptions = exactOptions | index.DocValues
 )
 
+// hasFrequencies reports whether a field of the index has text, with how often
+// and where its terms occur, and not just whether.
+func hasFrequencies(name string) bool {
+	switch name {
+	case fieldSubject, fieldBody, fieldAttachment, fieldFrom, fieldTo, fieldCc, fieldBcc, fieldParticipant, fieldRecipient, fieldFileName, fieldList:
+		return true
+	}
+	return false
+}
+
 // field is a document.Field that arrives analysed. Bleve's own fields are
 // analysed by four goroutines, with several allocations a word; here the workers
 // that parse do it, with few. It also leaves out byte offsets, which nothing

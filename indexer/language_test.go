@@ -284,3 +284,22 @@ func TestBareWordsFindOtherEndings(t *testing.T) {
 		t.Errorf("the word itself does not come before its other endings: %+v, %v", res, err)
 	}
 }
+
+func TestConditionsDoNotDisturbRelevance(t *testing.T) {
+	r := start(t, t.TempDir(), sample(), WorkerOptions{}).catchUp()
+	for _, condition := range []string{"mailbox:sales", "date:2024", "size:<1M", "-has:attachment", "id:" + id("bob")[:54], "header:subject=re*",
+		"-header:X-Mailer", "(is:signed OR lang:en OR msgid:*report*)", "-filetype:pdf", "thread:" + id("bob")} {
+		res, err := r.Search(t.Context(), Request{Query: "fox " + condition, Sort: SortRelevance})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(res.Hits) == 0 || name(res.Hits[0].ID) != "bob" { // shorter than alice's
+			t.Errorf("%s: %+v", condition, res.Hits)
+		}
+		for _, h := range res.Hits {
+			if !(h.Score > 0 && h.Score < 1) {
+				t.Errorf("%s: score %v", condition, h.Score)
+			}
+		}
+	}
+}
