@@ -26,7 +26,7 @@ const (
 // decodeCharset makes UTF-8 of b. It returns the charset that it was read
 // as, in lower case, and what was wrong ("" if nothing). Where none is declared, or an unknown one,
 // and for octets that are not UTF-8 where that is declared, the octets are taken as UTF-8
-// where they are and as windows-1252 where they are not.
+// where they are and as what they look like where they are not.
 func decodeCharset(b []byte, label string) (text, charset, issue string) {
 	if label == "" || isUnicodeLabel(label) {
 		return decodeUndeclared(b, label)
@@ -40,6 +40,24 @@ func decodeCharset(b []byte, label string) (text, charset, issue string) {
 	case "viscii":
 		return decodeVISCII(b), label, ""
 	}
+	if isASCII(b) && extendsASCII(label) && lookupCharset(label) != nil {
+		return string(b), label, ""
+	}
+	if isReallyUTF8(b, label) {
+		return string(b), "utf-8", issueOctets
+	}
+	if strings.HasPrefix(label, "iso-2022-") {
+		if isASCII(b) || bytes.IndexByte(b, 0x1b) >= 0 {
+			return decodeISO2022(b), label, ""
+		}
+		text, charset, _ = decodeUndeclared(b, "")
+		return text, charset, issueOctets
+	}
+	return decodeDeclared(b, label)
+}
+
+// decodeDeclared decodes a charset of which nothing special is to be said.
+func decodeDeclared(b []byte, label string) (text, charset, issue string) {
 	enc := lookupCharset(label)
 	if enc == nil {
 		text, charset, _ = decodeUndeclared(b, "")
@@ -48,16 +66,19 @@ func decodeCharset(b []byte, label string) (text, charset, issue string) {
 		}
 		return text, charset, issueCharset
 	}
-	if isASCII(b) && extendsASCII(label) {
-		return string(b), label, ""
-	}
 	out, err := enc.NewDecoder().Bytes(b)
 	if err != nil {
 		text, charset, _ = decodeUndeclared(b, "")
 		return text, charset, issueOctets
 	}
-	if bytes.ContainsRune(out, utf8.RuneError) {
+	if wrong := bytes.Count(out, []byte("\uFFFD")); wrong > 0 {
 		issue = issueOctets
+		if wrong*8 > utf8.RuneCount(out)-countASCII(out) { // it is another charset
+			other, name := detectCharset(b)
+			if better, err := other.NewDecoder().Bytes(b); err == nil && bytes.Count(better, []byte("\uFFFD")) < wrong {
+				out, label = better, name
+			}
+		}
 	}
 	return strings.ToValidUTF8(string(out), "\uFFFD"), label, issue
 }
@@ -74,9 +95,12 @@ func decodeUndeclared(b []byte, label string) (text, charset, issue string) {
 		b = b[3:]
 	}
 	if isASCII(b) {
-		if i := bytes.IndexByte(b, 0x1b); i >= 0 && isISO2022JP(b[i:]) {
-			if out, err := japanese.ISO2022JP.NewDecoder().Bytes(b); err == nil {
-				return string(out), "iso-2022-jp", ""
+		if i := bytes.IndexByte(b, 0x1b); i >= 0 && i+1 < len(b) && b[i+1] == '$' {
+			switch _, later, length := iso2022Escape(b[i+1:]); {
+			case later:
+				return decodeISO2022(b), "iso-2022-kr", ""
+			case length > 0:
+				return decodeISO2022(b), "iso-2022-jp", ""
 			}
 		}
 		if label == "" {
@@ -98,20 +122,23 @@ func decodeUndeclared(b []byte, label string) (text, charset, issue string) {
 	if label == "utf-8" {
 		issue = issueOctets
 	}
+	if !isMostlyUTF8(b) {
+		enc, charset := detectCharset(b)
+		if out, err := enc.NewDecoder().Bytes(b); err == nil {
+			return strings.ToValidUTF8(string(out), "\uFFFD"), charset, issue
+		}
+	}
 	var out strings.Builder
 	out.Grow(len(b) + len(b)/8)
-	charset = "windows-1252"
 	for len(b) > 0 {
 		r, size := utf8.DecodeRune(b)
 		if r == utf8.RuneError && size == 1 {
 			r = charmap.Windows1252.DecodeByte(b[0])
-		} else if size > 1 {
-			charset = "utf-8"
 		}
 		out.WriteRune(r)
 		b = b[size:]
 	}
-	return out.String(), charset, issue
+	return out.String(), "utf-8", issue
 }
 
 func isASCII(b []byte) bool {
@@ -121,11 +148,6 @@ func isASCII(b []byte) bool {
 		}
 	}
 	return true
-}
-
-// isISO2022JP looks at an escape sequence (RFC 1468).
-func isISO2022JP(b []byte) bool {
-	return len(b) > 3 && b[1] == '$' && (b[2] == 'B' || b[2] == '@')
 }
 
 func byteOrderMark(b []byte) encoding.Encoding {
@@ -160,6 +182,10 @@ func normalizeCharset(label string) string {
 		return "us-ascii"
 	case "utf7", "utf-7-imap", "unicode-1-1-utf-7", "x-unicode-2-0-utf-7":
 		return "utf-7"
+	case "cp50220", "cp50221", "cp50222", "jis", "iso2022jp", "iso2022-jp", "iso_2022-jp", "csiso2022jp":
+		return "iso-2022-jp"
+	case "iso2022kr", "csiso2022kr":
+		return "iso-2022-kr"
 	case "viscii1.1-1", "csviscii", "x-viscii":
 		return "viscii"
 	}
@@ -179,16 +205,13 @@ func lookupCharset(label string) encoding.Encoding {
 		return japanese.ShiftJIS // the table is that of Microsoft
 	case "cp949", "ms949", "uhc", "ks_c_5601", "ksc5601", "x-windows-949", "euc_kr", "euckr":
 		return korean.EUCKR
-	case "cp936", "ms936", "euc-cn", "gb2312-80", "x-gbk", "gb_2312":
-		return simplifiedchinese.GBK
-	case "gb18030-2000", "gb-18030":
+	case "cp936", "ms936", "euc-cn", "gb2312", "gb2312-80", "gbk", "x-gbk", "gb_2312", "gb_2312-80", "chinese", "iso-ir-58", "csgb2312",
+		"gb18030", "gb18030-2000", "gb18030-2005", "gb18030-2022", "gb-18030":
 		return simplifiedchinese.GB18030
 	case "hz", "hz-gb-2312", "hz-gb2312":
 		return simplifiedchinese.HZGB2312
-	case "cp950", "big-5", "big5hkscs", "big5-eten", "x-big5":
+	case "cp950", "ms950", "big-5", "big5hkscs", "big5-hkscs", "big5-hkscs:2004", "cp951", "cn-big5", "big5-eten", "x-big5":
 		return traditionalchinese.Big5
-	case "iso-2022-jp", "iso-2022-jp-1", "iso-2022-jp-2", "iso-2022-jp-3", "iso-2022-jp-2004", "iso-2022-jp-ms", "cp50220", "cp50221", "jis", "iso2022jp":
-		return japanese.ISO2022JP
 	case "eucjp", "eucjp-ms", "x-euc-jp", "x-eucjp":
 		return japanese.EUCJP
 	case "utf-16", "utf16", "unicode", "ucs-2", "iso-10646-ucs-2":
@@ -201,7 +224,7 @@ func lookupCharset(label string) encoding.Encoding {
 		return utf32.UTF32(utf32.BigEndian, utf32.UseBOM)
 	case "utf-32le":
 		return utf32.UTF32(utf32.LittleEndian, utf32.UseBOM)
-	case "koi8r", "koi8":
+	case "koi8r", "koi8", "cskoi8r", "koi8_r", "koi-8":
 		return charmap.KOI8R
 	case "mac", "x-mac-roman", "macroman":
 		return charmap.Macintosh
