@@ -122,7 +122,7 @@ func decodeUndeclared(b []byte, label string) (text, charset, issue string) {
 	if label == "utf-8" {
 		issue = issueOctets
 	}
-	if !isMostlyUTF8(b) {
+	if !isMostlyUTF8(b, label == "utf-8") {
 		enc, charset := detectCharset(b)
 		if out, err := enc.NewDecoder().Bytes(b); err == nil {
 			return strings.ToValidUTF8(string(out), "\uFFFD"), charset, issue

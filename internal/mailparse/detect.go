@@ -82,8 +82,9 @@ func wordsBeyondASCII(b []byte) []byte {
 	return out[:min(len(out), maxDetectBytes)]
 }
 
-// isMostlyUTF8 reports whether there is more UTF-8 in b than there are octets that are none.
-func isMostlyUTF8(b []byte) bool {
+// isMostlyUTF8 reports whether there is more UTF-8 in b than there are octets that are none;
+// where UTF-8 is declared, a quarter of it will do: text of other charsets has next to nothing.
+func isMostlyUTF8(b []byte, declared bool) bool {
 	good, bad := 0, 0
 	for len(b) > 0 {
 		r, size := utf8.DecodeRune(b)
@@ -94,6 +95,9 @@ func isMostlyUTF8(b []byte) bool {
 			good++
 		}
 		b = b[size:]
+	}
+	if declared {
+		good *= 4
 	}
 	return good > 0 && good >= bad
 }

@@ -30,6 +30,7 @@ func (w *walker) open() {
 		e.kind = multipartEntity
 		e.boundary = strings.TrimRight(part.Params["boundary"], " \t")
 		e.digest = part.MediaType == "multipart/digest"
+		e.isText = w.hasTextToo(h)
 		e.leaf = newPreamble(w, e.part)
 	case !isEnclosed(part.MediaType):
 		e.leaf = newLeaf(w, e.part)
@@ -43,6 +44,17 @@ func (w *walker) open() {
 		e.leaf.inner = newWalker(w.state, part.Path+".1", part.Depth+1, e.part, true)
 	}
 	w.stack = append(w.stack, e)
+}
+
+// hasTextToo reports whether the header of a multipart goes on with that of a text: the
+// boundary line between the two was lost, and the text stands before the next one.
+func (w *walker) hasTextToo(h Header) bool {
+	types := h.Values("Content-Type")
+	if len(types) < 2 || !strings.HasPrefix(strings.ToLower(types[len(types)-1]), "text/") {
+		return false
+	}
+	w.problem("two Content-Type fields")
+	return true
 }
 
 // unpacker returns what looks for parts in the content of a part, nil if nothing does.

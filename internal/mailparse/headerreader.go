@@ -26,6 +26,9 @@ const (
 // issueFromLine is harmless: servers and mbox files leave the line in front.
 const issueFromLine = "begins with an mbox From line"
 
+// issueHeader says that not all of a header was kept.
+const issueHeader = "header too large, cut"
+
 // headerReader collects one header (RFC 5322 section 2.2) from lines. Lines
 // that are no field are held in doubt: if a field that is certain follows, they are junk
 // within the header and kept as fields without name, else they begin the body.
@@ -150,7 +153,8 @@ func (h *headerReader) fieldName(text []byte) int {
 	for _, c := range name {
 		// QUIRK: a space within the name, as some bulk mailers write it, is
 		// taken where a header is under way.
-		if c == ' ' && len(h.buf) > 0 && len(h.doubt) == 0 {
+		// So are octets above 127.
+		if (c == ' ' || c > 0x7f) && len(h.buf) > 0 && len(h.doubt) == 0 {
 			continue
 		}
 		if c <= ' ' || c >= 0x7f {
@@ -184,6 +188,9 @@ func (h *headerReader) add(text []byte, colon int) {
 }
 
 func (h *headerReader) appendField(name, value []byte) {
+	if h.full() {
+		return
+	}
 	h.field = len(h.buf)
 	h.put(name)
 	h.put([]byte{':'})
@@ -191,9 +198,21 @@ func (h *headerReader) appendField(name, value []byte) {
 	h.put([]byte{'\n'})
 }
 
+// full reports whether no more is kept.
+func (h *headerReader) full() bool {
+	if len(h.buf) < h.max {
+		return false
+	}
+	h.cutOff(issueHeader)
+	return true
+}
+
 // unfold adds a continuation line (RFC 5322 section 2.2.3) to the last field;
 // the white space of the fold becomes one space.
 func (h *headerReader) unfold(text []byte) {
+	if h.full() {
+		return
+	}
 	h.buf = bytes.TrimRight(h.buf, " \t\n")
 	h.put([]byte{' '})
 	h.put(text)
@@ -223,7 +242,7 @@ func (h *headerReader) put(p []byte) {
 	}
 	room := min(h.max-len(h.buf), h.max/2-(len(h.buf)-h.field))
 	if len(p) > room {
-		h.cutOff("header too large, cut")
+		h.cutOff(issueHeader)
 		p = p[:max(room, 0)]
 	}
 	at := len(h.buf)

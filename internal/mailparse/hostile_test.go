@@ -58,6 +58,25 @@ func TestHostileMessagesTakeLinearTime(t *testing.T) {
 		"utf-7":                         "Content-Type: text/plain; charset=utf-7\n\n" + rep("+A", n/2),
 		"carriage returns":              rep("\r", n),
 		"NULs":                          rep("\x00", n),
+		"files in uuencode":             "Subject: s\n\n" + rep("begin 644 x\n#0V%T\n", n/20),
+		"begin lines":                   "Subject: s\n\n" + rep("begin 644 x\n", n/12),
+		"yEnc":                          "Subject: s\n\n=ybegin size=1\n" + rep("=", n),
+		"flowed":                        "Content-Type: text/plain; format=flowed\n\n" + rep("> \n", n/3),
+		"nested quotations":             "Content-Type: text/html\n\n" + rep("<blockquote>x", n/13),
+		"nested lists":                  "Content-Type: text/html\n\n" + rep("<ol><li>x", n/9),
+		"hidden":                        "Content-Type: text/html\n\n" + rep("<p hidden>x", n/11),
+		"links":                         "Content-Type: text/html\n\n" + rep("<a href=http://a>x</a>", n/22),
+		"links that do not end":         "Content-Type: text/html\n\n" + rep("<a href=http://a/b>http:", n/24),
+		"nested S/MIME":                 rep("Content-Type: application/pkcs7-mime\n\n"+enclosing(oidSignedData, ber(berOctets, ""))[:40], 1000),
+		"TNEF attributes":               tnefHeader + tnefStream(rep(tnefAttribute(2, tnefRendData, ""), n/11)),
+		"TNEF properties":               tnefHeader + tnefStream(tnefAttribute(1, tnefProps, "\xff\xff\xff\xff"+rep("\x02\x10\x00\x01\xff\xff\xff\xff", n/8))),
+		"TNEF sizes":                    tnefHeader + tnefStream("\x01\x03\x90\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\x1e\x00\x00\x10\x01\x00\x00\x00\xff\xff\xff\xff"),
+		"undeclared octets":             "Subject: s\n\n" + rep("\xe9\xa0\xff ", n/4),
+		"escapes of ISO 2022":           "Content-Type: text/plain; charset=iso-2022-jp\n\n" + rep("\x1b$B\x1b(B", n/6),
+		"delivery reports":              "Content-Type: message/delivery-status\n\n" + rep("Final-Recipient: a@b\n", n/21),
+		"folded report":                 "Content-Type: message/delivery-status\n\nStatus: x\n" + rep(" y\n", n/3),
+		"journal recipients":            "X-MS-Journal-Report:\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\n" + rep("To: a@b, Expanded: c@d\n", n/24) + "\n--b\nContent-Type: message/rfc822\n\nSubject: s\n--b--\n",
+		"calendar":                      "Content-Type: text/calendar\n\nSUMMARY:x\n" + rep(" y\n", n/3),
 	}
 	for name, message := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -76,6 +95,40 @@ func TestHostileMessagesTakeLinearTime(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// endlessHeader is a header of size octets, made as it is read.
+type endlessHeader struct{ size, at int64 }
+
+func (h *endlessHeader) Read(p []byte) (int, error) {
+	const line = "X-Field: some value that goes on for a while and is not of interest at all\r\n"
+	n := 0
+	for n < len(p) && h.at < h.size {
+		m := copy(p[n:], line[h.at%int64(len(line)):])
+		n += m
+		h.at += int64(m)
+	}
+	if n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+func TestAHeaderOfAGigabyteTakesBoundedMemory(t *testing.T) {
+	size := int64(1 << 30)
+	if testing.Short() || raceEnabled {
+		size = 1 << 27 // the same, in a tenth of the time
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	m, err := Parse(t.Context(), &endlessHeader{size: size}, Options{})
+	runtime.ReadMemStats(&after)
+	if err != nil || m.Size != size || !m.HasFlag(FlagPartial) {
+		t.Errorf("size %d, flags %v, error %v", m.Size, m.Flags, err)
+	}
+	if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20 {
+		t.Errorf("%d MiB allocated", used>>20)
 	}
 }
 

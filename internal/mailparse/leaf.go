@@ -138,12 +138,13 @@ func (l *leaf) close(atEnd bool) {
 	}
 }
 
-// promote makes a text part of what was taken for a preamble.
-func (l *leaf) promote(atEnd bool) {
+// promote makes a text part of what was taken for a preamble. It returns false if
+// there is nothing.
+func (l *leaf) promote(atEnd bool) bool {
 	l.w.out = l.decoder.close(l.w.out, atEnd)
 	l.flush()
 	if l.size == 0 || len(l.w.msg.Parts) >= l.w.opts.MaxParts {
-		return
+		return false
 	}
 	multipart := &l.w.msg.Parts[l.part]
 	p := Part{Path: multipart.Path + ".1", Depth: multipart.Depth + 1, parent: l.part, MediaType: "text/plain", Size: l.size}
@@ -159,6 +160,7 @@ func (l *leaf) promote(atEnd bool) {
 		}
 	}
 	l.takeText(&l.w.msg.Parts[l.part])
+	return true
 }
 
 func looksLikeHTML(b []byte) bool {
@@ -189,7 +191,10 @@ func (l *leaf) takeText(p *Part) {
 		}
 	} else {
 		text = plainText(text)
-		if strings.EqualFold(p.Params["format"], "flowed") {
+		switch {
+		case isDirectory(p.MediaType):
+			text = directoryText(text)
+		case strings.EqualFold(p.Params["format"], "flowed"):
 			text = unflow(text, strings.EqualFold(p.Params["delsp"], "yes"))
 		}
 	}

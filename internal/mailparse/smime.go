@@ -16,8 +16,8 @@ const (
 
 const (
 	// maxInflatedBytes is what is taken of the compressed content of one message:
-	// more than mail servers let through, and nothing that takes minutes.
-	maxInflatedBytes = 256 << 20
+	// more than most mail servers let through, and nothing that takes long.
+	maxInflatedBytes = 64 << 20
 	// maxBERDepth is the number of constructed strings within each other; one is
 	// what programs write.
 	maxBERDepth = 8
@@ -214,15 +214,22 @@ func (b berReader) content(take func([]byte)) error {
 			return err
 		}
 	}
-	if _, err := b.expect(berSequence); err != nil {
+	length, err := b.expect(berSequence)
+	if err != nil {
 		return err
+	}
+	if length >= 0 {
+		b = berReader{bufio.NewReader(io.LimitReader(b, length))}
 	}
 	if _, err := b.oid(); err != nil {
 		return err
 	}
 	tag, _, err := b.header()
-	if err != nil || tag != berContext {
-		return err // without content: certificates only, or a detached signature
+	switch {
+	case errors.Is(err, io.EOF) || err == nil && tag != berContext:
+		return nil // without content: certificates only, or a detached signature
+	case err != nil:
+		return err
 	}
 	return b.octets(take, 0)
 }

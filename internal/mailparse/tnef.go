@@ -39,11 +39,10 @@ const (
 // (application/ms-tnef), and makes parts of its bodies and files.
 type tnefReader struct {
 	*state
-	r      *bufio.Reader
-	part   int // winmail.dat itself
-	level  int // of messages within it
-	count  int // parts made
-	failed bool
+	r     *bufio.Reader
+	part  int // winmail.dat itself
+	level int // of messages within it
+	count int // parts made
 
 	charset string
 	body    tnefBodies

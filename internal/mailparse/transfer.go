@@ -240,12 +240,16 @@ func isPlainText(line []byte, padded bool) bool {
 }
 
 func (d *base64Decoder) decode(dst, p []byte) []byte {
+	ended := false // by padding in this line
 	for _, c := range p {
 		v := base64Value(c)
 		if v < 0 {
 			if c == '=' {
-				d.padded = true
+				d.padded, ended = true, true
 				dst = d.flush(dst)
+			} else if ended && c == ' ' {
+				d.issue("text among base64")
+				return dst
 			} else if c != ' ' && c != '\t' {
 				d.issue("bad characters in base64")
 			}

@@ -41,6 +41,7 @@ type entity struct {
 	boundary  string // "" if not declared
 	candidate string // a line before the first boundary that may be it
 	digest    bool   // its parts are messages if they do not say otherwise
+	isText    bool   // what stands before its first boundary is a part
 	closed    bool   // the last boundary was seen
 }
 
@@ -153,25 +154,25 @@ func (w *walker) body(content, eol []byte, start bool) {
 // the same boundary at several levels.
 func (w *walker) delimiter(line []byte) bool {
 	text := bytes.TrimRight(line[2:], " \t\r\n")
-	last := bytes.HasSuffix(text, []byte("--"))
 	closed, closedMatch := false, -1
 	for i := len(w.stack) - 1; i >= 0; i-- {
 		e := &w.stack[i]
 		if e.boundary == "" || !bytes.HasPrefix(text, []byte(e.boundary)) {
 			continue
 		}
-		switch rest := len(text) - len(e.boundary); {
+		switch rest := delimiterRest(text[len(e.boundary):], len(e.boundary)); {
 		case rest == 0 && !e.closed:
+			w.looseDelimiter(e, len(text)-rest)
 			w.endPart(i)
 			w.nextPart(&w.stack[i])
 			return true
-		case rest == 2 && last && !e.closed:
+		case rest == 2 && isClosing(text, e.boundary) && !e.closed:
 			w.endPart(i)
 			w.stack[i].closed = true
 			return true
 		case rest == 0 && closedMatch < 0:
 			closedMatch = i
-		case rest == 2 && last:
+		case rest == 2 && isClosing(text, e.boundary):
 			closed = true // once more
 		}
 	}
@@ -182,6 +183,32 @@ func (w *walker) delimiter(line []byte) bool {
 	w.endPart(closedMatch)
 	w.nextPart(&w.stack[closedMatch])
 	return true
+}
+
+// looseDelimiter notes that there is more in the line than the boundary.
+func (w *walker) looseDelimiter(e *entity, length int) {
+	if length > len(e.boundary) {
+		w.issue(e.part, "text behind a boundary")
+	}
+}
+
+func isClosing(text []byte, boundary string) bool {
+	return bytes.HasPrefix(text[len(boundary):], []byte("--"))
+}
+
+// minLooseBoundary is the length of a boundary from which on it need not fill its line.
+const minLooseBoundary = 6
+
+// delimiterRest returns how much of a line behind the boundary tells what it is. RFC
+// 2046 section 5.1.1 lets anything follow; it is taken for nothing
+// if there is a space before it, and the boundary not too short to occur in text.
+func delimiterRest(rest []byte, boundary int) int {
+	if boundary >= minLooseBoundary {
+		if i := bytes.IndexAny(rest, " \t"); i == 0 || i == 2 && rest[0] == '-' && rest[1] == '-' {
+			return i
+		}
+	}
+	return len(rest)
 }
 
 // guess looks, before the first part of a multipart, for what its boundary is
@@ -228,6 +255,9 @@ func (w *walker) endPart(i int) {
 
 // nextPart begins the next part of the multipart e.
 func (w *walker) nextPart(e *entity) {
+	if e.isText && e.leaf != nil && e.leaf.promote(false) {
+		e.children++
+	}
 	e.leaf = nil // it held the preamble
 	e.closed = false
 	e.children++
