@@ -67,6 +67,7 @@ func (s *Server) routes() []route {
 	return []route{
 		{"GET /api/v1/status", access.Operate, s.status},
 		{"GET /api/v1/mailboxes", access.Operate, s.mailboxes},
+		{"GET /api/v1/mailboxes/{name}/polls", access.Operate, s.mailboxPolls},
 		{"POST /api/v1/polls", access.Operate, s.polls},
 		{"POST /api/v1/index/rebuild", access.Operate, s.rebuildIndex},
 		{"GET /api/v1/search", access.Read, s.search},

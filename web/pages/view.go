@@ -125,6 +125,21 @@ func (v *View) Roles() string {
 	return strings.Join(names, ", ")
 }
 
+// About says in a few words what a role is for.
+func (v *View) About(r access.Role) string {
+	switch r {
+	case access.User:
+		return v.T("reads the mailboxes granted")
+	case access.Auditor:
+		return v.T("searches and exports within mailboxes and days granted")
+	case access.Officer:
+		return v.T("reads all mail; holds, retention, audit")
+	case access.Admin:
+		return v.T("mailboxes, people, the machine; reads no mail")
+	}
+	return ""
+}
+
 // T translates; args fill the verbs of the text.
 func (v *View) T(text string, args ...any) string {
 	if t, ok := v.words[text]; ok {
@@ -180,6 +195,9 @@ func (v *View) Bytes(n int64) string {
 	}
 	return v.printer.Sprint(number.Decimal(f, number.MaxFractionDigits(digits))) + " " + units[:1] + "B"
 }
+
+// Size is Bytes for a size without a sign.
+func (v *View) Size(n uint64) string { return v.Bytes(int64(n)) } //nolint:gosec // no stream has an exabyte
 
 // Time writes a moment in full.
 func (v *View) Time(t time.Time) string {

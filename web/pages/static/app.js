@@ -1,2 +1,3 @@
 // The scripts add comfort; every page works without them.
 import "./zone.js";
+import "./poll.js";
