@@ -187,6 +187,12 @@ func addEvent(change *catalog.Change, e ledger.Entry) error {
 		change.Polls = append(change.Polls, catalog.Poll{Index: e.Index, Mailbox: r.Mailbox, Report: e.Details})
 	case ledger.TypeVerify:
 		change.Meta[verifyMeta] = string(e.Details)
+	case ledger.TypeAnchor:
+		var r AnchorRecord
+		if err := json.Unmarshal(e.Details, &r); err != nil {
+			return err
+		}
+		change.Meta[anchorMeta(r.Anchor)] = string(e.Details)
 	}
 	return nil
 }

@@ -29,6 +29,9 @@ type verification struct {
 	seals map[uint32]string // SHA-256 of the files of sealed volumes, as the ledger says
 	spare string            // path of a catalog that was made for this verification
 
+	// reported are the places in the volumes' files where damage was found.
+	reported map[volume.Place]bool
+
 	note   verifyNote
 	kept   time.Time // when the note was written
 	report VerifyReport
@@ -42,8 +45,8 @@ func newVerification(s *Store, o VerifyOptions) *verification {
 		limit.SetLimit(rate.Limit(o.BytesPerSecond))
 	}
 	return &verification{
-		store: s, o: o, limit: limit, ends: map[uint32]int64{}, seals: map[uint32]string{},
-		report: VerifyReport{Started: s.opts.Now().UTC(), Deep: o.Deep, Volume: o.Volume},
+		store: s, o: o, limit: limit, ends: map[uint32]int64{}, seals: map[uint32]string{}, reported: map[volume.Place]bool{},
+		report: VerifyReport{Started: s.opts.Now().UTC(), Deep: o.Deep, Volume: o.Volume, Scheduled: o.Scheduled},
 	}
 }
 

@@ -23,6 +23,8 @@ type VerifyOptions struct {
 	Anchors []Anchored
 	// BytesPerSecond limits how fast is read; 0 does not.
 	BytesPerSecond int64
+	// Scheduled says that nobody asked for it.
+	Scheduled bool
 	// Restart forgets how far an interrupted deep verification of the same kind had come.
 	Restart bool
 	// Progress is called from time to time, if it is not nil, by the goroutine that verifies.
@@ -75,7 +77,7 @@ type VerifyReport struct {
 	Finished time.Time `json:"finished,omitzero"` // zero while it is interrupted
 	Deep     bool      `json:"deep"`
 	Volume   uint32    `json:"volume,omitempty"` // the only one that was verified
-	// Schedule means that nobody asked for it.
+	// Scheduled means that nobody asked for it.
 	Scheduled bool `json:"scheduled,omitempty"`
 	// Resumed means that it went on where it had been interrupted.
 	Resumed bool `json:"resumed,omitempty"`

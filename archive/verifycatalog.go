@@ -78,7 +78,7 @@ func (v *verification) events(ctx context.Context) error {
 				return err
 			}
 		}
-		if !deposits(e) {
+		if !deposits(e) || len(e.IDs) == 0 { // there are recovered parts without a message
 			return nil
 		}
 		row, ok, err := v.rowOf(ctx, rows, e.Index, unread)

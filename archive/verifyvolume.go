@@ -154,6 +154,11 @@ func (c *volumeCheck) damage(ctx context.Context, d volume.Damage) error {
 	case volume.KindDeposit:
 		out.Messages = []string{d.Entry.ID}
 		out.What = fmt.Sprintf("record %d of the deposits of a message: %s", d.Entry.N, out.What)
+	case volume.KindPart:
+		if err := c.v.nameUsers(ctx, &out, d.Entry.ID); err != nil {
+			return err
+		}
+		out.What = "part " + d.Entry.ID[:partDigits] + " of messages: " + out.What
 	case volume.KindUnknown:
 		if d.Tar < d.TarEnd {
 			if err := c.v.name(ctx, &out, d.Volume, d.Tar, d.TarEnd); err != nil {
@@ -161,8 +166,40 @@ func (c *volumeCheck) damage(ctx context.Context, d volume.Damage) error {
 			}
 		}
 	}
+	if len(c.v.reported) < maxReported {
+		c.v.reported[volume.Place{Volume: d.Volume, Offset: d.Offset}] = true
+	}
 	c.v.damage(out)
 	return nil
+}
+
+const (
+	// partDigits of the name of a part are enough to tell it from others.
+	partDigits = 16
+	// maxReported bounds the memory for frames that are damaged; more are reported again with each message that needs them.
+	maxReported = 100_000
+)
+
+// nameUsers adds the messages that have a part.
+func (v *verification) nameUsers(ctx context.Context, d *Damage, part string) error {
+	if v.store.catalog == nil {
+		return nil
+	}
+	users, err := v.store.catalog.Users(ctx, part)
+	for _, id := range users {
+		v.nameMessage(d, id)
+	}
+	return err
+}
+
+func (v *verification) nameMessage(d *Damage, id string) {
+	switch {
+	case slices.Contains(d.Messages, id):
+	case len(d.Messages) < maxNamed:
+		d.Messages = append(d.Messages, id)
+	default:
+		d.More++
+	}
 }
 
 // name adds the messages that have bytes in a stretch of a volume's tar stream.
@@ -180,7 +217,7 @@ func (v *verification) name(ctx context.Context, d *Damage, number uint32, from,
 			err = body.Close()
 		}
 		if err != nil || e.End > from {
-			d.Messages = append(d.Messages, before.ID)
+			v.nameMessage(d, before.ID)
 		}
 	}
 	rows, err := v.store.catalog.Places(ctx, number, from, to, verifyRows)
@@ -188,13 +225,13 @@ func (v *verification) name(ctx context.Context, d *Damage, number uint32, from,
 		return err
 	}
 	for _, m := range rows {
-		if len(d.Messages) < maxNamed {
-			d.Messages = append(d.Messages, m.ID)
-		} else {
-			d.More++
-		}
+		v.nameMessage(d, m.ID)
 	}
-	return nil
+	found, err := v.store.catalog.PartsIn(ctx, number, from, to, verifyRows)
+	for _, p := range found {
+		err = errors.Join(err, v.nameUsers(ctx, d, p.ID))
+	}
+	return err
 }
 
 // entry compares an entry with the catalog.
@@ -375,7 +412,7 @@ func (c *volumeCheck) sameRecord(ctx context.Context, e volume.Entry, want depos
 	if !got.Received.Equal(want.Received) {
 		return err != nil, nil
 	}
-	got.Received = want.Received
+	got.Received, got.ID = want.Received, want.ID // which is in the name of the entry
 	return err != nil || reflect.DeepEqual(got, want), nil
 }
 
@@ -398,6 +435,10 @@ func (c *volumeCheck) reread(ctx context.Context, e volume.Entry) error {
 	}
 	if ctx.Err() != nil || err == nil || errors.Is(err, ErrNotFound) {
 		return ctx.Err() // what the catalog does not list is reported as such
+	}
+	var damage *volume.DamageError
+	if errors.As(err, &damage) && c.v.reported[volume.Place{Volume: damage.Volume, Offset: damage.Offset}] {
+		return nil
 	}
 	c.v.damage(Damage{File: c.file(), Messages: []string{e.ID},
 		What: fmt.Sprintf("message cannot be put together from its parts: %v", err)})

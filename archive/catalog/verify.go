@@ -37,6 +37,12 @@ func (c *Catalog) places(ctx context.Context, where string, args ...any) ([]Mess
 	return out, err
 }
 
+// PartsIn lists up to limit parts of a volume whose offset is at least from and below to.
+func (c *Catalog) PartsIn(ctx context.Context, volume uint32, from, to int64, limit int) ([]Part, error) {
+	return c.partRows(ctx, "SELECT "+partColumns+" FROM parts p WHERE p.volume = ? AND p.offset >= ? AND p.offset < ? ORDER BY p.offset LIMIT ?",
+		volume, from, to, limit)
+}
+
 // Outside lists up to limit messages whose place is behind the ends of the volumes, or
 // in a volume that is not among them.
 func (c *Catalog) Outside(ctx context.Context, ends map[uint32]int64, limit int) ([]Message, error) {

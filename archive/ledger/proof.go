@@ -68,6 +68,9 @@ func (l *Log) Prover() (*Prover, error) {
 	return &Prover{l: l, state: s, cp: cp}, nil
 }
 
+// Size returns how many events the checkpoint covers.
+func (p *Prover) Size() int64 { return p.cp.size }
+
 // Proof returns a proof without events.
 func (p *Prover) Proof() Proof {
 	return Proof{Format: ProofFormat, Key: p.l.vkey, Checkpoint: string(p.state.checkpoint)}

@@ -39,6 +39,8 @@ type instance struct {
 	// address is where people find the pages, "" without a listener.
 	address string
 
+	anchors *anchors
+
 	mailboxes atomic.Pointer[[]api.Mailbox] // of the configuration, as answers show them
 
 	stages []stage
@@ -113,6 +115,9 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	if err := i.recall(ctx); err != nil {
 		return nil, err
 	}
+	if i.anchors, err = newAnchors(cfg, log); err != nil {
+		return nil, err
+	}
 	i.describe(cfg)
 	if i.users, err = users.Open(cfg.DataDir, users.Options{}); err != nil {
 		return nil, err
@@ -121,6 +126,8 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 		Store: i.store, Index: i.index, Bus: i.bus, Poller: i.poller, Users: i.users,
 		Mailboxes: func() []api.Mailbox { return *i.mailboxes.Load() },
 		Version:   version, DataDir: cfg.DataDir, Running: to == toRun, Problems: i.problems, Logger: log,
+		Anchored: i.anchors.anchored,
+		Anchors:  func(ctx context.Context) ([]api.AnchorStatus, error) { return i.anchors.status(ctx, i.store) },
 	})
 	return i, i.start(ctx, cfg, to, fail)
 }
@@ -193,6 +200,7 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, fa
 	if to < toRun {
 		return nil
 	}
+	i.stage(ctx, "background", fail, func(ctx context.Context) error { return i.background(ctx, cfg) })
 	return i.serve(ctx, cfg, fail)
 }
 

@@ -57,6 +57,25 @@ func (a *app) printStatus(s api.Status) {
 	line("archive", "%s messages, %s deposits, %s in %s of %d volume(s)", count(s.Archive.Messages),
 		count(s.Archive.Deposits), size(s.Archive.Bytes), size(stored), len(s.Archive.Volumes))
 	line("ledger", "%s events", count(s.Archive.Events))
+	if v := s.Archive.Verified; v == nil {
+		line("verified", "never (postkeep verify does it)")
+	} else {
+		kind, result := "structure", st.green("all is well")
+		if v.Deep {
+			kind = "every byte"
+		}
+		if v.Damages > 0 {
+			result = st.red(fmt.Sprintf("damage in %s place(s)", count(v.Damages)))
+		}
+		line("verified", "%s, %s, %s", v.Finished.Local().Format("2006-01-02 15:04"), kind, result)
+	}
+	for _, anchor := range s.Anchors {
+		last := "nothing yet"
+		if !anchor.Last.IsZero() {
+			last = fmt.Sprintf("%s, %s events", anchor.Last.Local().Format("2006-01-02 15:04"), count(anchor.Events))
+		}
+		line("anchor", "%s, %s", last, printable(anchor.Anchor))
+	}
 	behind := "up to date"
 	if s.Index.Behind {
 		behind = st.yellow("catching up")

@@ -45,6 +45,22 @@ func fit(s string, columns int) string {
 // pad is fit, filled up with spaces.
 func pad(s string, columns int) string { return runewidth.FillRight(fit(s, columns), columns) }
 
+// wrap breaks text at its spaces into lines of at most that many columns. A longer word
+// has a line of its own.
+func wrap(s string, columns int) (lines []string) {
+	line := ""
+	for _, word := range strings.Fields(s) {
+		if line != "" && runewidth.StringWidth(line)+1+runewidth.StringWidth(word) > columns {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}
+
 // style colours text on a terminal and does nothing elsewhere.
 type style bool
 

@@ -41,6 +41,8 @@ type Config struct {
 	Poller  Poller  `yaml:"poller"`
 	Archive Archive `yaml:"archive"`
 	Index   Index   `yaml:"index"`
+	// Anchors are places outside the archive that the ledger's checkpoints are taken to. Default none.
+	Anchors []Anchor `yaml:"anchors"`
 
 	// Defaults is what a mailbox has that does not say otherwise. It precedes
 	// Mailboxes because sections are read in the order of the fields.
@@ -84,6 +86,36 @@ type Archive struct {
 	// VolumeSize is the size in bytes at which a volume is sealed, 1 MiB to 1 TiB.
 	// Default 1 GiB.
 	VolumeSize Bytes `yaml:"volume_size"`
+	// Verify is when the archive is verified without being asked. Default never.
+	Verify Verify `yaml:"verify"`
+}
+
+// Verify is a verification by schedule.
+type Verify struct {
+	// Schedule says when; "" is never, if there is no such section.
+	Schedule Schedule `yaml:"schedule" required:"yes"`
+	// Deep reads every byte again. Default true.
+	Deep bool `yaml:"deep"`
+	// Rate is how many bytes a second are read at most. Default 0, no limit.
+	Rate Bytes `yaml:"rate"`
+}
+
+// Anchor is a place for checkpoints. Exactly one of TSA, File and URL is given.
+type Anchor struct {
+	// TSA is the URL of a time-stamping authority (RFC 3161).
+	TSA AnchorURL `yaml:"tsa"`
+	// CAFile holds, in PEM, the roots of the authority's certificate. Needed with TSA.
+	CAFile string `yaml:"ca_file" path:"yes"`
+	// File is appended to.
+	File string `yaml:"file" path:"yes"`
+	// URL gets every checkpoint as the body of a request.
+	URL AnchorURL `yaml:"url"`
+	// Method is POST (the default) or PUT.
+	Method string `yaml:"method" enum:"POST,PUT"`
+	// TokenFile holds what is sent to URL as a bearer token. Default none.
+	TokenFile string `yaml:"token_file" path:"yes"`
+	// Schedule says when. Default @daily. A checkpoint that has not changed is left out.
+	Schedule Schedule `yaml:"schedule"`
 }
 
 // Index is the search index.
@@ -211,9 +243,9 @@ func defaults() Config {
 		TimeZone: TimeZone{time.Local},
 		Log:      Log{Level: slog.LevelInfo, Format: "text"},
 		Poller:   Poller{Sessions: 16, SessionsPerHost: 4},
-		Archive:  Archive{VolumeSize: 1 << 30},
 		Index:    Index{Extract: true, MaxAttachmentBytes: 32 << 20},
 		Web:      Web{SessionIdle: defaultIdle, SessionLifetime: defaultLifetime},
+		Archive:  Archive{VolumeSize: 1 << 30, Verify: Verify{Deep: true}},
 		Defaults: Session{
 			Schedule:    "@every 5m",
 			Jitter:      10 * time.Second,
@@ -270,8 +302,11 @@ func parse(name, dir string, data []byte) (*Config, error) {
 		dir:  dir,
 		at:   make(map[string]position),
 		newElement: func(v any) {
-			if m, ok := v.(*Mailbox); ok {
-				m.Session = cfg.Defaults
+			switch e := v.(type) {
+			case *Mailbox:
+				e.Session = cfg.Defaults
+			case *Anchor:
+				e.Schedule, e.Method = "@daily", "POST"
 			}
 		},
 	}

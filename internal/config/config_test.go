@@ -114,10 +114,15 @@ func TestEveryKeyIsRead(t *testing.T) {
 				Roles: []OIDCRole{{"staff", "user"}, {"boss", "officer"}},
 			},
 		},
-		Log:      Log{Level: slog.LevelDebug, Format: "json"},
-		Poller:   Poller{Sessions: 1000, SessionsPerHost: 1},
-		Archive:  Archive{VolumeSize: 512 << 20},
-		Index:    Index{MaxAttachmentBytes: 100_000_000},
+		Log:     Log{Level: slog.LevelDebug, Format: "json"},
+		Poller:  Poller{Sessions: 1000, SessionsPerHost: 1},
+		Index:   Index{MaxAttachmentBytes: 100_000_000},
+		Archive: Archive{VolumeSize: 512 << 20, Verify: Verify{Schedule: "0 3 * * 0", Rate: 50e6}},
+		Anchors: []Anchor{
+			{TSA: "https://tsa.example.org/stamp", CAFile: in("tsa.pem"), Method: "POST", Schedule: "@daily"},
+			{File: in("../checkpoints"), Method: "POST", Schedule: "@weekly"},
+			{URL: "https://example.org/{size}?a=b", Method: "PUT", TokenFile: in("secrets/anchor"), Schedule: "@daily"},
+		},
 		Defaults: shared,
 		Mailboxes: []Mailbox{
 			{
@@ -259,7 +264,10 @@ func TestSettingsInTheExampleAreAllThereAndAtTheirDefaults(t *testing.T) {
 	}
 	want := defaults()
 	want.Web.Listen = "127.0.0.1:8025" // for newcomers
-	got.Mailboxes = nil
+	if got.Archive.Verify.Schedule == "" || len(got.Anchors) != 3 {
+		t.Errorf("verify %+v, anchors %+v", got.Archive.Verify, got.Anchors)
+	}
+	got.Mailboxes, got.Anchors, got.Archive.Verify = nil, nil, want.Archive.Verify // which are examples
 	if !reflect.DeepEqual(*got, want) {
 		t.Errorf("got  %+v\nwant %+v", *got, want)
 	}

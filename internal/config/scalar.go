@@ -134,6 +134,22 @@ func parseDuration(text string) (time.Duration, error) {
 	return d + more, nil
 }
 
+// AnchorURL is an http or https URL without a user.
+type AnchorURL string
+
+// UnmarshalText reads a URL; its errors do not quote it.
+func (a *AnchorURL) UnmarshalText(text []byte) error {
+	u, err := url.Parse(string(text))
+	switch {
+	case err != nil, u.Scheme != "https" && u.Scheme != "http", u.Host == "":
+		return errors.New("must be an http or https URL")
+	case u.User != nil:
+		return errors.New("must not hold a user or a password: use token_file")
+	}
+	*a = AnchorURL(text)
+	return nil
+}
+
 // ProxyURL is socks5://host:port or http://host:port.
 type ProxyURL string
 

@@ -44,6 +44,9 @@ func (d *decoder) validate(cfg *Config) {
 	if size := cfg.Index.MaxAttachmentBytes; size < 64<<10 || size > 1<<30 {
 		d.failKey("index.max_attachment_bytes", "must be from 64KiB to 1GiB")
 	}
+	for i, anchor := range cfg.Anchors {
+		d.checkAnchor(fmt.Sprintf("anchors[%d]", i), anchor)
+	}
 	d.checkSession("defaults", cfg.Defaults)
 	first := make(map[string]int)
 	for i := range cfg.Mailboxes {
@@ -55,6 +58,27 @@ func (d *decoder) validate(cfg *Config) {
 		} else {
 			first[m.Name] = i
 		}
+	}
+}
+
+func (d *decoder) checkAnchor(path string, a Anchor) {
+	given := 0
+	for _, key := range []string{".tsa", ".file", ".url"} {
+		if _, ok := d.at[path+key]; ok {
+			given++
+		}
+	}
+	switch {
+	case given != 1:
+		d.fail(d.at[path], "an entry of anchors needs one of tsa, file and url")
+	case a.TSA == "" && a.URL == "" && a.File == "":
+		d.failKey(path+".file", "is empty")
+	case a.TSA != "" && a.CAFile == "":
+		d.fail(d.at[path], "an entry of anchors with tsa needs ca_file, the roots of the authority")
+	case a.TSA == "" && a.CAFile != "":
+		d.failKey(path+".ca_file", "belongs to tsa")
+	case a.URL == "" && a.TokenFile != "":
+		d.failKey(path+".token_file", "belongs to url")
 	}
 }
 

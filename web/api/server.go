@@ -34,7 +34,11 @@ type Options struct {
 	Running   bool // polls are scheduled
 	// Problems says what else needs an operator; nil if nothing ever does.
 	Problems func() []string
-	Logger   *slog.Logger
+	// Anchored returns where checkpoints were anchored; nil if nowhere.
+	Anchored func() []archive.Anchored
+	// Anchors returns the state of the anchors; nil if there are none.
+	Anchors func(context.Context) ([]AnchorStatus, error)
+	Logger  *slog.Logger
 }
 
 // Server answers the API. It is an http.Handler, safe for concurrent use.
@@ -70,6 +74,7 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/mailboxes/{name}/polls", access.Operate, s.mailboxPolls},
 		{"POST /api/v1/polls", access.Operate, s.polls},
 		{"POST /api/v1/index/rebuild", access.Operate, s.rebuildIndex},
+		{"POST /api/v1/verify", access.Operate, s.verify},
 		{"GET /api/v1/search", access.Read, s.search},
 		{"GET /api/v1/export", access.Export, s.export},
 		{"GET /api/v1/messages/{id}", access.Read, s.message},
@@ -196,6 +201,20 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	st.Index.Behind = st.Index.Position < last
 	if st.Index.Partial, err = s.lacking(ctx); err != nil {
 		st.Problem = append(st.Problem, "index: "+err.Error())
+	}
+	if v := st.Archive.Verified; v != nil && v.Damages > 0 {
+		st.Problem = append(st.Problem, fmt.Sprintf("archive: the verification of %s found damage in %d place(s); postkeep verify --deep names them",
+			v.Finished.Format(time.DateTime), v.Damages))
+	}
+	if s.opts.Anchors != nil {
+		if st.Anchors, err = s.opts.Anchors(ctx); err != nil {
+			return err
+		}
+		for _, a := range st.Anchors {
+			if a.Error != "" {
+				st.Problem = append(st.Problem, fmt.Sprintf("anchor %s: %s", a.Anchor, a.Error))
+			}
+		}
 	}
 	if st.Archive.ReadOnly != "" {
 		st.Problem = append(st.Problem, "archive: "+st.Archive.ReadOnly)

@@ -90,7 +90,16 @@ type Status struct {
 	Archive archive.Status  `json:"archive"`
 	Index   IndexStatus     `json:"index"`
 	Streams pipeline.Status `json:"streams"`
+	Anchors []AnchorStatus  `json:"anchors,omitempty"`
 	Problem []string        `json:"problems,omitempty"` // what needs an operator
+}
+
+// AnchorStatus is the state of one place where checkpoints are anchored.
+type AnchorStatus struct {
+	Anchor string    `json:"anchor"`
+	Last   time.Time `json:"last,omitzero"`   // when a checkpoint was anchored
+	Events int64     `json:"events"`          // that it covers
+	Error  string    `json:"error,omitempty"` // of the last attempt
 }
 
 // IndexStatus is the state of the index.

@@ -1,0 +1,62 @@
+package archive
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/postkeep/postkeep/archive/ledger"
+)
+
+// An AnchorRecord says that a checkpoint was taken to where it cannot be taken back.
+type AnchorRecord struct {
+	Anchor     string    `json:"anchor"` // where to, without secrets
+	Time       time.Time `json:"time"`
+	Events     int64     `json:"events"`     // that the checkpoint covers
+	Checkpoint string    `json:"checkpoint"` // the signed note
+}
+
+// anchorMeta is where the catalog keeps the last record of an anchor.
+func anchorMeta(name string) string { return "anchor " + name }
+
+// ToAnchor returns the checkpoint of the ledger with the number of events that it covers, or false when nothing but anchoring
+// has happened since the anchor of that name got one.
+func (s *Store) ToAnchor(ctx context.Context, name string) (checkpoint []byte, events int64, changed bool, err error) {
+	if s.unsigned != nil {
+		return nil, 0, false, fmt.Errorf("%w: %w", ErrReadOnly, s.unsigned)
+	}
+	last, err := s.Anchored(ctx, name)
+	if err != nil {
+		return nil, 0, false, err
+	}
+	prover, err := s.ledger.Prover()
+	if err != nil {
+		return nil, 0, false, err
+	}
+	err = s.ledger.Read(ctx, last.Events, func(e ledger.Entry) error {
+		if e.Type == ledger.TypeAnchor {
+			return nil
+		}
+		changed = true
+		return errEnough
+	})
+	if changed {
+		err = nil // errEnough
+	}
+	return []byte(prover.Proof().Checkpoint), prover.Size(), changed, err
+}
+
+// RecordAnchor writes to the ledger that a checkpoint was anchored.
+func (s *Store) RecordAnchor(ctx context.Context, r AnchorRecord) error {
+	return s.recordLast(ctx, ledger.Event{Type: ledger.TypeAnchor, Actor: systemActor, Details: r}, anchorMeta(r.Anchor))
+}
+
+// Anchored returns the last record of an anchor, the zero one if there is none.
+func (s *Store) Anchored(ctx context.Context, name string) (r AnchorRecord, err error) {
+	last, err := s.catalog.Meta(ctx, anchorMeta(name))
+	if err == nil && last != "" {
+		err = json.Unmarshal([]byte(last), &r)
+	}
+	return r, err
+}
