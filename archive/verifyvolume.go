@@ -147,6 +147,7 @@ func (c *volumeCheck) damage(ctx context.Context, d volume.Damage) error {
 	}
 	if d.Tar < d.TarEnd {
 		c.bad = append(c.bad, d)
+		out.What = "what is stored here is not what was written: " + out.What
 	}
 	switch d.Entry.Kind {
 	case volume.KindMessage, volume.KindRecipe:

@@ -116,5 +116,13 @@ func (a *app) checkFiles(ctx context.Context, cfg *config.Config) error {
 		}
 		errs = append(errs, secret, server)
 	}
+	_, err := newAnchors(cfg, log)
+	errs = append(errs, err)
+	for _, c := range cfg.Anchors {
+		if c.TokenFile != "" {
+			_, err := config.ReadSecret(ctx, "anchors: token_file", c.TokenFile, log)
+			errs = append(errs, err)
+		}
+	}
 	return errors.Join(errs...)
 }

@@ -133,7 +133,7 @@ func (a *app) verifyClosed(ctx context.Context, cfg *config.Config, req api.Veri
 	log := a.logger(cfg, false)
 	anchors, err := newAnchors(cfg, log)
 	if err != nil {
-		return archive.VerifyReport{}, err
+		return archive.VerifyReport{}, usage(err)
 	}
 	o := archive.VerifyOptions{
 		Deep: req.Deep, Volume: req.Volume, BytesPerSecond: req.BytesPerSecond, Restart: req.Restart,
@@ -180,7 +180,8 @@ type verifyOutput struct {
 	err     error         // of enc
 	began   time.Time
 	damages []archive.Damage
-	hit     map[string]bool // messages
+	hit     map[string]bool // messages that are named
+	more    int64           // that are not
 
 	progress *mpb.Progress // nil without a terminal
 	bar      *mpb.Bar
@@ -215,6 +216,7 @@ func (v *verifyOutput) event(e api.VerifyEvent) {
 		for _, id := range e.Damage.Messages {
 			v.hit[id] = true
 		}
+		v.more += e.Damage.More
 	}
 }
 
@@ -294,7 +296,7 @@ func (v *verifyOutput) report(r archive.VerifyReport) error {
 	case derived:
 		line("result", "%s", st.yellow(fmt.Sprintf("damage in %s place(s), all in derived files: nothing is lost", count(r.Damages))))
 	default:
-		line("result", "%s", st.red(fmt.Sprintf("DAMAGE in %s place(s), %s message(s) named", count(r.Damages), count(len(v.hit)))))
+		line("result", "%s", st.red(fmt.Sprintf("DAMAGE in %s place(s), %s message(s) are hit", count(r.Damages), count(int64(len(v.hit))+v.more))))
 	}
 	return nil
 }
@@ -310,14 +312,21 @@ func (v *verifyOutput) damage(st style, d archive.Damage) {
 	}
 	v.a.paragraph(mark, printable(where))
 	v.a.paragraph(pad("", 10), printable(d.What))
-	for i, id := range d.Messages {
-		more := ""
-		if i == len(d.Messages)-1 && d.More > 0 {
-			more = fmt.Sprintf(" and %s more", count(d.More))
-		}
-		v.a.paragraph(pad("", 10), "message "+id+more)
+	if len(d.Messages) == 0 {
+		return
 	}
+	names := "message"
+	for _, id := range d.Messages {
+		names += " " + id[:min(len(id), shownDigits)]
+	}
+	if d.More > 0 {
+		names += fmt.Sprintf(" and %s more", count(d.More))
+	}
+	v.a.paragraph(pad("", 10), names)
 }
+
+// shownDigits of an id are enough to show the message.
+const shownDigits = 16
 
 // paragraph writes text in lines that fit, behind a name of ten columns.
 func (a *app) paragraph(name, text string) {
