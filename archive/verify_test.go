@@ -248,7 +248,7 @@ func TestVerifyComparesTheCatalogInBothDirections(t *testing.T) {
 		"message not listed": {"PRAGMA foreign_keys=OFF; DELETE FROM deposits WHERE message = 5; DELETE FROM messages WHERE n = 5", "is not in the catalog"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := verifiable(t)
+			dir := verifiableOf(t, 7, 7000)
 			db, err := sql.Open("sqlite", filepath.Join(dir, catalogName)) // the driver comes with the catalog
 			if err != nil {
 				t.Fatal(err)
@@ -322,7 +322,7 @@ func TestVerifyReportsWhatIsMissing(t *testing.T) {
 		"ledger/checkpoint": "no valid checkpoint", "ledger": "", "keys": "", "keys/ledger.pub": "",
 	} {
 		t.Run(strings.ReplaceAll(name, "/", " "), func(t *testing.T) {
-			dir := verifiable(t)
+			dir := verifiableOf(t, 7, 7000)
 			if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 				t.Fatal(err)
 			}
