@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +17,9 @@ import (
 	"github.com/postkeep/postkeep/internal/config"
 	"github.com/postkeep/postkeep/internal/mailgen"
 	"github.com/postkeep/postkeep/poller/pop3/pop3test"
+	"github.com/postkeep/postkeep/web/access"
 	"github.com/postkeep/postkeep/web/api"
+	"github.com/postkeep/postkeep/web/users"
 )
 
 func (a *app) demoCommand() *cobra.Command {
@@ -71,6 +74,9 @@ func (a *app) demo(ctx context.Context, dir string, once bool) error {
 	if err := archive.Create(ctx, cfg.DataDir, archive.Options{}); err != nil {
 		return err
 	}
+	if err := demoUser(ctx, cfg.DataDir); err != nil {
+		return err
+	}
 	i, err := openInstance(ctx, cfg, a.logger(cfg, true), toRun, func(error) {})
 	if err != nil {
 		return err
@@ -78,7 +84,7 @@ func (a *app) demo(ctx context.Context, dir string, once bool) error {
 	client := api.Local(ctx, i.api)
 	err = a.tour(ctx, client, cfg, server, names, st, say)
 	if err == nil && !once {
-		a.hints(st, say)
+		a.hints(st, i.address+i.web.LogInLink(demoName, demoLinkTime), say)
 		<-ctx.Done()
 		say("\nstopping, and removing %s", dir)
 	}
@@ -86,6 +92,22 @@ func (a *app) demo(ctx context.Context, dir string, once bool) error {
 		err = nil // Ctrl-C in the middle of the tour
 	}
 	return errors.Join(err, client.Close(), i.close())
+}
+
+const (
+	// demoName is who the link of the demo logs in.
+	demoName = "demo"
+	// demoLinkTime is how long that link works.
+	demoLinkTime = 24 * time.Hour
+)
+
+// demoUser makes somebody who may do everything, and has no password.
+func demoUser(ctx context.Context, dir string) error {
+	people, err := users.Open(dir, users.Options{})
+	if err != nil {
+		return err
+	}
+	return people.Add(ctx, users.User{Name: demoName, Roles: []access.Role{access.Admin, access.Officer}}, "")
 }
 
 func demoServer() (*pop3test.Server, []string, error) {
@@ -112,7 +134,7 @@ func demoServer() (*pop3test.Server, []string, error) {
 // demoConfiguration writes a configuration that any other command can use.
 func demoConfiguration(path string, server *pop3test.Server, names []string) (*config.Config, error) {
 	var b strings.Builder
-	b.WriteString("# The configuration of a running demo. Schedules are far away: poll by hand.\nlog: { level: warn }\nmailboxes:\n")
+	b.WriteString("# The configuration of a running demo. Schedules are far away: poll by hand.\nlog: { level: error }\nweb: { listen: \"127.0.0.1:0\" }\nmailboxes:\n")
 	for _, name := range names {
 		fmt.Fprintf(&b, "  - { name: %s, host: %s, port: %d, tls: none, username: %s, password_file: password, schedule: \"0 0 1 1 *\" }\n",
 			name, server.Host(), server.Port(), name)
@@ -209,8 +231,10 @@ func (a *app) tourSearches(ctx context.Context, client *api.Client, cfg *config.
 	return nil
 }
 
-func (a *app) hints(st style, say func(string, ...any)) {
-	say("%s", st.bold("It goes on running. Try in another terminal:"))
+func (a *app) hints(st style, link string, say func(string, ...any)) {
+	say("%s", st.bold("It goes on running. In a browser, once:"))
+	say("  %s\n", st.cyan(link))
+	say("%s", st.bold("Or in another terminal:"))
 	say("  export POSTKEEP_CONFIG=%s", a.configPath)
 	for _, line := range []string{
 		"postkeep search 'has:attachment date:2026'",
