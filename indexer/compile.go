@@ -149,7 +149,7 @@ func (c compiler) and(n *query.And) bq.Query {
 func fieldsOf(f query.Field) []string {
 	switch f {
 	case query.Any:
-		return []string{fieldSubject, fieldBody, fieldParticipant, fieldFileName}
+		return []string{fieldSubject, fieldBody, fieldParticipant, fieldFileName, fieldAttachment}
 	case query.Recipient:
 		return []string{fieldTo, fieldCc, fieldBcc, fieldRecipient}
 	}

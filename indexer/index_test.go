@@ -315,7 +315,7 @@ func TestSearchFindsWhatTheLanguageSays(t *testing.T) {
 		`filename:"annual-report 2023.pdf"`:     "carol",
 		"attachment:pineapple":                  "carol",
 		"attachment:notes":                      "carol",
-		"pineapple":                             "",
+		"pineapple":                             "carol",
 		"has:attachment":                        "carol",
 		"-has:attachment":                       "alice bob broken kanji",
 		"is:malformed zebra":                    "broken",

@@ -69,7 +69,7 @@ func (c *cellStyles) show(value string, style int) string {
 	if strings.HasSuffix(code, "%") {
 		return strconv.FormatFloat(math.Round(n*1e6)/1e4, 'f', -1, 64) + "%"
 	}
-	if !strings.ContainsAny(code, "yYmMdDhHsS") || strings.ContainsAny(code, "0#?") && !strings.Contains(code, "ss") || n < 0 || n > maxSerial {
+	if !strings.ContainsAny(code, "yYmMdDhHsS") || strings.ContainsAny(code, "0#?") && !strings.Contains(code, "ss") || !(n >= 0 && n <= maxSerial) {
 		return value
 	}
 	return formatDate(c.time(n), code)

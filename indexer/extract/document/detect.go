@@ -87,10 +87,12 @@ func Detect(head []byte, mediaType, name string) Kind {
 	if err != nil {
 		base = strings.ToLower(mediaType)
 	}
-	if !looksLikeText(head, strings.HasPrefix(base, "text/")) {
+	extension := strings.ToLower(path.Ext(name))
+	declared := strings.HasPrefix(base, "text/") || isMail(base, extension)
+	if !looksLikeText(head, declared) {
 		return KindNone
 	}
-	return detectText(head, base, strings.ToLower(path.Ext(name)))
+	return detectText(head, base, extension)
 }
 
 func detectText(head []byte, mediaType, extension string) Kind {
@@ -101,7 +103,7 @@ func detectText(head []byte, mediaType, extension string) Kind {
 		return KindCalendar
 	case has("BEGIN:VCARD"):
 		return KindCard
-	case mediaType == "message/rfc822" || mediaType == "message/global" || extension == ".eml" || extension == ".mht" || extension == ".mhtml":
+	case isMail(mediaType, extension):
 		return KindMail
 	case has("<!DOCTYPE HTML"), has("<HTML"), mediaType == "text/html", extension == ".html", extension == ".htm", extension == ".xhtml":
 		return KindHTML
@@ -116,6 +118,14 @@ func detectText(head []byte, mediaType, extension string) Kind {
 		return KindNone
 	}
 	return KindText
+}
+
+func isMail(mediaType, extension string) bool {
+	switch extension {
+	case ".eml", ".mht", ".mhtml":
+		return true
+	}
+	return mediaType == "message/rfc822" || mediaType == "message/global"
 }
 
 // looksLikeText reports whether the beginning of a file is text in some

@@ -17,7 +17,7 @@ const (
 	// maxPageDepth is the depth of the page tree and of other trees.
 	maxPageDepth = 50
 	// maxForms is how many times content refers to other content.
-	maxForms = 20_000
+	maxForms = 10_000
 	// maxFormDepth is how deep.
 	maxFormDepth = 12
 )
@@ -35,7 +35,8 @@ type pdfReader struct {
 	fonts    map[string]*pdfFont // by the text of the dictionary, whose references identify it
 	nodes    int
 	forms    int
-	shown    bool // there was text
+	path     []string // forms that are being shown, each within the one before
+	shown    bool     // there was text
 	unmapped bool
 }
 

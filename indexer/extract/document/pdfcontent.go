@@ -2,6 +2,7 @@ package document
 
 import (
 	"math"
+	"slices"
 
 	"github.com/ledongthuc/pdf"
 )
@@ -191,6 +192,12 @@ func (c *pdfRun) form(x pdf.Value) {
 	if x.Key("Subtype").Name() != "Form" || c.depth >= maxFormDepth || c.forms >= maxForms {
 		return
 	}
+	key := x.String()
+	if slices.Contains(c.path, key) {
+		return // it shows itself
+	}
+	c.path = append(c.path, key)
+	defer func() { c.path = c.path[:len(c.path)-1] }()
 	c.forms++
 	data, err := c.content(x)
 	c.note("", err)
