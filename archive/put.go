@@ -302,7 +302,7 @@ func (p *put) commit(ctx context.Context, receipts []Receipt) error {
 		return fmt.Errorf("volume: %w", err)
 	}
 	if committed.Sealed != 0 {
-		p.events = append(p.events, ledger.Event{Type: ledger.TypeSeal, Actor: systemActor, Volume: committed.Sealed})
+		p.store.wakeKeeper()
 	}
 	first, err := p.store.ledger.Append(ctx, p.events)
 	if err != nil {

@@ -179,6 +179,8 @@ func addEvent(change *catalog.Change, e ledger.Entry) error {
 		d.ID = e.IDs[0]
 		change.Messages = append(change.Messages, d.message())
 		change.Deposits = append(change.Deposits, d.row(e.Index, e.Details))
+	case ledger.TypeSeal, ledger.TypeRepack:
+		return addFile(change, e)
 	case ledger.TypePoll:
 		var r PollReport
 		if err := json.Unmarshal(e.Details, &r); err != nil {
@@ -205,6 +207,7 @@ func (s *Store) openVolumes(ctx context.Context) error {
 	opts := volume.Options{
 		FS: s.opts.FS, Dir: filepath.Join(s.dir, volumesName), Quarantine: filepath.Join(s.dir, quarantineName),
 		MaxBytes: s.opts.VolumeBytes, ReadOnly: s.readOnly != nil, Logger: s.opts.Logger,
+		Recipients: s.opts.Recipients, Identities: s.opts.Identities,
 	}
 	if s.volumes, err = volume.OpenSet(ctx, opts, ends); !errors.Is(err, volume.ErrShort) {
 		return err

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"filippo.io/age"
 	"github.com/gofrs/flock"
 
 	"github.com/postkeep/postkeep/archive/catalog"
@@ -33,6 +34,10 @@ type Options struct {
 	// VolumeBytes is the compressed size at which a volume is sealed; 0 is
 	// the volume package's default.
 	VolumeBytes int64
+	// Recipients encrypt new volumes, and encrypted ones that are repacked; without any, volumes are not encrypted.
+	Recipients []age.Recipient
+	// Identities open encrypted volumes. Without them messages can be put, but not read.
+	Identities []age.Identity
 	// MinFree is how many bytes the file system must have free for the archive
 	// to take messages; 0 is DefaultMinFree. Below it pollers leave mail on
 	// their servers, while there is still room for ledger and index.
@@ -95,7 +100,8 @@ type Store struct {
 	ledger  *ledger.Log
 	catalog *catalog.Catalog
 
-	mu sync.Mutex // held while writing
+	rewrites sync.Mutex // held while a sealed volume is written anew; taken before mu
+	mu       sync.Mutex // held while writing
 
 	state    sync.Mutex // of broken, closed and verifying; taken after mu, and for moments only
 	broken   error      // the first failure that left the disk in an unknown state
@@ -105,7 +111,8 @@ type Store struct {
 	// verifying is whether a verification runs, of which there is one at a time.
 	verifying bool
 
-	adopted int // set by Open
+	adopted int           // set by Open
+	wake    chan struct{} // of Maintain; has room for one
 
 	queue   sync.Mutex
 	reports []*queuedReport // of polls, to be written in one commit
@@ -176,7 +183,7 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	if ok, err := Exists(dir); err != nil || !ok {
 		return nil, errors.Join(fmt.Errorf("%s holds no archive (postkeep init makes one)", dir), err)
 	}
-	s := &Store{dir: dir, opts: opts}
+	s := &Store{dir: dir, opts: opts, wake: make(chan struct{}, 1)}
 	if s.lock, err = acquire(dir); err != nil {
 		return nil, err
 	}

@@ -26,8 +26,8 @@ type verification struct {
 
 	size  int64 // events that are compared with the catalog
 	ends  map[uint32]int64
-	seals map[uint32]string // SHA-256 of the files of sealed volumes, as the ledger says
-	spare string            // path of a catalog that was made for this verification
+	seals map[uint32][]string // SHA-256 of the files of sealed volumes, as the ledger says
+	spare string              // path of a catalog that was made for this verification
 
 	// reported are the places in the volumes' files where damage was found.
 	reported map[volume.Place]bool
@@ -45,7 +45,7 @@ func newVerification(s *Store, o VerifyOptions) *verification {
 		limit.SetLimit(rate.Limit(o.BytesPerSecond))
 	}
 	return &verification{
-		store: s, o: o, limit: limit, ends: map[uint32]int64{}, seals: map[uint32]string{}, reported: map[volume.Place]bool{},
+		store: s, o: o, limit: limit, ends: map[uint32]int64{}, seals: map[uint32][]string{}, reported: map[volume.Place]bool{},
 		report: VerifyReport{Started: s.opts.Now().UTC(), Deep: o.Deep, Volume: o.Volume, Scheduled: o.Scheduled},
 	}
 }

@@ -58,8 +58,8 @@ func (v *verification) volumesOf(e ledger.Entry) {
 	if deposits(e) {
 		v.ends[e.Volume] = max(v.ends[e.Volume], e.End)
 	}
-	if n, sum := sealedFile(e); n != 0 {
-		v.seals[n] = sum
+	if n, sums := sealedFile(e); n != 0 {
+		v.seals[n] = sums
 	}
 }
 
@@ -194,18 +194,21 @@ func (v *verification) catalog(ctx context.Context) error {
 // volumeFile is the name of a volume's file, relative to the data directory.
 func volumeFile(name string) string { return path.Join(volumesName, name) }
 
-// sealedFile returns the volume whose file an event has finished or written anew, and the SHA-256 that it has since.
-func sealedFile(e ledger.Entry) (number uint32, sum string) {
+// sealedFile returns the volume whose file an event has finished or written anew, and the SHA-256 that it has since. After an
+// event about a file that has not got its name yet it may be the one before, too.
+func sealedFile(e ledger.Entry) (number uint32, sums []string) {
 	switch e.Type {
 	case ledger.TypeSeal, ledger.TypeRepack:
 	default:
-		return 0, ""
+		return 0, nil
 	}
-	var d struct {
-		SHA256 string `json:"sha256"`
+	var d fileDetails
+	if json.Unmarshal(e.Details, &d) != nil || d.SHA256 == "" { // they are damaged or erased
+		return e.Volume, nil
 	}
-	if json.Unmarshal(e.Details, &d) != nil { // they are damaged or erased
-		return e.Volume, ""
+	sums = []string{d.SHA256}
+	if d.Was != "" {
+		sums = append(sums, d.Was)
 	}
-	return e.Volume, d.SHA256
+	return e.Volume, sums
 }

@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"github.com/postkeep/postkeep/archive/catalog"
+	"github.com/postkeep/postkeep/archive/ledger"
 	"github.com/postkeep/postkeep/archive/volume"
 )
 
@@ -77,6 +78,11 @@ func (v *verification) missing(ctx context.Context, number uint32) error {
 
 // volume verifies one volume.
 func (v *verification) volume(ctx context.Context, info volume.Info) error {
+	v.store.rewrites.Lock() // the file stays as it is meanwhile
+	defer v.store.rewrites.Unlock()
+	if err := v.refreshSeals(ctx); err != nil {
+		return err
+	}
 	c := &volumeCheck{v: v, info: info, from: v.note.Next}
 	o := volume.VerifyOptions{
 		Deep: v.o.Deep, SHA256: v.seals[info.Number], From: v.note.Next, BytesPerSecond: v.o.BytesPerSecond,
@@ -104,6 +110,19 @@ func (v *verification) volume(ctx context.Context, info volume.Info) error {
 		return c.rest(ctx)
 	}
 	return nil
+}
+
+// refreshSeals takes note of files that were replaced since the verification began.
+func (v *verification) refreshSeals(ctx context.Context) error {
+	if v.store.ledger == nil || v.offline {
+		return nil
+	}
+	return v.store.readable(ctx, v.size, v.store.ledger.Size(), func(e ledger.Entry) error {
+		if n, sums := sealedFile(e); n != 0 {
+			v.seals[n] = sums
+		}
+		return nil
+	}, func(int64, error) {})
 }
 
 // A volumeCheck compares what a volume holds with the catalog.

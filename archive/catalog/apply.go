@@ -49,6 +49,8 @@ type Change struct {
 	Pieces   []Piece
 	// Ends is, per volume, the end of what the ledger knows of its tar stream.
 	Ends map[uint32]int64
+	// Files are new files of sealed volumes.
+	Files []File
 	// Meta sets values.
 	Meta map[string]string
 	// Position is the number of ledger events taken in with this change.
@@ -95,6 +97,9 @@ func applyAll(ctx context.Context, tx *sql.Tx, ch Change) error {
 			ON CONFLICT(number) DO UPDATE SET end = max(end, excluded.end)`, number, end); err != nil {
 			return err
 		}
+	}
+	if err := applyFiles(ctx, tx, ch.Files); err != nil {
+		return err
 	}
 	for k, v := range ch.Meta {
 		if err := setMeta(ctx, tx, k, v); err != nil {

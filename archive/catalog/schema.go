@@ -3,7 +3,7 @@ package catalog
 // schemaVersion is raised with every change of the schema below. A catalog of
 // another version is not migrated but made anew from the ledger, because it is
 // derived.
-const schemaVersion = 2
+const schemaVersion = 3
 
 // In seen is what may become a part when it comes again. It is the one table that a rebuild
 // leaves empty: nothing but space depends on it.
@@ -75,6 +75,10 @@ CREATE INDEX polls_mailbox ON polls(mailbox, idx);
 
 CREATE TABLE volumes (
 	number INTEGER PRIMARY KEY,
-	end    INTEGER NOT NULL
+	end    INTEGER NOT NULL,
+	sha256 TEXT NOT NULL DEFAULT '',
+	bytes  INTEGER NOT NULL DEFAULT 0,
+	was    TEXT NOT NULL DEFAULT '',
+	packed INTEGER NOT NULL DEFAULT 0
 );
 `

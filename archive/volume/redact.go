@@ -35,7 +35,7 @@ func (s *Set) Redact(ctx context.Context, volume uint32, targets []Target) (Rewr
 		}
 		n = len(edits)
 		return s.applyEdits(src, edits, f)
-	})
+	}, nil)
 	if err == nil && n == 0 {
 		r.SHA256, r.Bytes, err = s.HashFile(ctx, volume)
 	}

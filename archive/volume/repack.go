@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/time/rate"
 
 	"github.com/postkeep/postkeep/archive/disk"
 )
@@ -18,6 +19,11 @@ const DefaultRepackLevel = zstd.SpeedBetterCompression
 // RepackOptions are the options of Repack.
 type RepackOptions struct {
 	Level zstd.EncoderLevel // of compression, 0 for DefaultRepackLevel
+	// BytesPerSecond limits how fast tar is read, and so the use of a processor; 0 does not.
+	BytesPerSecond int64
+	// Before is called, if it is not nil, when the new file is durable and has not got its name yet. Its error leaves all as
+	// it was, and is returned.
+	Before func(Rewritten) error
 }
 
 // Repack compresses a sealed volume again, better and in full frames, which ingest does
@@ -41,15 +47,25 @@ func (s *Set) Repack(ctx context.Context, volume uint32, o RepackOptions) (Rewri
 	r, err := s.rewrite(ctx, volume, func(ctx context.Context, src *stream, f disk.File) (frames []frame, err error) {
 		codec, err := s.codecFor(src.v, codec)
 		if err == nil {
+			src.onLoad = o.pace(ctx)
 			frames, entries, err = s.repack(ctx, codec, src, f)
 		}
 		return frames, err
-	})
+	}, o.Before)
 	if err != nil {
 		return Rewritten{}, fmt.Errorf("repack volume %d: %w", volume, err)
 	}
 	r.Entries = entries
 	return r, nil
+}
+
+// pace returns what waits for a frame to be due, nil if it always is.
+func (o *RepackOptions) pace(ctx context.Context) func([]byte, frame) error {
+	if o.BytesPerSecond <= 0 {
+		return nil
+	}
+	limit := rate.NewLimiter(rate.Limit(o.BytesPerSecond), MaxFrameBytes)
+	return func(_ []byte, f frame) error { return limit.WaitN(ctx, int(f.bytes)) }
 }
 
 func (s *Set) repack(ctx context.Context, codec *codec, src *stream, f disk.File) (_ []frame, entries int, err error) {

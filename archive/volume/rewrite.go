@@ -82,8 +82,9 @@ func (s *Set) sealedVolume(number uint32) (*vol, error) {
 
 // rewrite puts a new file in the place of a sealed volume. fill reads the old one from src, writes
 // frames for the same stretch of tar to f and returns them; it may return nothing to leave all as it is. The new
-// file is whole and durable before it gets its name, so a crash leaves the one or the other.
-func (s *Set) rewrite(ctx context.Context, number uint32, fill func(ctx context.Context, src *stream, f disk.File) ([]frame, error)) (Rewritten, error) {
+// file is whole and durable before it gets its name, so a crash leaves the one or the other. before is called between the two.
+func (s *Set) rewrite(ctx context.Context, number uint32, fill func(ctx context.Context, src *stream, f disk.File) ([]frame, error),
+	before func(Rewritten) error) (Rewritten, error) {
 	ctx, done, err := s.startRewrite(ctx)
 	if err != nil {
 		return Rewritten{}, err
@@ -110,6 +111,9 @@ func (s *Set) rewrite(ctx context.Context, number uint32, fill func(ctx context.
 		r.SHA256, err = hashFile(ctx, f, r.Bytes)
 	}
 	err = errors.Join(err, src.Close(), f.Close())
+	if err == nil && frames != nil && before != nil && ctx.Err() == nil {
+		err = before(r)
+	}
 	switch {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postkeep/postkeep/archive/disk"
@@ -22,8 +23,9 @@ type VerifyOptions struct {
 	// Deep reads and decodes every byte and compares every body with its SHA-256. Without it only the seek table and
 	// the headers of the frames are read.
 	Deep bool
-	// SHA256 is what the file of a sealed volume should have, "" if that is not known. Deep compares it, in a second pass.
-	SHA256 string
+	// SHA256 is what the file of a sealed volume should have: none if that is not known, more than one while it is being replaced.
+	// Deep compares it, in a second pass.
+	SHA256 []string
 	// From is where a deep check goes on: Progress.Next of an earlier one, 0 for the beginning.
 	From int64
 	// BytesPerSecond limits how fast the file is read, 0 does not.
@@ -78,7 +80,7 @@ func (s *Set) Verify(ctx context.Context, volume uint32, o VerifyOptions) (Verif
 		c.st.onLoad = c.loaded
 		err = c.entries()
 	}
-	if err == nil && o.Deep && o.SHA256 != "" && c.sealed {
+	if err == nil && o.Deep && len(o.SHA256) > 0 && c.sealed {
 		err = c.hash()
 	}
 	if c.st != nil {
@@ -401,8 +403,8 @@ func (c *check) hash() error {
 	if e := c.st.ctx.Err(); e != nil {
 		return e
 	}
-	if err == nil && sum != c.o.SHA256 {
-		err = fmt.Errorf("file has SHA-256 %s, the ledger says %s", sum, c.o.SHA256)
+	if err == nil && !slices.Contains(c.o.SHA256, sum) {
+		err = fmt.Errorf("file has SHA-256 %s, the ledger says %s", sum, strings.Join(c.o.SHA256, " or "))
 	}
 	if err != nil {
 		c.damage(Damage{Size: c.real, Err: err})

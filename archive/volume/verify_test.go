@@ -35,7 +35,7 @@ func TestVerifyFindsNothingInWholeVolumes(t *testing.T) {
 	check := func(sum string) {
 		t.Helper()
 		for _, deep := range []bool{true, false} {
-			r, damages := verify(t, s, VerifyOptions{Deep: deep, SHA256: sum})
+			r, damages := verify(t, s, VerifyOptions{Deep: deep, SHA256: []string{sum}})
 			if len(damages) > 0 {
 				t.Errorf("deep %t: found %+v", deep, damages)
 			}
@@ -61,7 +61,7 @@ func TestVerifyFindsNothingInWholeVolumes(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(r.SHA256)
-	if _, damages := verify(t, s, VerifyOptions{Deep: true, SHA256: sum}); len(damages) != 1 || damages[0].Size != r.Bytes {
+	if _, damages := verify(t, s, VerifyOptions{Deep: true, SHA256: []string{sum}}); len(damages) != 1 || damages[0].Size != r.Bytes {
 		t.Errorf("another file than the ledger knows: %+v", damages)
 	}
 }

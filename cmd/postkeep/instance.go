@@ -188,6 +188,7 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, fa
 	if to < toPoll {
 		return nil
 	}
+	i.stage(ctx, "keeper of the volumes", fail, i.store.Maintain)
 	i.stage(ctx, "archive worker", fail, pipeline.NewArchiver(i.bus, i.store, pipeline.ArchiverOptions{Logger: i.log}).Run)
 	i.stage(ctx, "poller", fail, func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
