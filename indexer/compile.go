@@ -306,7 +306,7 @@ func sizeQuery(s *query.Size) bq.Query {
 	case ">=":
 		lo = s.Bytes
 	}
-	return &ranges{fieldSize, rangeTerms(lo, hi)}
+	return &ranges{fieldSize, rangeTerms(lo, hi), fmt.Sprintf("%s %d bytes", s.Op, s.Bytes)}
 }
 
 func (c compiler) date(d *query.Date) bq.Query {
@@ -315,12 +315,14 @@ func (c compiler) date(d *query.Date) bq.Query {
 		field = fieldReceived
 	}
 	from, to := d.Bounds(c.now, c.location)
-	lo, hi := int64(0), int64(maxNumber+1)
+	lo, hi, text := int64(0), int64(maxNumber+1), ""
 	if !from.IsZero() {
 		lo = quarterOf(from)
+		text = "from " + from.Format(time.RFC3339) + " "
 	}
 	if !to.IsZero() {
 		hi = quarterOf(to)
+		text += "before " + to.Format(time.RFC3339)
 	}
-	return &ranges{field, rangeTerms(lo, hi)}
+	return &ranges{field, rangeTerms(lo, hi), strings.TrimSpace(text)}
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"github.com/blevesearch/bleve/v2"
 	"github.com/blevesearch/bleve/v2/mapping"
@@ -22,13 +22,28 @@ const (
 	// maxPhraseExpansions is the same inside of a phrase, where positions are
 	// compared too.
 	maxPhraseExpansions = 1_000
-	// maxQueryExpansions is the same for all of a query: enough for one wildcard
+	// maxQueryExpansions is the same for all of a query, in one generation: enough for one wildcard
 	// at its limit in every field that a bare word is looked for in.
 	maxQueryExpansions = 40_000
 )
 
-// budget counts the expansions of a query.
-type budget struct{ used atomic.Int64 }
+// budget counts the expansions of a query, in each generation by itself. It is safe for
+// concurrent use.
+type budget struct {
+	mu   sync.Mutex
+	used map[index.IndexReader]int
+}
+
+// spend adds n expansions and returns how many there are now.
+func (b *budget) spend(r index.IndexReader, n int) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.used == nil {
+		b.used = map[index.IndexReader]int{}
+	}
+	b.used[r] += n
+	return b.used[r]
+}
 
 // TooManyExpansionsError means that a pattern stands for more words than a
 // search can look for.
@@ -150,8 +165,8 @@ func (q *phrase) Searcher(ctx context.Context, r index.IndexReader, _ mapping.In
 			if terms[i], err = expand(ctx, r, q.field, p, limit); err != nil {
 				return nil, err
 			}
-			if used := q.budget.used.Add(int64(len(terms[i]))); used > maxQueryExpansions {
-				return nil, &TooManyExpansionsError{"all patterns up to " + p.String() + " together", int(used), maxQueryExpansions}
+			if used := q.budget.spend(r, len(terms[i])); used > maxQueryExpansions {
+				return nil, &TooManyExpansionsError{"all patterns up to " + p.String() + " together", used, maxQueryExpansions}
 			}
 			if len(terms[i]) == 0 {
 				return searcher.NewMatchNoneSearcher(r)
@@ -197,6 +212,7 @@ func (q *exclude) Searcher(ctx context.Context, r index.IndexReader, m mapping.I
 type ranges struct {
 	field string
 	terms [][]byte
+	text  string // for people
 }
 
 var _ bq.Query = (*ranges)(nil)

@@ -69,38 +69,69 @@ var _ bq.Query = (*stemmed)(nil)
 const stemBoost = 0.5
 
 func (q *stemmed) Searcher(ctx context.Context, r index.IndexReader, m mapping.IndexMapping, options search.SearcherOptions) (search.Searcher, error) {
-	alternatives := []bq.Query{&phrase{field: q.field, parts: []part{{text: q.term}}, boost: q.boost}}
-	has, err := presence(r, q.field)
+	found, err := q.inIndex(r)
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range q.stems {
-		marked := stemTerm(nil, s.language, s.stem)
-		ok, err := has(marked)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			alternatives = append(alternatives, &phrase{field: q.field, parts: []part{{text: string(marked)}}, boost: stemBoost * q.boost})
-		}
-		// A word that is its own stem is not marked.
-		if s.stem == q.term {
-			continue
-		}
-		if ok, err = has([]byte(s.stem)); err != nil {
-			return nil, err
-		}
-		if ok {
-			alternatives = append(alternatives, bq.NewConjunctionQuery([]bq.Query{
-				&phrase{field: q.field, parts: []part{{text: s.stem}}, boost: stemBoost * q.boost},
-				&phrase{field: fieldLanguage, parts: []part{{text: s.language}}},
-			}))
+	alternatives := []bq.Query{q.termQuery(q.term, 1)}
+	for _, f := range found {
+		for _, term := range f.terms {
+			alternatives = append(alternatives, q.alternative(f.language, term))
 		}
 	}
 	if len(alternatives) == 1 {
 		return alternatives[0].Searcher(ctx, r, m, options)
 	}
 	return bq.NewDisjunctionQuery(alternatives).Searcher(ctx, r, m, options)
+}
+
+// alternative looks for a term of a stemInIndex.
+func (q *stemmed) alternative(language, term string) bq.Query {
+	one := q.termQuery(term, stemBoost)
+	if term[0] == stemMark {
+		return one
+	}
+	return bq.NewConjunctionQuery([]bq.Query{one, &phrase{field: fieldLanguage, parts: []part{{text: language}}}})
+}
+
+func (q *stemmed) termQuery(term string, boost float64) bq.Query {
+	return &phrase{field: q.field, parts: []part{{text: term}}, boost: boost * q.boost}
+}
+
+// stemInIndex is a stem with the terms of the index that stand for it: the marked stem,
+// and the word that is its own stem and thus not marked, which counts in texts of
+// the language only.
+type stemInIndex struct {
+	stemIn
+	terms []string
+}
+
+// inIndex returns the stems that the field has.
+func (q *stemmed) inIndex(r index.IndexReader) ([]stemInIndex, error) {
+	has, err := presence(r, q.field)
+	if err != nil {
+		return nil, err
+	}
+	var found []stemInIndex
+	for _, s := range q.stems {
+		in := stemInIndex{stemIn: s}
+		for _, term := range []string{string(stemTerm(nil, s.language, s.stem)), s.stem} {
+			if term == q.term {
+				continue // looked for anyway
+			}
+			ok, err := has([]byte(term))
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				in.terms = append(in.terms, term)
+			}
+		}
+		if in.terms != nil {
+			found = append(found, in)
+		}
+	}
+	return found, nil
 }
 
 // presence returns a function that says whether a field has a term.
