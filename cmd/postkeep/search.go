@@ -18,13 +18,15 @@ func (a *app) searchCommand() *cobra.Command {
 		limit, offset int
 		sort          string
 		asJSON, total bool
+		explain       bool
 	)
 	cmd := &cobra.Command{
 		Use:   "search QUERY",
 		Short: "Find messages",
 		Long: `Finds messages. Words are ANDed; OR, NOT or a leading -, parentheses, "phrases",
-prefix* and fields such as from: to: subject: body: mailbox: date: has: is: work
-as docs/query.md says. Without a query everything is listed, newest first.
+prefix*, /regexp/, "words near"~5 and fields such as from: to: rcpt: subject: body:
+mailbox: date: has: is: thread: work as docs/query.md says; a word finds its other
+endings, in quotes only itself. Without a query everything is listed, newest first.
 
 What begins with one - and is no flag belongs to the query, and so does
 everything after --.`,
@@ -41,6 +43,17 @@ everything after --.`,
 				return errors.Join(err, cmd.Help())
 			}
 			return a.with(cmd.Context(), toRead, func(cfg *config.Config, client *api.Client) error {
+				if explain {
+					e, err := client.Explain(cmd.Context(), strings.Join(words, " "))
+					switch {
+					case err != nil:
+						return err
+					case asJSON:
+						return json.NewEncoder(a.stdout).Encode(e)
+					}
+					a.printExplanation(e)
+					return nil
+				}
 				if total {
 					limit = 0
 				}
@@ -72,6 +85,7 @@ everything after --.`,
 	f.StringVar(&sort, "sort", "-date", "date (oldest first), -date (newest first) or relevance")
 	f.BoolVar(&asJSON, "json", false, "one JSON object a line")
 	f.BoolVar(&total, "count", false, "print only the number of messages found")
+	f.BoolVar(&explain, "explain", false, "instead of searching, say how the query is understood: what each word became, and how often it is there")
 	return cmd
 }
 

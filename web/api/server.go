@@ -76,6 +76,7 @@ func (s *Server) routes() []route {
 		{"POST /api/v1/index/rebuild", access.Operate, s.rebuildIndex},
 		{"POST /api/v1/verify", access.Operate, s.verify},
 		{"GET /api/v1/search", access.Read, s.search},
+		{"GET /api/v1/search/explain", access.Read, s.explain},
 		{"GET /api/v1/export", access.Export, s.export},
 		{"GET /api/v1/messages/{id}", access.Read, s.message},
 		{"GET /api/v1/messages/{id}/raw", access.Read, s.raw},
