@@ -167,6 +167,14 @@ func (p *put) add(ctx context.Context, i int, r *Receipt) error {
 		p.same = append(p.same, [2]int{i, first})
 		return nil
 	}
+	grave, err := p.store.disposed(ctx, key)
+	if err != nil {
+		return err
+	}
+	if grave != nil {
+		r.Known, r.Disposed, r.Index, r.Received = true, true, grave.Index, grave.Received
+		return nil
+	}
 	at, err := p.place(ctx, d, r)
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ import (
 // Known reports which of the listed server entries are archived for mailbox,
 // by UIDL and size in octets. Entries without a UIDL are never known: only
 // their bytes can tell, and Put recognises those. A listing may have several holdings when the server reused a UIDL; the
-// newest comes last.
+// newest comes last. What was disposed of is known, too.
 //
 // An archive that takes nothing answers with the reason: what it cannot vouch
 // for must not be taken for kept.
@@ -42,6 +42,15 @@ func (s *Store) Known(ctx context.Context, mailbox string, listed []Listing) ([]
 				return nil, err
 			}
 			out = append(out, holding)
+		}
+		buried, err := s.buried(ctx, mailbox, l)
+		if err != nil {
+			return nil, err
+		}
+		if len(held) == 0 || len(buried) > 0 && buried[len(buried)-1].Index > held[len(held)-1].Index {
+			for _, t := range buried {
+				out = append(out, Holding{Listing: l, ID: t.ID, Received: t.Received, Disposed: true})
+			}
 		}
 	}
 	return out, nil

@@ -119,7 +119,9 @@ func (s *Store) replay(ctx context.Context) error {
 			if !e.Erased {
 				lost = append(lost, lostDeposit{e.Index, e.Volume, e.End})
 			}
-		} else if e.Details != nil { // else they are erased or damaged
+		} else if e.Details == nil { // erased or damaged
+			noteUnreadable(&change, e)
+		} else {
 			if err := addEvent(&change, e); err != nil {
 				return fmt.Errorf("ledger event %d: %w", e.Index, err)
 			}
@@ -195,6 +197,8 @@ func addEvent(change *catalog.Change, e ledger.Entry) error {
 			return err
 		}
 		change.Meta[anchorMeta(r.Anchor)] = string(e.Details)
+	default:
+		return addOrder(change, e)
 	}
 	return nil
 }

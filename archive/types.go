@@ -56,6 +56,9 @@ type Receipt struct {
 	Known bool `json:"known,omitempty"`
 	// Received is when a known deposit was made.
 	Received time.Time `json:"received,omitzero"`
+	// Disposed means that this very deposit had been made before and was disposed of: it is Known, and
+	// nothing of it is kept.
+	Disposed bool `json:"disposed,omitempty"`
 	// Stored means that the bytes were new to the archive.
 	Stored bool `json:"stored,omitempty"`
 	// Refused is why this delivery is not archived, "" when it is. The other deliveries of the batch

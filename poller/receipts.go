@@ -128,6 +128,10 @@ func (s *session) accept(i int, r pipeline.Receipt) {
 		s.outcomes[i].state = known
 		received = r.Received
 	}
+	if r.Disposed { // nobody decided that the server's copy goes, too
+		s.outcomes[i].why = whyDisposed
+		return
+	}
 	if h := it.holding; h != nil && h.ID == r.ID {
 		received = h.Received
 		if it.changed { // TOP gave another header than RETR

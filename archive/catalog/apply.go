@@ -47,6 +47,9 @@ type Change struct {
 	Deposits []Deposit
 	Polls    []Poll
 	Pieces   []Piece
+	// Tombstones are taken in after the deposits.
+	Tombstones []Tombstone
+	Orders     []Order
 	// Ends is, per volume, the end of what the ledger knows of its tar stream.
 	Ends map[uint32]int64
 	// Files are new files of sealed volumes.
@@ -91,6 +94,12 @@ func applyAll(ctx context.Context, tx *sql.Tx, ch Change) error {
 			p.Index, p.Mailbox, p.Report); err != nil {
 			return err
 		}
+	}
+	if err := applyTombstones(ctx, tx, ch.Tombstones); err != nil {
+		return err
+	}
+	if err := applyOrders(ctx, tx, ch.Orders); err != nil {
+		return err
 	}
 	for number, end := range ch.Ends {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO volumes(number, end) VALUES(?,?)

@@ -103,7 +103,7 @@ func (c *Catalog) prepare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, schema+"PRAGMA user_version = "+strconv.Itoa(schemaVersion))
+		_, err = tx.ExecContext(ctx, schema+orderSchema+"PRAGMA user_version = "+strconv.Itoa(schemaVersion))
 		if err != nil {
 			return errors.Join(err, tx.Rollback())
 		}

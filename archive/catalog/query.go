@@ -73,7 +73,8 @@ func (c *Catalog) Message(ctx context.Context, id string) (Row, bool, error) {
 	return r, true, nil
 }
 
-// Prefix returns up to limit ids that begin with the hexadecimal digits.
+// Prefix returns up to limit ids that begin with the hexadecimal digits, also of messages that were
+// disposed of.
 func (c *Catalog) Prefix(ctx context.Context, prefix string, limit int) ([]string, error) {
 	const digits = 64
 	low, err := hex.DecodeString(prefix + strings.Repeat("0", max(0, digits-len(prefix))))
@@ -84,7 +85,8 @@ func (c *Catalog) Prefix(ctx context.Context, prefix string, limit int) ([]strin
 	if err != nil {
 		return nil, err
 	}
-	return c.ids(ctx, "SELECT id FROM messages WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", low, high, limit)
+	return c.ids(ctx, `SELECT id FROM messages WHERE id BETWEEN ?1 AND ?2
+		UNION SELECT id FROM tombstones WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3`, low, high, limit)
 }
 
 // Undescribed returns up to limit ids of messages without a summary, oldest

@@ -96,9 +96,9 @@ func (h *Hold) validDays() error {
 	return nil
 }
 
-// unsearchable finds messages of which not all could be read or indexed: of
+// Unsearchable is the query that finds messages of which not all could be read or indexed: of
 // them nobody can say that they do not match.
-const unsearchable = "is:partial OR is:encrypted OR is:malformed"
+const Unsearchable = "is:partial OR is:encrypted OR is:malformed"
 
 // Terms returns the query, in the query language, that finds all that the hold covers. It is what is
 // kept in the ledger beside the hits, so that everybody can ask it again.
@@ -123,7 +123,7 @@ func (h *Hold) Terms() string {
 		parts = append(parts, "(date:"+days+" OR received:"+days+")")
 	}
 	if q := strings.TrimSpace(h.Query); q != "" {
-		parts = append(parts, "(("+q+") OR "+unsearchable+")")
+		parts = append(parts, "(("+q+") OR "+Unsearchable+")")
 	}
 	return strings.Join(parts, " ")
 }

@@ -133,6 +133,10 @@ func headerBytes(name string, size int64, sha256 string, t time.Time) ([]byte, e
 	return b.Bytes(), err
 }
 
+// EntryOffset is where an entry begins that ends at an offset and has a body of size bytes, as this version
+// of the format writes entries: with three blocks of header.
+func EntryOffset(end, size int64) int64 { return end - padding(size) - size - 3*tarBlock }
+
 // padding is the number of zeros that fill the last block of size bytes.
 func padding(size int64) int64 { return -size & (tarBlock - 1) }
 

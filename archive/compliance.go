@@ -1,0 +1,135 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/postkeep/postkeep/archive/hold"
+)
+
+// A Searcher finds messages for holds and rules. The index is one.
+type Searcher interface {
+	// Each calls fn with the id of every message that the query finds, in the order in which they
+	// were received, until fn returns an error, which it returns. It fails when it cannot look through all messages up to
+	// Position.
+	Each(ctx context.Context, query string, fn func(id string) error) error
+	// Position is the ledger index up to which it has every deposit, -1 if it has none.
+	Position() int64
+}
+
+// A Purger removes messages from something that was derived from them, or that they passed through, so that nothing
+// of them is left on the disk. ids are of messages that lost a deposit; those that the archive still has keep what
+// belongs to the other deposits. Purging again is no error.
+type Purger interface {
+	Purge(ctx context.Context, ids []string) error
+}
+
+// ComplianceOptions are what a Compliance needs.
+type ComplianceOptions struct {
+	// Search is required.
+	Search Searcher
+	// Negates tells whether a query is one that can be understood, and whether it finds messages for what is
+	// not in them. Required.
+	Negates func(query string) (bool, error)
+	// Purge is everything else that holds copies of messages.
+	Purge []Purger
+	// DualControl wants the approval of a second person before anything is disposed of.
+	DualControl bool
+}
+
+// Compliance is what is held, how long mail is kept, and its disposal. It is safe for concurrent
+// use.
+type Compliance struct {
+	store *Store
+	opts  ComplianceOptions
+
+	disposing chan struct{} // held, by sending to it, by the one who carries out a disposal
+	ctx       context.Context
+	stop      context.CancelFunc
+	closing   sync.Once
+}
+
+// NewCompliance returns a Compliance of s. The caller closes it before s.
+func NewCompliance(ctx context.Context, s *Store, opts ComplianceOptions) *Compliance {
+	c := &Compliance{store: s, opts: opts, disposing: make(chan struct{}, 1)}
+	c.ctx, c.stop = context.WithCancel(context.WithoutCancel(ctx))
+	return c
+}
+
+// Close interrupts a disposal that is being carried out, which Resume finishes later, and waits
+// until it has stopped. It is idempotent.
+func (c *Compliance) Close() {
+	c.closing.Do(func() {
+		c.stop()
+		c.disposing <- struct{}{} // and nobody begins another one
+	})
+}
+
+var (
+	// ErrHeld means that a legal hold forbids it. It beats everything else.
+	ErrHeld = errors.New("under a legal hold")
+	// ErrTooYoung means that a minimum period is not over.
+	ErrTooYoung = errors.New("has to be kept")
+	// ErrIncomplete means that the index does not have everything yet, so that nobody can say what is held.
+	ErrIncomplete = errors.New("the index is not complete, nobody can say what is held: try again when it is")
+	// ErrClock means that the clock is far ahead of the last event of the ledger.
+	ErrClock = errors.New("the clock may be wrong")
+	// ErrApproval means that somebody has to approve, or may not.
+	ErrApproval = errors.New("not approved")
+	// ErrNoOrder means that there is no hold, rule or plan of that name.
+	ErrNoOrder = errors.New("there is none")
+	// ErrOrder means that a hold, rule or plan cannot be what was asked for; the text says why.
+	ErrOrder = errors.New("refused")
+)
+
+// clockTolerance is how far the clock may be ahead of the last event for something to be disposed of.
+const clockTolerance = 24 * time.Hour
+
+// checkClock refuses to go by a clock that has jumped: it would end all periods.
+func (s *Store) checkClock(confirmed bool) error {
+	last, now := s.ledger.Last(), s.opts.Now()
+	if confirmed || last.IsZero() || now.Sub(last) <= clockTolerance {
+		return nil
+	}
+	return fmt.Errorf("%w: it reads %s, and the last event of the ledger is of %s; if it is right, confirm it (--confirm-clock)",
+		ErrClock, now.UTC().Format(time.RFC3339), last.Format(time.RFC3339))
+}
+
+// complete returns an error unless everything that was ordered is known, and the index has every deposit. With mu
+// held it stays so.
+func (c *Compliance) complete(ctx context.Context) error {
+	if err := c.store.ordersKnown(ctx); err != nil {
+		return err
+	}
+	last, err := c.store.catalog.LastDeposit(ctx)
+	if err != nil {
+		return err
+	}
+	if at := c.opts.Search.Position(); at < last {
+		return fmt.Errorf("%w (it is at ledger index %d of %d)", ErrIncomplete, at, last)
+	}
+	return nil
+}
+
+// check returns an error for a query that cannot be understood.
+func (c *Compliance) check(query string) (negates bool, err error) {
+	if query == "" {
+		return false, nil
+	}
+	return c.opts.Negates(query)
+}
+
+// unsearchable collects, of the wanted messages, those of which not all can be searched.
+func (c *Compliance) unsearchable(ctx context.Context, wanted func(id string) bool) (map[string]bool, error) {
+	found := map[string]bool{}
+	err := c.opts.Search.Each(ctx, hold.Unsearchable, func(id string) error {
+		if wanted(id) {
+			found[id] = true
+		}
+		return nil
+	})
+	return found, err
+}

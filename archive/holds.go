@@ -1,0 +1,218 @@
+package archive
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"io"
+	"time"
+
+	"github.com/postkeep/postkeep/archive/hold"
+	"github.com/postkeep/postkeep/archive/ledger"
+)
+
+// A Hold is a legal hold, and what became of it.
+type Hold struct {
+	ID string `json:"id"`
+	hold.Hold
+	Placed   time.Time `json:"placed"`
+	PlacedBy string    `json:"placed_by"`
+	// Released is zero while it is in force.
+	Released      time.Time `json:"released,omitzero"`
+	ReleasedBy    string    `json:"released_by,omitempty"`
+	ReleaseReason string    `json:"release_reason,omitempty"`
+	// Evaluated is when it was last asked what it covers, and Hits how many messages that was.
+	Evaluated time.Time `json:"evaluated,omitzero"`
+	Hits      int64     `json:"hits"`
+}
+
+// maxHolds bounds the queries that a disposal asks under the writer's lock.
+const maxHolds = 1000
+
+// Holds lists the holds in force, oldest first, and with all also those that were released.
+func (s *Store) Holds(ctx context.Context, all bool) ([]Hold, error) {
+	var kinds [3]map[string]order
+	placed, err := s.orders(ctx, orderHold)
+	for i, kind := range []string{orderRelease, orderEvaluation} {
+		if err != nil {
+			return nil, err
+		}
+		var list []keyed
+		list, err = s.orders(ctx, kind)
+		kinds[i] = map[string]order{}
+		for _, k := range list {
+			kinds[i][k.Key] = k.order
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := []Hold{}
+	for _, p := range placed {
+		h, err := holdOf(p, kinds[0][p.Key], kinds[1][p.Key])
+		if err != nil {
+			return nil, err
+		}
+		if all || h.Released.IsZero() {
+			out = append(out, h)
+		}
+	}
+	return out, nil
+}
+
+func holdOf(placed keyed, release, evaluation order) (Hold, error) {
+	h := Hold{ID: placed.Key, Placed: placed.Time, PlacedBy: placed.Actor}
+	var d holdDetails
+	if err := json.Unmarshal(placed.Details, &d); err != nil || d.Hold == nil {
+		return h, fmt.Errorf("catalog: hold %s: %w", placed.Key, err)
+	}
+	h.Hold = *d.Hold
+	if release.Details != nil {
+		if err := json.Unmarshal(release.Details, &d); err != nil {
+			return h, err
+		}
+		h.Released, h.ReleasedBy, h.ReleaseReason = release.Time, release.Actor, d.Reason
+	}
+	if evaluation.Details != nil {
+		if err := json.Unmarshal(evaluation.Details, &d); err != nil {
+			return h, err
+		}
+		h.Evaluated, h.Hits = evaluation.Time, d.Hits
+	}
+	return h, nil
+}
+
+// HeldTerms returns a query for each hold in force; what any of them finds is held.
+func (s *Store) HeldTerms(ctx context.Context) ([]string, error) {
+	holds, err := s.Holds(ctx, false)
+	terms := make([]string, len(holds))
+	for i := range holds {
+		terms[i] = holds[i].Terms()
+	}
+	return terms, err
+}
+
+// hold finds the hold in force that has the name or id.
+func (s *Store) hold(ctx context.Context, name string) (Hold, error) {
+	holds, err := s.Holds(ctx, false)
+	if err != nil {
+		return Hold{}, err
+	}
+	for _, h := range holds {
+		if h.Name == name || h.ID == name {
+			return h, nil
+		}
+	}
+	return Hold{}, fmt.Errorf("hold %q: %w that is in force", name, ErrNoOrder)
+}
+
+// PlaceHold puts a hold into force. It counts before it is evaluated, and whatever the state of the index.
+func (c *Compliance) PlaceHold(ctx context.Context, h hold.Hold, actor string) (Hold, error) {
+	if err := h.Validate(); err != nil {
+		return Hold{}, fmt.Errorf("%w: %w", ErrOrder, err)
+	}
+	if _, err := c.check(h.Query); err != nil {
+		return Hold{}, err
+	}
+	if _, err := c.check(h.Terms()); err != nil {
+		return Hold{}, fmt.Errorf("%w: with custodians and days the query becomes too large: %w", ErrOrder, err)
+	}
+	s := c.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	holds, err := s.Holds(ctx, false)
+	if err != nil {
+		return Hold{}, err
+	}
+	for _, other := range holds {
+		if other.Name == h.Name || other.ID == h.Name {
+			return Hold{}, fmt.Errorf("%w: there is a hold %q in force already", ErrOrder, h.Name)
+		}
+	}
+	if len(holds) >= maxHolds {
+		return Hold{}, fmt.Errorf("%w: %d holds are in force, more are not taken", ErrOrder, maxHolds)
+	}
+	if _, err := s.enact(ctx, ledger.Event{Type: ledger.TypeHold, Actor: actor, Details: holdDetails{Action: actPlace, Hold: &h}}); err != nil {
+		return Hold{}, err
+	}
+	return s.hold(ctx, h.Name)
+}
+
+// ReleaseHold ends the hold that has the name or id.
+func (c *Compliance) ReleaseHold(ctx context.Context, name, reason, actor string) (Hold, error) {
+	if reason == "" || len(reason) > hold.MaxReasonBytes {
+		return Hold{}, fmt.Errorf("%w: a release needs a reason of at most %d bytes", ErrOrder, hold.MaxReasonBytes)
+	}
+	s := c.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h, err := s.hold(ctx, name)
+	if err != nil {
+		return Hold{}, err
+	}
+	first, err := s.enact(ctx, ledger.Event{Type: ledger.TypeHold, Actor: actor, Details: holdDetails{Action: actRelease, Of: h.ID, Reason: reason}})
+	if err != nil {
+		return Hold{}, err
+	}
+	e, err := s.ledger.Entry(ctx, first)
+	h.Released, h.ReleasedBy, h.ReleaseReason = e.Time, actor, reason
+	return h, err
+}
+
+// firstHits is how many ids of an evaluation its event names: enough to look into it.
+const firstHits = 100
+
+// An evaluation is what a hold covers at one time.
+type evaluation struct {
+	hold    Hold
+	details holdDetails
+	sum     hash.Hash
+}
+
+// evaluate asks what a hold covers, and hands each id to fn.
+func (c *Compliance) evaluate(ctx context.Context, h Hold, purpose string, fn func(id string)) (*evaluation, error) {
+	e := &evaluation{hold: h, sum: sha256.New()}
+	e.details = holdDetails{Action: actEvaluate, Of: h.ID, Terms: h.Terms(), For: purpose}
+	err := c.opts.Search.Each(ctx, e.details.Terms, func(id string) error {
+		if e.details.Hits++; e.details.Hits <= firstHits {
+			e.details.First = append(e.details.First, id)
+		}
+		_, err := io.WriteString(e.sum, id+"\n")
+		fn(id)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("evaluate hold %q: %w", h.Name, err)
+	}
+	e.details.SHA256 = hex.EncodeToString(e.sum.Sum(nil))
+	return e, nil
+}
+
+func (e *evaluation) event(actor string) ledger.Event {
+	return ledger.Event{Type: ledger.TypeHold, Actor: actor, Details: e.details}
+}
+
+// EvaluateHold asks what the hold that has the name or id covers now, hands each id to fn, and records it.
+func (c *Compliance) EvaluateHold(ctx context.Context, name, actor string, fn func(id string)) (Hold, error) {
+	s := c.store
+	h, err := s.hold(ctx, name)
+	if err != nil {
+		return Hold{}, err
+	}
+	if err := c.complete(ctx); err != nil {
+		return h, err
+	}
+	e, err := c.evaluate(ctx, h, "show", fn)
+	if err != nil {
+		return h, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := s.enact(ctx, e.event(actor)); err != nil {
+		return h, err
+	}
+	return s.hold(ctx, name)
+}

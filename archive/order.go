@@ -1,0 +1,236 @@
+package archive
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/postkeep/postkeep/archive/catalog"
+	"github.com/postkeep/postkeep/archive/hold"
+	"github.com/postkeep/postkeep/archive/ledger"
+	"github.com/postkeep/postkeep/archive/retention"
+)
+
+// Holds, rules and plans are precious: they live in ledger events, what they say in the erasable
+// details. The catalog has a copy of those that count.
+
+// The kinds of records in the catalog, with their keys.
+const (
+	orderHold       = "hold"       // id of the hold
+	orderRelease    = "release"    // id of the hold
+	orderEvaluation = "evaluation" // id of the hold: the last one
+	orderRule       = "rule"       // name
+	orderPlan       = "plan"       // id
+	orderApproval   = "approval"   // id of the plan
+	orderIntent     = "intent"     // ledger index
+	orderDone       = "done"       // id of the plan
+)
+
+// What the details of hold and policy events say was done.
+const (
+	actPlace    = "place"
+	actRelease  = "release"
+	actEvaluate = "evaluate"
+	actAdd      = "add"
+	actRemove   = "remove"
+	actPlan     = "plan"
+	actApprove  = "approve"
+)
+
+// holdDetails are the details of a hold event.
+type holdDetails struct {
+	Action string     `json:"action"`
+	Hold   *hold.Hold `json:"hold,omitempty"`   // placed
+	Of     string     `json:"of,omitempty"`     // id of the hold that it is about
+	Reason string     `json:"reason,omitempty"` // of the release
+	// Of an evaluation: the query that was asked, the number of messages that it found, SHA-256 of their
+	// ids in the order in which they were received, each followed by LF, and the first ones.
+	Terms  string   `json:"terms,omitempty"`
+	Hits   int64    `json:"hits,omitempty"`
+	SHA256 string   `json:"sha256,omitempty"`
+	First  []string `json:"first,omitempty"`
+	For    string   `json:"for,omitempty"` // what it was evaluated for
+}
+
+// policyDetails are the details of a policy event.
+type policyDetails struct {
+	Action string          `json:"action"`
+	Rule   *retention.Rule `json:"rule,omitempty"` // added
+	Name   string          `json:"name,omitempty"` // of the rule that was removed
+	Plan   *planDetails    `json:"plan,omitempty"` // made
+	Of     string          `json:"of,omitempty"`   // id of the plan that was approved
+}
+
+// An order is an event as the catalog keeps it.
+type order struct {
+	Index   int64           `json:"index"`
+	Time    time.Time       `json:"time"`
+	Actor   string          `json:"actor"`
+	Details json.RawMessage `json:"details"`
+}
+
+// idOf names what an event has made: the letter and the ledger index.
+func idOf(letter string, index int64) string { return letter + strconv.FormatInt(index, 10) }
+
+// The letters that ids of holds and plans begin with.
+const (
+	holdLetter = "h"
+	planLetter = "p"
+)
+
+// unreadableMeta is where the catalog notes the last event about a hold, a rule or a disposal whose
+// details are damaged: without it nobody knows what is held.
+const unreadableMeta = "unreadable"
+
+func noteUnreadable(change *catalog.Change, e ledger.Entry) {
+	switch e.Type {
+	case ledger.TypeHold, ledger.TypePolicy, ledger.TypeDisposalIntent, ledger.TypeDisposalDone:
+		if !e.Erased {
+			change.Meta[unreadableMeta] = strconv.FormatInt(e.Index, 10)
+		}
+	}
+}
+
+// ordersKnown returns an error if something that was ordered cannot be read any more.
+func (s *Store) ordersKnown(ctx context.Context) error {
+	index, err := s.catalog.Meta(ctx, unreadableMeta)
+	if err == nil && index != "" {
+		err = fmt.Errorf("details of ledger event %s about holds or retention are damaged, nobody can say what is held: "+
+			"put back the newest copy of the ledger and run postkeep rebuild catalog", index)
+	}
+	return err
+}
+
+// addOrder adds what an event about holds, rules and disposals means for the catalog.
+func addOrder(change *catalog.Change, e ledger.Entry) error {
+	switch e.Type {
+	case ledger.TypeHold:
+		return addHold(change, e)
+	case ledger.TypePolicy:
+		return addPolicy(change, e)
+	case ledger.TypeDisposalIntent:
+		return addIntent(change, e)
+	case ledger.TypeDisposalDone:
+		var d doneDetails
+		if err := json.Unmarshal(e.Details, &d); err != nil {
+			return err
+		}
+		return keep(change, e, orderDone, d.Plan)
+	}
+	return nil
+}
+
+func addHold(change *catalog.Change, e ledger.Entry) error {
+	var d holdDetails
+	if err := json.Unmarshal(e.Details, &d); err != nil {
+		return err
+	}
+	switch d.Action {
+	case actPlace:
+		return keep(change, e, orderHold, idOf(holdLetter, e.Index))
+	case actRelease:
+		return keep(change, e, orderRelease, d.Of)
+	case actEvaluate:
+		return keep(change, e, orderEvaluation, d.Of)
+	}
+	return nil
+}
+
+func addPolicy(change *catalog.Change, e ledger.Entry) error {
+	var d policyDetails
+	if err := json.Unmarshal(e.Details, &d); err != nil {
+		return err
+	}
+	switch d.Action {
+	case actAdd:
+		return keep(change, e, orderRule, d.Rule.Name)
+	case actRemove:
+		change.Orders = append(change.Orders, catalog.Order{Kind: orderRule, Key: d.Name, Index: e.Index})
+	case actPlan:
+		return keep(change, e, orderPlan, idOf(planLetter, e.Index))
+	case actApprove:
+		return keep(change, e, orderApproval, d.Of)
+	}
+	return nil
+}
+
+func keep(change *catalog.Change, e ledger.Entry, kind, key string) error {
+	record, err := json.Marshal(order{e.Index, e.Time, e.Actor, e.Details})
+	if err != nil {
+		return err
+	}
+	change.Orders = append(change.Orders, catalog.Order{Kind: kind, Key: key, Index: e.Index, Record: record})
+	return nil
+}
+
+// enact writes events to the ledger and takes them into the catalog. It is called with mu held and
+// finishes whatever happens to ctx.
+func (s *Store) enact(ctx context.Context, events ...ledger.Event) (first int64, err error) {
+	if err := s.whole(); err != nil || len(events) == 0 {
+		return 0, err
+	}
+	if s.unsigned != nil {
+		return 0, fmt.Errorf("%w: %w", ErrReadOnly, s.unsigned)
+	}
+	ctx = context.WithoutCancel(ctx)
+	first, err = s.ledger.Append(ctx, events)
+	switch {
+	case errors.Is(err, ledger.ErrBroken):
+		return 0, s.breaks(fmt.Errorf("ledger: %w", err))
+	case err != nil:
+		return 0, fmt.Errorf("ledger: %w", err)
+	}
+	// Read back, because the ledger gives the time.
+	change := s.newChange()
+	change.Position = first + int64(len(events))
+	err = s.ledger.Read(ctx, first, func(e ledger.Entry) error {
+		if e.Index == change.Position {
+			return errEnough
+		}
+		return addEvent(&change, e)
+	})
+	if err == nil || errors.Is(err, errEnough) {
+		err = s.catalog.Apply(ctx, change)
+	}
+	if err != nil {
+		return 0, s.breaks(err)
+	}
+	return first, nil
+}
+
+// orders returns the records of a kind by their keys.
+func (s *Store) orders(ctx context.Context, kind string) ([]keyed, error) {
+	rows, err := s.catalog.Orders(ctx, kind)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]keyed, len(rows))
+	for i, r := range rows {
+		out[i].Key = r.Key
+		if err := json.Unmarshal(r.Record, &out[i].order); err != nil {
+			return nil, fmt.Errorf("catalog: %s %s: %w", kind, r.Key, err)
+		}
+	}
+	return out, nil
+}
+
+type keyed struct {
+	Key string
+	order
+}
+
+// order returns one record, and whether there is one.
+func (s *Store) order(ctx context.Context, kind, key string) (order, bool, error) {
+	row, ok, err := s.catalog.Order(ctx, kind, key)
+	if err != nil || !ok {
+		return order{}, false, err
+	}
+	var o order
+	if err := json.Unmarshal(row.Record, &o); err != nil {
+		return order{}, false, fmt.Errorf("catalog: %s %s: %w", kind, key, err)
+	}
+	return o, true, nil
+}
