@@ -389,7 +389,9 @@ func TestAFaultAtAnyOperationOfADisposal(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for fault.At = 1; disposeOnce(t, ready, p, fault); fault.At++ {
+			fault.At = 1
+			for disposeOnce(t, ready, p, fault) {
+				fault.At++
 			}
 			const fewest = 30 // fsyncs, writes and renames of a disposal; with less the table is about nothing
 			if fault.At < fewest {

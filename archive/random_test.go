@@ -129,7 +129,7 @@ func (r drawnRule) applies(d *drawnDeposit) (surely, perhaps bool) {
 	if r.word == "" {
 		return true, true
 	}
-	return match && !(without && unsearchable(d.text)), match || unsearchable(d.text)
+	return match && (!without || !unsearchable(d.text)), match || unsearchable(d.text)
 }
 
 func (d *drawnDeposit) over(days int, now time.Time) bool {

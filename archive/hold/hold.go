@@ -108,15 +108,15 @@ const Unsearchable = "is:partial OR is:encrypted OR is:malformed"
 func (h *Hold) Terms() string {
 	var parts []string
 	if len(h.Custodians) > 0 {
-		var any []string
+		var names []string
 		for _, c := range h.Custodians {
 			c = strings.TrimSpace(c)
-			any = append(any, "mailbox:"+quote(c))
+			names = append(names, "mailbox:"+quote(c))
 			if strings.Contains(c, "@") {
-				any = append(any, "participant:"+quote(c))
+				names = append(names, "participant:"+quote(c))
 			}
 		}
-		parts = append(parts, "("+strings.Join(any, " OR ")+")")
+		parts = append(parts, "("+strings.Join(names, " OR ")+")")
 	}
 	if h.From != "" || h.To != "" {
 		days := h.From + ".." + h.To

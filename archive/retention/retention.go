@@ -118,7 +118,7 @@ func Due(rules []Rule, facts []Fact, now time.Time) *Rule {
 		if end.After(now) {
 			return nil
 		}
-		if f.Match && !(r.Negated && f.Unsure) && (due == nil || end.After(last)) {
+		if f.Match && (!r.Negated || !f.Unsure) && (due == nil || end.After(last)) {
 			due, last = r, end
 		}
 	}
