@@ -32,7 +32,7 @@ func detectCharset(b []byte) (encoding.Encoding, string) {
 	}
 	if best, err := ngrams.NewTextDetector().DetectBest(words); err == nil && best.Confidence >= minNgramConfidence {
 		if name := detectedName(best.Charset); name != "iso-8859-1" && name != "utf-8" {
-			if enc := lookupCharset(name); enc != nil {
+			if enc := lookupCharset(name); enc != nil && !readsAsFallback(words, enc) {
 				return enc, name
 			}
 		}
@@ -41,6 +41,17 @@ func detectCharset(b []byte) (encoding.Encoding, string) {
 }
 
 const fallbackCharset = "windows-1252"
+
+// readsAsFallback reports whether words say the same in the fallback: a guess from a
+// few accented letters then says nothing.
+func readsAsFallback(words []byte, enc encoding.Encoding) bool {
+	guessed, err := enc.NewDecoder().Bytes(words)
+	if err != nil {
+		return true
+	}
+	usual, err := lookupCharset(fallbackCharset).NewDecoder().Bytes(words)
+	return err == nil && bytes.Equal(guessed, usual)
+}
 
 // detectedName makes our name of that of a library, and takes the usual charset
 // for one that only looks like it.
