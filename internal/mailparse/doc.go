@@ -11,6 +11,10 @@
 // bounded by Options, time is linear in the size of the message. go-message
 // parses the addresses, where they are well-formed, and is what the tests compare with.
 //
+// What is found within the content of a part becomes parts below it: files in uuencode
+// or yEnc, what winmail.dat holds, what S/MIME signs. The parsers for these pull, and
+// run as coroutines of the decoder that pushes.
+//
 // Everything that a message gets wrong is named in Message.Problems; nothing of
 // it is an error.
 package mailparse
