@@ -69,6 +69,7 @@ type route struct {
 
 func (s *Server) routes() []route {
 	return []route{
+		{"GET /api/v1/openapi.json", access.Anyone, s.document},
 		{"GET /api/v1/status", access.Operate, s.status},
 		{"GET /api/v1/mailboxes", access.Operate, s.mailboxes},
 		{"GET /api/v1/mailboxes/{name}/polls", access.Operate, s.mailboxPolls},
