@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/indexer"
 	"github.com/postkeep/postkeep/web/users"
 )
 
@@ -44,8 +45,9 @@ func operations() map[string]operation {
 		"GET /api/v1/mailboxes":                      {summary: "Mailboxes of configuration and archive", out: []Mailbox{}},
 		"GET /api/v1/mailboxes/{name}/polls":         {summary: "Polls of a mailbox, newest first", query: []parameter{name, limitParameter()}, out: []archive.RecordedPoll{}},
 		"POST /api/v1/polls":                         {summary: "Poll now, and tell of it until everything is searchable", in: PollRequest{}, out: PollEvent{}, lines: true},
-		"POST /api/v1/index/rebuild": {summary: "Build the index anew, while searches go on", out: Rebuilt{}},
+		"POST /api/v1/index/rebuild":                 {summary: "Build the index anew, while searches go on", out: Rebuilt{}},
 		"POST /api/v1/verify":                        {summary: "Verify the archive, and tell of it", in: VerifyRequest{}, out: VerifyEvent{}, lines: true},
+		"GET /api/v1/search/explain":                 {summary: "What the words of a query become", query: []parameter{{name: "q", about: "query"}}, out: indexer.Explanation{}},
 		"GET /api/v1/search":                         {summary: "Search", query: searchParameters(), out: SearchResult{}},
 		"GET /api/v1/export":                         {summary: "The exact bytes of all messages that a query finds", query: []parameter{{name: "q", about: "query"}, {name: "format", about: "what is made of it, for the ledger"}}, media: "application/x-tar"},
 		"GET /api/v1/messages/{id}":                  {summary: "A message with its text", out: Detail{}},
