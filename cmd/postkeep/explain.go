@@ -1,11 +1,28 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/postkeep/postkeep/indexer"
+	"github.com/postkeep/postkeep/web/api"
 )
+
+func (a *app) explainSearch(ctx context.Context, client *api.Client, query string, asJSON bool) error {
+	e, err := client.Explain(ctx, query)
+	switch {
+	case err != nil:
+		return err
+	case asJSON:
+		enc := json.NewEncoder(a.stdout)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(e)
+	}
+	a.printExplanation(e)
+	return nil
+}
 
 // printExplanation shows what became of a query: each condition with what it alone
 // finds, and below it what was looked up in which field.

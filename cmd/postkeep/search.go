@@ -44,15 +44,7 @@ everything after --.`,
 			}
 			return a.with(cmd.Context(), toRead, func(cfg *config.Config, client *api.Client) error {
 				if explain {
-					e, err := client.Explain(cmd.Context(), strings.Join(words, " "))
-					switch {
-					case err != nil:
-						return err
-					case asJSON:
-						return json.NewEncoder(a.stdout).Encode(e)
-					}
-					a.printExplanation(e)
-					return nil
+					return a.explainSearch(cmd.Context(), client, strings.Join(words, " "), asJSON)
 				}
 				if total {
 					limit = 0
