@@ -33,6 +33,11 @@ func (s *Store) openLedger(ctx context.Context) error {
 // openCatalog opens the catalog and replays what it lacks. One that is damaged,
 // or was made from another ledger, is made anew.
 func (s *Store) openCatalog(ctx context.Context) error {
+	for _, name := range []string{rebuildName, spareName} { // of a process that was killed
+		if err := removeCatalog(filepath.Join(s.dir, name)); err != nil {
+			return err
+		}
+	}
 	path := filepath.Join(s.dir, catalogName)
 	err := s.tryCatalog(ctx, path)
 	if err == nil || !catalog.Damaged(err) && !s.opts.RebuildCatalog {

@@ -101,6 +101,7 @@ type Store struct {
 	catalog *catalog.Catalog
 
 	rewrites sync.Mutex // held while a sealed volume is written anew; taken before mu
+	rebuild  sync.Mutex // held while the catalog is made anew; taken before mu
 	mu       sync.Mutex // held while writing
 
 	state    sync.Mutex // of broken, closed and verifying; taken after mu, and for moments only

@@ -466,3 +466,49 @@ func TestLedgerDamageDoesNotKeepTheArchiveFromOpening(t *testing.T) {
 		}
 	}
 }
+
+func TestCatalogIsMadeAnewBesideTheWriter(t *testing.T) {
+	dir := verifiableOf(t, 7, 7000)
+	s := reopen(t, dir, Options{})
+	before := rows(t, dir)
+	nothing := func(context.Context, *Store) error { return nil }
+	if err := s.RebuildCatalog(t.Context(), nothing); err != nil {
+		t.Fatal(err)
+	}
+	if after := rows(t, dir); !slices.Equal(before, after) {
+		t.Errorf("%d rows, before %d", len(after), len(before))
+	}
+	// What comes while it is being made is in it, and an old catalog that is wrong is of no importance.
+	db, err := sql.Open("sqlite", filepath.Join(dir, catalogName))
+	if err == nil {
+		_, err = db.ExecContext(t.Context(), "DELETE FROM deposits; UPDATE messages SET offset = offset + 512")
+	}
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	late := delivery("sales", "late", "Subject: late\r\n\r\nin between\r\n")
+	described := 0
+	err = s.RebuildCatalog(t.Context(), func(ctx context.Context, a *Store) error {
+		described++
+		if a != s {
+			mustPut(t, s, late)
+		}
+		if err := s.RebuildCatalog(ctx, nothing); !errors.Is(err, ErrRebuilding) {
+			t.Errorf("a second one: %v", err)
+		}
+		return nil
+	})
+	if err != nil || described != 2 {
+		t.Fatalf("described %d times, %v", described, err)
+	}
+	content(t, s, late.ID)
+	if r := mustPut(t, s, late)[0]; !r.Known {
+		t.Errorf("%+v", r)
+	}
+	if r, err := s.Verify(t.Context(), VerifyOptions{Deep: true}); err != nil || r.Damages > 0 {
+		t.Errorf("%+v, %v", r.Damage, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, rebuildName+"*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}

@@ -142,11 +142,11 @@ func (a *anchors) anchored() []archive.Anchored {
 	return out
 }
 
-// status tells what was anchored last, and what went wrong.
-func (a *anchors) status(ctx context.Context, store *archive.Store) ([]api.AnchorStatus, error) {
+// anchorStatus tells what was anchored last, and what went wrong.
+func (i *instance) anchorStatus(ctx context.Context) ([]api.AnchorStatus, error) {
 	var out []api.AnchorStatus
-	for _, p := range a.all {
-		r, err := store.Anchored(ctx, p.name)
+	for _, p := range i.anchors.all {
+		r, err := i.store.Anchored(ctx, p.name)
 		if err != nil {
 			return nil, err
 		}

@@ -39,7 +39,9 @@ type instance struct {
 	// address is where people find the pages, "" without a listener.
 	address string
 
-	anchors *anchors
+	anchors  *anchors
+	remade   bool                  // the catalog, by opening the archive
+	indexing indexer.WorkerOptions // of the worker
 
 	mailboxes atomic.Pointer[[]api.Mailbox] // of the configuration, as answers show them
 
@@ -72,7 +74,7 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	if ok, err := archive.Exists(cfg.DataDir); err != nil || !ok {
 		return nil, errors.Join(fmt.Errorf("%s holds no archive (postkeep init makes one)", cfg.DataDir), err)
 	}
-	i := &instance{log: log}
+	i := &instance{log: log, remade: to == toRebuildCatalog, indexing: indexer.WorkerOptions{Logger: log}}
 	fail := func(err error) {
 		if i.failed.CompareAndSwap(nil, &err) {
 			failed(err)
@@ -84,7 +86,7 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 		}
 	}()
 	if i.store, err = archive.Open(ctx, cfg.DataDir, archive.Options{
-		VolumeBytes: int64(cfg.Archive.VolumeSize), RebuildCatalog: to == toRebuildCatalog, Logger: log,
+		VolumeBytes: int64(cfg.Archive.VolumeSize), RebuildCatalog: i.remade, Logger: log,
 		// A broken writer stays so until the archive is opened again, which a
 		// service manager does by starting the program again.
 		Broken: fail,
@@ -98,6 +100,7 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 		if i.files, err = newExtractor(cfg, log); err != nil {
 			return nil, err
 		}
+		i.indexing.Extractor = i.files
 	}
 	if to >= toWatch {
 		if i.bus, err = pipeline.Connect(ctx, pipeline.Options{
@@ -126,8 +129,8 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 		Store: i.store, Index: i.index, Bus: i.bus, Poller: i.poller, Users: i.users,
 		Mailboxes: func() []api.Mailbox { return *i.mailboxes.Load() },
 		Version:   version, DataDir: cfg.DataDir, Running: to == toRun, Problems: i.problems, Logger: log,
-		Anchored: i.anchors.anchored,
-		Anchors:  func(ctx context.Context) ([]api.AnchorStatus, error) { return i.anchors.status(ctx, i.store) },
+		RebuildCatalog: i.rebuildCatalog, Anchored: i.anchors.anchored,
+		Anchors: i.anchorStatus,
 	})
 	return i, i.start(ctx, cfg, to, fail)
 }
@@ -176,11 +179,7 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, fa
 			return err
 		}
 	}
-	opts := indexer.WorkerOptions{Logger: i.log}
-	if i.files != nil {
-		opts.Extractor = i.files
-	}
-	worker := indexer.NewWorker(i.index, i.store, wake, opts)
+	worker := indexer.NewWorker(i.index, i.store, wake, i.indexing)
 	i.stage(ctx, "index worker", fail, func(ctx context.Context) error {
 		defer stopWake()
 		return worker.Run(ctx)

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os/user"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,9 +17,16 @@ func (a *app) rebuildCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(&cobra.Command{
 		Use: "catalog", Short: "Make the catalog anew from ledger and volumes", Args: cobra.NoArgs,
-		Long: "Makes the catalog anew from ledger and volumes, and reads all messages again for\ntheir summaries. Stop postkeep run first.",
+		Long: "Makes the catalog anew from ledger and volumes, and reads all messages again for\ntheir summaries. A running instance goes on with the old one meanwhile.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.rebuildCatalog(cmd.Context())
+			began := time.Now()
+			return a.with(cmd.Context(), toRebuildCatalog, func(_ *config.Config, client *api.Client) error {
+				done, err := client.RebuildCatalog(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return a.rebuilt("catalog", done.Messages, began)
+			})
 		},
 	}, &cobra.Command{
 		Use: "index", Short: "Make the search index anew from the archive", Args: cobra.NoArgs,
@@ -45,38 +50,14 @@ func (a *app) rebuilt(what string, messages uint64, began time.Time) error {
 	return err
 }
 
-func (a *app) rebuildCatalog(ctx context.Context) (err error) {
-	cfg, err := a.load()
-	if err != nil {
-		return err
+// rebuildCatalog makes the catalog anew, unless it was made anew when the archive was opened.
+func (i *instance) rebuildCatalog(ctx context.Context) error {
+	if i.remade {
+		return i.caughtUp(ctx)
 	}
-	began := time.Now()
-	log := a.logger(cfg, false)
-	i, err := openInstance(ctx, cfg, log, toRebuildCatalog, func(err error) { log.Error("worker failed", "error", err) })
-	if errors.Is(err, archive.ErrLocked) {
-		return fmt.Errorf("%w: stop it first", err)
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, i.close()) }()
-	if err := i.caughtUp(ctx); err != nil {
-		return err
-	}
-	actor := "unknown"
-	if u, err := user.Current(); err == nil {
-		actor = u.Username
-	}
-	if _, err := i.store.Record(ctx, archive.Action{
-		Type: archive.ActionRebuild, Actor: actor, Details: map[string]string{"what": "catalog"},
-	}); err != nil {
-		return err
-	}
-	st, err := i.store.Status(ctx)
-	if err != nil {
-		return err
-	}
-	return a.rebuilt("catalog", uint64(st.Messages), began)
+	return i.store.RebuildCatalog(ctx, func(ctx context.Context, a *archive.Store) error {
+		return i.index.Describe(ctx, a, i.indexing)
+	})
 }
 
 // caughtUp waits until everything is indexed and described.

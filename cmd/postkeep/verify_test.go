@@ -272,3 +272,52 @@ func TestCheckpointsAreAnchored(t *testing.T) {
 		t.Errorf("exit code %d\n%s", r.code, r.stdout)
 	}
 }
+
+func TestCatalogIsMadeAnewWhileAnInstanceRuns(t *testing.T) {
+	s := filled(t, 30)
+	want := s.ok("search", "--json", "")
+	s.daemon()
+	if out := s.ok("rebuild", "catalog"); !strings.HasPrefix(out, "catalog of 31 messages") {
+		t.Errorf("%s", out)
+	}
+	if got := s.ok("search", "--json", ""); got != want {
+		t.Errorf("search gives\n%s\nwant\n%s", got, want)
+	}
+	if out := s.ok("verify", "--deep"); !strings.Contains(out, "all is well") {
+		t.Errorf("%s", out)
+	}
+}
+
+// All but volumes, ledger and keys is derived.
+func TestArchiveComesBackFromVolumesLedgerAndKeys(t *testing.T) {
+	s := filled(t, 30)
+	look := func() string {
+		out := s.ok("search", "--json", "") + s.ok("search", "--json", "--sort", "date", "number")
+		for _, line := range strings.Split(strings.TrimSpace(s.ok("search", "--json", "--limit", "5", "")), "\n") {
+			var m struct{ ID string }
+			if err := json.Unmarshal([]byte(line), &m); err != nil {
+				t.Fatal(err)
+			}
+			out += s.ok("show", "--json", m.ID) + s.ok("show", m.ID) + s.ok("show", "--raw", m.ID)
+		}
+		return out
+	}
+	want := look()
+	entries, err := os.ReadDir(s.data())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if name := e.Name(); name != "volumes" && name != "ledger" && name != "keys" {
+			if err := os.RemoveAll(s.data(name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.ok("verify", "--deep")
+	s.ok("rebuild", "catalog")
+	s.ok("rebuild", "index")
+	if got := look(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}

@@ -10,7 +10,7 @@ import (
 
 // Rebuilt answers a rebuild.
 type Rebuilt struct {
-	Messages uint64 `json:"messages"` // in the new index
+	Messages uint64 `json:"messages"` // in what was made anew
 }
 
 // rebuildIndex makes the index anew while the old one answers, and returns when
@@ -31,10 +31,37 @@ func (s *Server) rebuildIndex(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, Rebuilt{Messages: s.opts.Index.Count()})
 }
 
+// rebuildCatalog makes the catalog anew while the old one answers.
+func (s *Server) rebuildCatalog(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	if err := s.opts.RebuildCatalog(ctx); err != nil {
+		return err
+	}
+	if _, err := s.opts.Store.Record(ctx, archive.Action{
+		Type: archive.ActionRebuild, Actor: Actor(ctx), Details: map[string]string{"what": "catalog"},
+	}); err != nil {
+		return err
+	}
+	st, err := s.opts.Store.Status(ctx)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, Rebuilt{Messages: uint64(st.Messages)})
+}
+
+// RebuildCatalog makes the catalog anew and waits for it.
+func (c *Client) RebuildCatalog(ctx context.Context) (Rebuilt, error) {
+	return c.rebuild(ctx, "/api/v1/catalog/rebuild")
+}
+
 // RebuildIndex makes the search index anew and waits for it. Searches go on
 // meanwhile.
-func (c *Client) RebuildIndex(ctx context.Context) (out Rebuilt, err error) {
-	resp, err := c.do(ctx, http.MethodPost, "/api/v1/index/rebuild", nil, nil)
+func (c *Client) RebuildIndex(ctx context.Context) (Rebuilt, error) {
+	return c.rebuild(ctx, "/api/v1/index/rebuild")
+}
+
+func (c *Client) rebuild(ctx context.Context, path string) (out Rebuilt, err error) {
+	resp, err := c.do(ctx, http.MethodPost, path, nil, nil)
 	if err != nil {
 		return out, err
 	}

@@ -34,6 +34,8 @@ type Options struct {
 	Running   bool // polls are scheduled
 	// Problems says what else needs an operator; nil if nothing ever does.
 	Problems func() []string
+	// RebuildCatalog makes the catalog anew, and returns when all messages have their summaries.
+	RebuildCatalog func(context.Context) error
 	// Anchored returns where checkpoints were anchored; nil if nowhere.
 	Anchored func() []archive.Anchored
 	// Anchors returns the state of the anchors; nil if there are none.
@@ -75,6 +77,7 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/mailboxes/{name}/polls", access.Operate, s.mailboxPolls},
 		{"POST /api/v1/polls", access.Operate, s.polls},
 		{"POST /api/v1/index/rebuild", access.Operate, s.rebuildIndex},
+		{"POST /api/v1/catalog/rebuild", access.Operate, s.rebuildCatalog},
 		{"POST /api/v1/verify", access.Operate, s.verify},
 		{"GET /api/v1/search", access.Read, s.search},
 		{"GET /api/v1/search/explain", access.Read, s.explain},
