@@ -278,7 +278,9 @@ func (v *verification) open(ctx context.Context) error {
 		}
 		v.ends = known
 	}
-	s.volumes, err = volume.OpenSet(ctx, volume.Options{FS: s.opts.FS, Dir: filepath.Join(s.dir, volumesName), ReadOnly: true, Logger: s.opts.Logger}, known)
+	s.volumes, err = volume.OpenSet(ctx, volume.Options{
+		FS: s.opts.FS, Dir: filepath.Join(s.dir, volumesName), ReadOnly: true, Identities: s.opts.Identities, Logger: s.opts.Logger,
+	}, known)
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
