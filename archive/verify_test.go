@@ -512,3 +512,30 @@ func TestCatalogIsMadeAnewBesideTheWriter(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
+
+// What a crash leaves was never receipted, and opening the archive tidies up.
+func TestUnfinishedWritesAreNoDamage(t *testing.T) {
+	dir := verifiableOf(t, 7, 7000)
+	volumes, err := filepath.Glob(filepath.Join(dir, volumesName, "*.seek"))
+	if err != nil || len(volumes) != 1 {
+		t.Fatalf("%v, %v", volumes, err)
+	}
+	open := strings.TrimSuffix(volumes[0], ".seek") + ".tar.zst"
+	for name, torn := range map[string]string{
+		open: "\x28\xb5\x2f\xfd torn", filepath.Join(dir, ledgerName, "events.jsonl"): `{"index":40,"ty`, filepath.Join(dir, ledgerName, "details.jsonl"): `{"index":40,`,
+	} {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		replace(t, name, append(data, torn...))
+	}
+	r := verifyDir(t, dir, VerifyOptions{Deep: true})
+	if r.Damages != 0 || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "unfinished write") {
+		t.Errorf("%+v", r)
+	}
+	s := reopen(t, dir, Options{})
+	if r, err := s.Verify(t.Context(), VerifyOptions{Deep: true}); err != nil || r.Damages != 0 || len(r.Notes) != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

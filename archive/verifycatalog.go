@@ -155,6 +155,33 @@ func (r *depositRows) peek(ctx context.Context) (catalog.Held, bool, error) {
 
 func (r *depositRows) take() { r.page = r.page[1:] }
 
+// placeRows walks through the places of a volume's messages.
+type placeRows struct {
+	c        *catalog.Catalog
+	volume   uint32
+	from, to int64
+	page     []catalog.Message
+	end      bool
+}
+
+func (r *placeRows) peek(ctx context.Context) (catalog.Message, bool, error) {
+	if len(r.page) == 0 && !r.end {
+		var err error
+		if r.page, err = r.c.Places(ctx, r.volume, r.from, r.to, verifyRows); err != nil {
+			return catalog.Message{}, false, err
+		}
+		if r.end = len(r.page) == 0; !r.end {
+			r.from = r.page[len(r.page)-1].Offset + 1
+		}
+	}
+	if len(r.page) == 0 {
+		return catalog.Message{}, false, nil
+	}
+	return r.page[0], true, nil
+}
+
+func (r *placeRows) take() { r.page = r.page[1:] }
+
 // catalog verifies the file of the catalog, and that its places are in the volumes.
 func (v *verification) catalog(ctx context.Context) error {
 	s := v.store

@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"path/filepath"
 	"reflect"
 	"slices"
 
@@ -159,7 +160,7 @@ func (c *volumeCheck) damage(ctx context.Context, d volume.Damage) error {
 	switch {
 	case d.File == fmt.Sprintf("%08d.seek", d.Volume):
 		out.Repairable = true
-	case c.v.offline && !c.info.Sealed && c.v.store.ledger != nil && d.Tar == d.TarEnd && d.Offset >= c.info.Bytes && c.info.End >= c.v.ends[d.Volume]:
+	case d.Tar == d.TarEnd && d.Offset >= c.info.Bytes && c.torn():
 		// Nothing of it was ever receipted.
 		c.v.noted("%s ends with %d bytes of an unfinished write: they are set aside when the archive is opened", out.File, d.Size)
 		return nil
@@ -191,6 +192,17 @@ func (c *volumeCheck) damage(ctx context.Context, d volume.Damage) error {
 	}
 	c.v.damage(out)
 	return nil
+}
+
+// torn says whether bytes behind the end of the volume may be what a crash has left: the volume was not sealed.
+func (c *volumeCheck) torn() bool {
+	v := c.v
+	info, err := v.store.opts.FS.Stat(filepath.Join(v.store.dir, filepath.FromSlash(c.file())))
+	_, sealed := v.seals[c.info.Number]
+	all := v.store.volumes.Volumes()
+	sealed = sealed || c.info.Sealed || c.info.Number != all[len(all)-1].Number
+	return v.offline && v.store.ledger != nil && c.info.End >= v.ends[c.info.Number] && !sealed &&
+		err == nil && info.Mode().Perm()&0o200 != 0
 }
 
 const (
@@ -464,30 +476,3 @@ func (c *volumeCheck) reread(ctx context.Context, e volume.Entry) error {
 		What: fmt.Sprintf("message cannot be put together from its parts: %v", err)})
 	return nil
 }
-
-// placeRows walks through the places of a volume's messages.
-type placeRows struct {
-	c        *catalog.Catalog
-	volume   uint32
-	from, to int64
-	page     []catalog.Message
-	end      bool
-}
-
-func (r *placeRows) peek(ctx context.Context) (catalog.Message, bool, error) {
-	if len(r.page) == 0 && !r.end {
-		var err error
-		if r.page, err = r.c.Places(ctx, r.volume, r.from, r.to, verifyRows); err != nil {
-			return catalog.Message{}, false, err
-		}
-		if r.end = len(r.page) == 0; !r.end {
-			r.from = r.page[len(r.page)-1].Offset + 1
-		}
-	}
-	if len(r.page) == 0 {
-		return catalog.Message{}, false, nil
-	}
-	return r.page[0], true, nil
-}
-
-func (r *placeRows) take() { r.page = r.page[1:] }
