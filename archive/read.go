@@ -227,6 +227,7 @@ func (s *Store) indexable(ctx context.Context, h catalog.Held) (Indexable, error
 			m.Received = d.Received
 		}
 		m.Mailboxes = append(m.Mailboxes, d.Mailbox)
+		m.Deposits = append(m.Deposits, Arrival{d.Mailbox, d.Received})
 	}
 	slices.Sort(m.Mailboxes)
 	m.Mailboxes = slices.Compact(m.Mailboxes)

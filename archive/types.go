@@ -150,10 +150,17 @@ type Indexable struct {
 	Size      int64     // octets
 	Received  time.Time // first deposit
 	Mailboxes []string  // of all its deposits, sorted
+	Deposits  []Arrival // all of them, oldest first
 	First     int64     // ledger index of its first deposit
 	// Index is the ledger index of the newest deposit of this message that the
 	// listing covers: who has dealt with it is complete up to there.
 	Index int64
+}
+
+// An Arrival is where and when a message was received once.
+type Arrival struct {
+	Mailbox  string
+	Received time.Time
 }
 
 // A Description is what a parser has to say of an archived message.

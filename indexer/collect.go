@@ -1,11 +1,14 @@
 package indexer
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/blevesearch/bleve/v2/search"
 	bq "github.com/blevesearch/bleve/v2/search/query"
@@ -14,9 +17,16 @@ import (
 
 // plan is what a search has to collect.
 type plan struct {
-	order order
-	size  int   // hits to keep
-	after *rank // only those behind it; nil for all
+	order  order
+	size   int   // hits to keep
+	after  *rank // only those behind it; nil for all
+	gate   *gate // nil for everything
+	within span
+	// threads asks for one hit a thread, the first one in the order.
+	threads bool
+	apart   bool // journal reports of the same message are not one hit
+	facets  []*counts
+	zone    *time.Location // of facets
 }
 
 // view is a generation as it was when the search began.
@@ -48,26 +58,29 @@ type collector struct {
 
 	total    uint64
 	eligible uint64 // of them, those behind after
+
+	// groups are the first hits of those of which there is to be one only.
+	groups map[string]*kept
 }
 
 // collect runs a query. The caller closes the collector, when no more is read from
 // its hits.
 func collect(ctx context.Context, slots []*slot, q bq.Query, p plan) (c *collector, err error) {
-	c = &collector{plan: p, best: worstFirst{order: p.order}}
+	c = &collector{plan: p, best: worstFirst{order: p.order}, groups: map[string]*kept{}}
 	defer func() {
 		if err != nil {
 			c.close()
 		}
 	}()
 	for _, s := range slices.Backward(slots) {
-		if s.gen.usable() != nil {
-			continue // the result says that it is partial
+		if s.gen.usable() != nil || p.within.misses(s.gen.state.Load()) {
+			continue // of one that has failed the result says that it is partial
 		}
 		if err := c.add(ctx, s.gen, q); err != nil {
 			return c, err
 		}
 	}
-	return c, nil
+	return c, c.finish()
 }
 
 func (c *collector) close() {
@@ -94,7 +107,11 @@ func (c *collector) add(ctx context.Context, g *generation, q bq.Query) error {
 		return err
 	}
 	c.views = append(c.views, v)
-	return v.each(ctx, q, c.order.scored, c.taker(v))
+	take, err := c.taker(v)
+	if err != nil {
+		return fmt.Errorf("search: %w", err)
+	}
+	return v.each(ctx, q, c.order.scored, take)
 }
 
 // view returns the generation as it is now. The caller closes its reader.
@@ -139,63 +156,93 @@ func (v *view) each(ctx context.Context, q bq.Query, scored bool, take func(*sea
 	}
 }
 
+// groupField is the field by whose values a generation's hits are grouped, ""
+// for none. Of journal reports of one message people want to see one.
+func (c *collector) groupField(v *view) string {
+	switch {
+	case c.threads:
+		return fieldThreadRoot
+	case v.state.Reports && !c.apart:
+		return fieldReported
+	}
+	return ""
+}
+
 // taker returns what is done with each hit of a generation: as little as possible.
-func (c *collector) taker(v *view) func(*search.DocumentMatch) error {
-	if len(c.best.hits) == c.size && c.order.behind(v.state, &c.best.hits[0].rank) {
+func (c *collector) taker(v *view) (func(*search.DocumentMatch) error, error) {
+	plain := c.gate == nil && len(c.facets) == 0 && c.groupField(v) == ""
+	if plain && len(c.best.hits) == c.size && c.order.behind(v.state, &c.best.hits[0].rank) {
 		return func(*search.DocumentMatch) error {
 			c.total++
 			c.eligible++
 			return nil
-		}
+		}, nil
 	}
-	return c.ranker(v)
-}
-
-// ranker returns a function that keeps a hit if it is one of the best.
-func (c *collector) ranker(v *view) func(*search.DocumentMatch) error {
-	fields := []string{fieldOrder, fieldDateKey}
-	if f := c.order.field; f != "" && f != fieldDateKey {
-		fields = append(fields, f)
-	}
-	values, err := v.reader.DocValueReader(fields)
+	r, err := c.newRow(v)
 	if err != nil {
-		return func(*search.DocumentMatch) error { return err }
-	}
-	var key, received, date []byte
-	visit := func(field string, term []byte) {
-		switch field {
-		case fieldOrder:
-			received = append(received[:0], term...)
-		case fieldDateKey:
-			date = append(date[:0], term...)
-		}
-		if field == c.order.field {
-			key = append(key[:0], term...)
-		}
+		return nil, err
 	}
 	return func(m *search.DocumentMatch) error {
-		key, received, date = key[:0], received[:0], date[:0]
-		if err := values.VisitDocValues(m.IndexInternalID, visit); err != nil {
+		if err := r.read(m.IndexInternalID); err != nil {
 			return err
 		}
-		c.total++
-		return c.keep(&kept{rank{m.Score, string(key), string(received)}, string(date), v, m.IndexInternalID.Value()})
-	}
+		if !r.inside {
+			return nil
+		}
+		if len(r.group) == 0 {
+			r.count()
+			c.total++
+			c.keep(r, m)
+			return nil
+		}
+		first := c.groups[string(r.group)]
+		if first == nil || r.compare(m.Score, &first.rank) < 0 {
+			c.groups[string(r.group)] = r.kept(m)
+		}
+		return nil
+	}, nil
 }
 
-func (c *collector) keep(k *kept) error {
-	if c.after != nil && c.order.compare(&k.rank, c.after) <= 0 {
+// finish takes in the groups, each of which is one hit.
+func (c *collector) finish() error {
+	if len(c.groups) == 0 {
 		return nil
+	}
+	firsts := slices.SortedFunc(maps.Values(c.groups), func(a, b *kept) int { return cmp.Compare(a.doc, b.doc) })
+	for _, v := range c.views {
+		r, err := c.newRow(v)
+		if err != nil {
+			return err
+		}
+		for _, k := range firsts {
+			if k.from != v {
+				continue
+			}
+			m := &search.DocumentMatch{IndexInternalID: index.NewIndexInternalID(nil, k.doc), Score: k.rank.score}
+			if err := r.read(m.IndexInternalID); err != nil {
+				return err
+			}
+			r.count()
+			c.total++
+			c.keep(r, m)
+		}
+	}
+	return nil
+}
+
+// keep keeps the hit that r has read if it is one of the best.
+func (c *collector) keep(r *row, m *search.DocumentMatch) {
+	if c.after != nil && r.compare(m.Score, c.after) <= 0 {
+		return
 	}
 	c.eligible++
 	switch {
 	case len(c.best.hits) < c.size:
-		heap.Push(&c.best, k)
-	case c.order.compare(&k.rank, &c.best.hits[0].rank) < 0:
-		c.best.hits[0] = k
+		heap.Push(&c.best, r.kept(m))
+	case r.compare(m.Score, &c.best.hits[0].rank) < 0:
+		c.best.hits[0] = r.kept(m)
 		heap.Fix(&c.best, 0)
 	}
-	return nil
 }
 
 // worstFirst is a heap with the last of its hits on top.

@@ -25,15 +25,18 @@ type compiler struct {
 	// messages of a thread by the id that was asked for: see resolve.
 	held    *[]string
 	threads map[string][]string
+	scope   *Scope // nil for everything
 }
 
-// compile turns a query into one of Bleve. It may have to search first.
-func (x *Index) compile(ctx context.Context, n query.Node) (bq.Query, error) {
-	c := compiler{now: x.opts.Now(), location: x.opts.Location, budget: &budget{}, threads: map[string][]string{}}
+// compile turns a query into one of Bleve, within the scope, and notes in the plan
+// what has to be checked besides. It may have to search first.
+func (x *Index) compile(ctx context.Context, n query.Node, scope *Scope, p *plan) (bq.Query, error) {
+	c := compiler{now: x.opts.Now(), location: x.opts.Location, budget: &budget{}, threads: map[string][]string{}, scope: scope}
 	if err := x.resolve(ctx, &c, n); err != nil {
 		return nil, err
 	}
-	return c.compile(n), nil
+	p.gate, p.within = newGate(scope), c.receivedIn(n)
+	return c.narrowed(c.compile(n)), nil
 }
 
 // resolve finds out what the documents do not tell by themselves.
@@ -59,7 +62,7 @@ func (x *Index) resolve(ctx context.Context, c *compiler, n query.Node) (err err
 		c.held = &held
 	case *query.ID:
 		if n.Thread && c.threads[n.Prefix] == nil {
-			c.threads[n.Prefix], err = x.threadOf(ctx, n.Prefix)
+			c.threads[n.Prefix], err = x.threadOf(ctx, n.Prefix, c.scope)
 		}
 	}
 	return err
@@ -177,6 +180,9 @@ func boostOf(field string) float64 {
 }
 
 func (c compiler) phrase(field string, parts ...part) bq.Query {
+	if field == fieldMailbox && c.scope != nil && len(parts) == 1 {
+		return c.mailbox(parts[0])
+	}
 	return &phrase{field, parts, boostOf(field), c.budget}
 }
 

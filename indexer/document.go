@@ -29,12 +29,11 @@ type entry struct {
 
 // analyzer makes documents. It is safe for concurrent use.
 type analyzer struct {
-	zone     *time.Location // of the year
-	stemmers sync.Pool      // of *words.Stemmer: each remembers what it has found
+	stemmers sync.Pool // of *words.Stemmer: each remembers what it has found
 }
 
-func newAnalyzer(zone *time.Location) *analyzer {
-	return &analyzer{zone: zone, stemmers: sync.Pool{New: func() any { return words.NewStemmer() }}}
+func newAnalyzer() *analyzer {
+	return &analyzer{stemmers: sync.Pool{New: func() any { return words.NewStemmer() }}}
 }
 
 // newEntry makes the document of a message. m may be nil: then nothing could be read.
@@ -82,9 +81,8 @@ func (a *analyzer) newEntry(item archive.Indexable, m *mailparse.Message) *entry
 		keyField(fieldDateKey, timeKey(date)),
 		keyField(fieldSizeKey, numberKey(item.Size)),
 		keyField(fieldOrder, orderKey(item.Received, item.ID)),
-		keyField(fieldMailboxName, item.Mailboxes...),
+		keyField(fieldDeposit, depositKeys(item)...),
 		keyField(fieldSenderDomain, senderDomains(m)...),
-		keyField(fieldYear, date.In(a.zone).Format("2006")),
 		keyField(fieldSenderKey, senderKey(m)),
 		keyField(fieldThreadRoot, threadRoot(m, item.ID)),
 		keyField(fieldReported, reportedKey(m)),
@@ -113,6 +111,14 @@ func languageOf(texts []string) string {
 		}
 	}
 	return ""
+}
+
+func depositKeys(item archive.Indexable) []string {
+	keys := make([]string, len(item.Deposits))
+	for i, d := range item.Deposits {
+		keys[i] = depositKey(d.Received, d.Mailbox)
+	}
+	return keys
 }
 
 // flagAttachment is what has:attachment looks for.

@@ -43,9 +43,8 @@ const (
 	fieldSizeKey = "size_key"
 	fieldOrder   = "order"
 	// Keys to count and to group by, besides flag and filetype.
-	fieldMailboxName  = "mailbox_name"  // as it is written
+	fieldDeposit      = "deposit"       // depositKey
 	fieldSenderDomain = "sender_domain" // of From
-	fieldYear         = "year"          // of the date, in the time zone of the index
 	fieldSenderKey    = "sender_key"    // to sort by
 	fieldThreadRoot   = "thread_root"   // threadRoot
 	fieldReported     = "reported"      // reportedKey

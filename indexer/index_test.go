@@ -87,6 +87,7 @@ func (a *memory) Since(_ context.Context, after int64, limit int) ([]archive.Ind
 					all.First = other.Index
 				}
 				all.Mailboxes = append(all.Mailboxes, other.Mailboxes...)
+				all.Deposits = append(all.Deposits, archive.Arrival{Mailbox: other.Mailboxes[0], Received: other.Received})
 				if all.Received.IsZero() {
 					all.Received = other.Received
 				}
@@ -525,7 +526,7 @@ func TestEachYieldsEveryHitInTheOrderOfReceipt(t *testing.T) {
 	r := start(t, t.TempDir(), a, WorkerOptions{}).catchUp()
 	r.eachPage = 7
 	i := 0
-	err := r.Each(t.Context(), "hello", func(got string) error {
+	err := r.Each(t.Context(), "hello", nil, func(got string) error {
 		if want := fmt.Sprint("m", i); name(got) != want {
 			t.Fatalf("number %d is %s", i, name(got))
 		}
@@ -536,7 +537,7 @@ func TestEachYieldsEveryHitInTheOrderOfReceipt(t *testing.T) {
 		t.Errorf("%d ids, want %d: %v", i, n, err)
 	}
 	stop := errors.New("enough")
-	if err := r.Each(t.Context(), "*", func(string) error { return stop }); !errors.Is(err, stop) {
+	if err := r.Each(t.Context(), "*", nil, func(string) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("Each returns %v, want the error of fn", err)
 	}
 	if r.Count() != n+1 {

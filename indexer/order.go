@@ -77,23 +77,37 @@ type rank struct {
 }
 
 // compare is negative if a comes before b.
-func (o order) compare(a, b *rank) int {
+func (o order) compare(a, b *rank) int { return compareRanks(o, a.score, a.key, a.order, b) }
+
+// compareRanks is negative if a, given by its parts, comes before b. Most hits
+// are looked at once and not kept, so that it must not allocate.
+func compareRanks[T string | []byte](o order, score float64, key, received T, b *rank) int {
 	var c int
 	switch {
 	case o.scored:
-		c = cmp.Compare(a.score, b.score)
+		c = cmp.Compare(score, b.score)
 	case o.field != "":
-		c = strings.Compare(a.key, b.key)
+		c = compareText(key, b.key)
 	default:
-		c = strings.Compare(a.order, b.order)
+		c = compareText(received, b.order)
 	}
 	if o.descending {
 		c = -c
 	}
 	if c == 0 {
-		c = strings.Compare(b.order, a.order)
+		c = -compareText(received, b.order)
 	}
 	return c
+}
+
+func compareText[T string | []byte](a T, b string) int {
+	switch {
+	case string(a) == b:
+		return 0
+	case string(a) < b:
+		return -1
+	}
+	return 1
 }
 
 // best returns the key of the best hit that a generation can have in the order,

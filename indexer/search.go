@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	bq "github.com/blevesearch/bleve/v2/search/query"
 	index "github.com/blevesearch/bleve_index_api"
 	"github.com/postkeep/postkeep/indexer/query"
 )
@@ -27,6 +28,15 @@ type Request struct {
 	After string
 	// Sort is one of the Sort constants; "" means SortNewest.
 	Sort Sort
+	// Scope is what the search may see; nil is everything.
+	Scope *Scope
+	// Facets are the properties to count by, and FacetLimit the number of values of each
+	// that are returned, but for years and months; 0 means DefaultFacetLimit.
+	Facets     []Facet
+	FacetLimit int
+	// Threads asks for one hit a thread, its first one in the order, where a thread is what
+	// names the same first message; Total and Facets count threads then.
+	Threads bool
 }
 
 const (
@@ -45,6 +55,9 @@ type Result struct {
 	Hits  []Hit
 	// Next is the After of the next page, "" if this is the last one.
 	Next string
+	// Facets are the counts that were asked for, exact over all hits: the most frequent values,
+	// or all years and months in their order.
+	Facets map[Facet][]FacetCount
 	// Partial means that a part of the index is being built, and there may be
 	// more; PartialReason says so in words.
 	Partial       bool
@@ -74,7 +87,8 @@ func (x *Index) Search(ctx context.Context, r Request) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	compiled, err := x.compile(ctx, node)
+	p.zone = x.opts.Location
+	compiled, err := x.compile(ctx, node, r.Scope, &p)
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +112,7 @@ func (x *Index) Search(ctx context.Context, r Request) (*Result, error) {
 		if len(hits) > 0 && c.eligible > uint64(p.size) {
 			res.Next = encodeCursor(p.order, hits[len(hits)-1].rank)
 		}
+		res.Facets = c.counted(r.FacetLimit)
 		res.PartialReason = lackingReason(slots)
 		res.Partial = res.PartialReason != ""
 		return nil
@@ -128,7 +143,17 @@ func newPlan(r Request) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	p := plan{order: o, size: r.Limit + r.Offset}
+	p := plan{order: o, size: r.Limit + r.Offset, threads: r.Threads}
+	for _, f := range r.Facets {
+		one, err := newCounts(f)
+		if err != nil {
+			return plan{}, err
+		}
+		p.facets = append(p.facets, one)
+	}
+	if r.FacetLimit < 0 || r.FacetLimit > MaxLimit {
+		return plan{}, &RequestError{fmt.Sprintf("facet limit %d is not from 1 to %d", r.FacetLimit, MaxLimit)}
+	}
 	if r.After != "" {
 		after, err := decodeCursor(o, r.After)
 		if err != nil {
@@ -137,6 +162,25 @@ func newPlan(r Request) (plan, error) {
 		p.after = &after
 	}
 	return p, nil
+}
+
+func (c *collector) counted(limit int) map[Facet][]FacetCount {
+	if limit == 0 {
+		limit = DefaultFacetLimit
+	}
+	out := map[Facet][]FacetCount{}
+	for _, f := range c.facets {
+		out[f.facet] = f.top(limit)
+	}
+	return out
+}
+
+// Thread returns the messages of the thread in which the message with this id is,
+// oldest first and at most MaxLimit: whatever is connected by Message-ID, References,
+// In-Reply-To and Thread-Index within the scope, also by way of messages that the archive does not
+// have. A message outside of the scope has no thread.
+func (x *Index) Thread(ctx context.Context, id string, scope *Scope) (*Result, error) {
+	return x.Search(ctx, Request{Query: "thread:" + id, Sort: SortOldest, Limit: MaxLimit, Scope: scope})
 }
 
 // lackingReason says which parts of the index may lack messages, "" if none does.
@@ -204,11 +248,11 @@ func (g *generation) text(r index.IndexReader, id string) (string, error) {
 // Every page searches again.
 const eachPage = 10_000
 
-// Each calls fn with the id of every message that the query fits, in the order in
-// which they were received, until fn returns an error, which it returns. A
-// message that is indexed meanwhile may or may not be among them; fn may use the
-// Index.
-func (x *Index) Each(ctx context.Context, q string, fn func(id string) error) error {
+// Each calls fn with the id of every message that the query fits within the scope,
+// nil for everything, in the order in which they were received, until fn returns
+// an error, which it returns. Journal reports of the same message are all among them. A message that is
+// indexed meanwhile may or may not be; fn may use the Index.
+func (x *Index) Each(ctx context.Context, q string, scope *Scope, fn func(id string) error) error {
 	node, err := query.Parse(q)
 	if err != nil {
 		return err
@@ -217,29 +261,13 @@ func (x *Index) Each(ctx context.Context, q string, fn func(id string) error) er
 	if err != nil {
 		return err
 	}
-	p := plan{order: o, size: x.eachPage}
+	p := plan{order: o, size: x.eachPage, apart: true}
 	for {
-		compiled, err := x.compile(ctx, node)
+		compiled, err := x.compile(ctx, node, scope, &p)
 		if err != nil {
 			return err
 		}
-		var ids []string
-		err = x.use(func(slots []*slot) error {
-			c, err := collect(ctx, slots, compiled, p)
-			if err != nil {
-				return err
-			}
-			defer c.close()
-			for _, k := range c.page(0) {
-				h, err := k.id()
-				if err != nil {
-					return err
-				}
-				ids = append(ids, h)
-				p.after = &k.rank
-			}
-			return nil
-		})
+		ids, err := x.eachIDs(ctx, compiled, &p)
 		if err != nil {
 			return err
 		}
@@ -252,4 +280,25 @@ func (x *Index) Each(ctx context.Context, q string, fn func(id string) error) er
 			return nil
 		}
 	}
+}
+
+// eachIDs returns the next page and moves on behind it.
+func (x *Index) eachIDs(ctx context.Context, q bq.Query, p *plan) (ids []string, err error) {
+	err = x.use(func(slots []*slot) error {
+		c, err := collect(ctx, slots, q, *p)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		for _, k := range c.page(0) {
+			id, err := k.id()
+			if err != nil {
+				return err
+			}
+			ids = append(ids, id)
+			p.after = &k.rank
+		}
+		return nil
+	})
+	return ids, err
 }

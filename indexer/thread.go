@@ -22,16 +22,17 @@ const (
 
 // threadOf returns the keys of the messages of the thread in which the messages
 // are whose ids begin with prefix: whatever is connected by Message-ID, References,
-// In-Reply-To or Thread-Index, also by messages that the archive does not have.
-func (x *Index) threadOf(ctx context.Context, prefix string) ([]string, error) {
-	c := compiler{budget: &budget{}}
+// In-Reply-To or Thread-Index, also by messages that the archive does not have,
+// but by none outside of the scope.
+func (x *Index) threadOf(ctx context.Context, prefix string, scope *Scope) ([]string, error) {
+	c, within := compiler{budget: &budget{}, scope: scope}, newGate(scope)
 	q := c.phrase(fieldID, part{prefix + "*", wildcardPart})
 	keys := []string{}
 	for range maxThreadRounds {
 		found := map[string]bool{}
 		err := x.use(func(slots []*slot) error {
 			for _, s := range slots {
-				if err := s.gen.threadKeys(ctx, q, found); err != nil {
+				if err := s.gen.threadKeys(ctx, c.narrowed(q), within, found); err != nil {
 					return err
 				}
 			}
@@ -50,7 +51,7 @@ func (x *Index) threadOf(ctx context.Context, prefix string) ([]string, error) {
 }
 
 // threadKeys adds the keys of the messages that q finds, up to maxThreadKeys.
-func (g *generation) threadKeys(ctx context.Context, q bq.Query, found map[string]bool) (err error) {
+func (g *generation) threadKeys(ctx context.Context, q bq.Query, within *gate, found map[string]bool) (err error) {
 	if g.usable() != nil {
 		return nil // searches say that they are partial
 	}
@@ -59,15 +60,25 @@ func (g *generation) threadKeys(ctx context.Context, q bq.Query, found map[strin
 		return err
 	}
 	defer func() { err = errors.Join(err, v.reader.Close()) }()
-	values, err := v.reader.DocValueReader([]string{fieldThread})
+	values, err := v.reader.DocValueReader([]string{fieldThread, fieldDeposit})
 	if err != nil {
 		return err
 	}
 	return v.each(ctx, q, false, func(m *search.DocumentMatch) error {
-		return values.VisitDocValues(m.IndexInternalID, func(_ string, term []byte) {
-			if len(found) < maxThreadKeys {
-				found[string(term)] = true
+		var keys []string
+		inside := false
+		err := values.VisitDocValues(m.IndexInternalID, func(field string, term []byte) {
+			if field == fieldThread {
+				keys = append(keys, string(term))
+			} else if _, ok := within.granted(term); ok {
+				inside = true
 			}
 		})
+		for _, k := range keys {
+			if inside && len(found) < maxThreadKeys {
+				found[k] = true
+			}
+		}
+		return err
 	})
 }

@@ -115,7 +115,7 @@ func NewWorker(x *Index, a Archive, wake <-chan struct{}, opts WorkerOptions) *W
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Worker{index: x, archive: a, wake: wake, opts: opts, analyzer: newAnalyzer(x.opts.Location)}
+	return &Worker{index: x, archive: a, wake: wake, opts: opts, analyzer: newAnalyzer()}
 }
 
 // Run works until ctx is done, which is no error, or the Index is closed. What

@@ -58,7 +58,7 @@ func TestWorkerStopsAndGoesOnAnywhere(t *testing.T) {
 	}
 	defer x.Close()
 	var got []string
-	if err := x.Each(t.Context(), "*", func(id string) error { got = append(got, name(id)); return nil }); err != nil {
+	if err := x.Each(t.Context(), "*", nil, func(id string) error { got = append(got, name(id)); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	slices.Sort(got)

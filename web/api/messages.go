@@ -233,7 +233,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "application/x-tar")
 	w.Header().Set(totalHeader, strconv.FormatUint(total, 10))
 	tw := tar.NewWriter(w)
-	if err := s.opts.Index.Each(ctx, q, func(id string) error { return s.exportOne(ctx, tw, id) }); err != nil {
+	if err := s.opts.Index.Each(ctx, q, scopeOf(ctx), func(id string) error { return s.exportOne(ctx, tw, id) }); err != nil {
 		return err
 	}
 	return tw.Close()
