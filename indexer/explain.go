@@ -64,7 +64,7 @@ func (x *Index) Explain(ctx context.Context, q string) (*Explanation, error) {
 	}
 	e := &Explanation{Query: node.String()}
 	for _, leaf := range leaves(node, nil) {
-		compiled, err := x.compile(ctx, leaf)
+		compiled, err := x.compile(ctx, leaf, nil, &plan{})
 		if err != nil {
 			return nil, err
 		}

@@ -218,7 +218,10 @@ func (x *Index) complete() (position int64, moved <-chan struct{}, err error) {
 	position = newest.Position
 	err = x.use(func(slots []*slot) error {
 		for _, s := range slots {
-			if s.last != open && s.lacking() {
+			switch {
+			case s.gen.usable() != nil:
+				position = min(position, s.first-1)
+			case s.last != open && s.lacking():
 				position = min(position, s.gen.state.Load().Position)
 			}
 		}

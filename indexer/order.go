@@ -3,10 +3,9 @@ package indexer
 import (
 	"cmp"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"math"
-	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -137,33 +136,25 @@ func (o order) behind(s *state, r *rank) bool {
 	return best < r.key
 }
 
-// cursor is what After and Next are made of.
-type cursor struct {
-	Sort  Sort   `json:"s"`
-	Score uint64 `json:"f,omitempty"` // bits
-	Key   []byte `json:"k,omitempty"`
-	Order string `json:"o"`
-}
-
+// A cursor is the order, the score, the key and the time received of the last
+// hit of a page.
 func encodeCursor(o order, r rank) string {
-	data, err := json.Marshal(cursor{o.sort, math.Float64bits(r.score), []byte(r.key), r.order})
-	if err != nil {
-		return "" // there is nothing in it that could fail
-	}
-	return base64.RawURLEncoding.EncodeToString(data)
+	score := strconv.FormatUint(math.Float64bits(r.score), 36)
+	return base64.RawURLEncoding.EncodeToString([]byte(strings.Join([]string{string(o.sort), score, r.order, r.key}, " ")))
 }
 
 func decodeCursor(o order, text string) (rank, error) {
-	var c cursor
 	data, err := base64.RawURLEncoding.DecodeString(text)
-	if err == nil {
-		err = json.Unmarshal(data, &c)
-	}
-	if err != nil || c.Order == "" || !slices.Contains(Sorts(), c.Sort) {
+	parts := strings.SplitN(string(data), " ", 4)
+	if err != nil || len(parts) < 4 || parts[2] == "" {
 		return rank{}, &RequestError{"the cursor is none that a search returned"}
 	}
-	if c.Sort != o.sort {
-		return rank{}, &RequestError{fmt.Sprintf("the cursor is of a search sorted by %s, not %s", c.Sort, o.sort)}
+	if Sort(parts[0]) != o.sort {
+		return rank{}, &RequestError{fmt.Sprintf("the cursor is of a search sorted by %s, not %s", parts[0], o.sort)}
 	}
-	return rank{math.Float64frombits(c.Score), string(c.Key), c.Order}, nil
+	score, err := strconv.ParseUint(parts[1], 36, 64)
+	if err != nil {
+		return rank{}, &RequestError{"the cursor is none that a search returned"}
+	}
+	return rank{math.Float64frombits(score), parts[3], parts[2]}, nil
 }

@@ -37,6 +37,9 @@ type Request struct {
 	// Threads asks for one hit a thread, its first one in the order, where a thread is what
 	// names the same first message; Total and Facets count threads then.
 	Threads bool
+	// Apart makes every journal report a hit of its own. Else those of the same message
+	// are one: the first one in the order.
+	Apart bool
 }
 
 const (
@@ -143,7 +146,7 @@ func newPlan(r Request) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	p := plan{order: o, size: r.Limit + r.Offset, threads: r.Threads}
+	p := plan{order: o, size: r.Limit + r.Offset, threads: r.Threads, apart: r.Apart}
 	for _, f := range r.Facets {
 		one, err := newCounts(f)
 		if err != nil {
@@ -181,6 +184,18 @@ func (c *collector) counted(limit int) map[Facet][]FacetCount {
 // have. A message outside of the scope has no thread.
 func (x *Index) Thread(ctx context.Context, id string, scope *Scope) (*Result, error) {
 	return x.Search(ctx, Request{Query: "thread:" + id, Sort: SortOldest, Limit: MaxLimit, Scope: scope})
+}
+
+// Lacking says which parts of the index may lack messages, "" if none does.
+func (x *Index) Lacking() (reason string) {
+	err := x.use(func(slots []*slot) error {
+		reason = lackingReason(slots)
+		return nil
+	})
+	if err != nil {
+		return err.Error()
+	}
+	return reason
 }
 
 // lackingReason says which parts of the index may lack messages, "" if none does.

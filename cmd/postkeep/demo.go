@@ -218,12 +218,12 @@ func (a *app) tourSearches(ctx context.Context, client *api.Client, cfg *config.
 	say("%s", st.bold("4. Searches"))
 	for _, q := range demoSearches {
 		const few = 2
-		r, err := client.Search(ctx, q, "", few, 0)
+		r, err := client.Search(ctx, api.SearchRequest{Query: q, Limit: few})
 		if err != nil {
 			return err
 		}
 		say("%s", st.cyan("$ postkeep search '"+q+"' --limit 2"))
-		if err := a.printHits(cfg, r, 0); err != nil {
+		if err := a.printHits(cfg, r, api.SearchRequest{}); err != nil {
 			return err
 		}
 		say("")

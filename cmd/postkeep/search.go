@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,17 +10,21 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/postkeep/postkeep/indexer"
 	"github.com/postkeep/postkeep/internal/config"
 	"github.com/postkeep/postkeep/web/api"
 )
 
+// searchFlags are the flags of search.
+type searchFlags struct {
+	api.SearchRequest
+	facets       string
+	json, totals bool
+	explain      bool
+}
+
 func (a *app) searchCommand() *cobra.Command {
-	var (
-		limit, offset int
-		sort          string
-		asJSON, total bool
-		explain       bool
-	)
+	var flags searchFlags
 	cmd := &cobra.Command{
 		Use:   "search QUERY",
 		Short: "Find messages",
@@ -32,6 +37,7 @@ What begins with one - and is no flag belongs to the query, and so does
 everything after --.`,
 		Example: `  postkeep search 'invoice from:maria date:2024-03'
   postkeep search '"purchase order" has:attachment -draft' --limit 10
+  postkeep search --facets=domain,year from:example.com
   postkeep search -- -c`,
 		DisableFlagParsing: true, // -contract is not -c ontract here
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -42,43 +48,59 @@ everything after --.`,
 			if help, err := cmd.Flags().GetBool("help"); err != nil || help {
 				return errors.Join(err, cmd.Help())
 			}
+			flags.Query, flags.Facets = strings.Join(words, " "), facetNames(flags.facets)
+			if flags.totals || flags.facets != "" {
+				flags.Limit = 0
+			}
 			return a.with(cmd.Context(), toRead, func(cfg *config.Config, client *api.Client) error {
-				if explain {
-					return a.explainSearch(cmd.Context(), client, strings.Join(words, " "), asJSON)
-				}
-				if total {
-					limit = 0
-				}
-				r, err := client.Search(cmd.Context(), strings.Join(words, " "), sort, limit, offset)
-				if err != nil {
-					return err
-				}
-				if r.Partial != "" {
-					fmt.Fprintf(a.stderr, "postkeep: the result may lack messages: %s\n", r.Partial)
-				}
-				switch {
-				case total:
-					_, err = fmt.Fprintln(a.stdout, r.Total)
-				case asJSON:
-					err = a.printJSON(r.Hits)
-				default:
-					err = a.printHits(cfg, r, offset)
-				}
-				if err == nil && r.Partial != "" {
-					return &exitError{code: exitPartly}
-				}
-				return err
+				return a.search(cmd.Context(), cfg, client, &flags)
 			})
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&limit, "limit", 50, "show at most this many, up to 1000; 0 only counts")
-	f.IntVar(&offset, "offset", 0, "leave out this many first")
-	f.StringVar(&sort, "sort", "-date", "date (oldest first), -date (newest first) or relevance")
-	f.BoolVar(&asJSON, "json", false, "one JSON object a line")
-	f.BoolVar(&total, "count", false, "print only the number of messages found")
-	f.BoolVar(&explain, "explain", false, "instead of searching, say how the query is understood: what each word became, and how often it is there")
+	f.IntVar(&flags.Limit, "limit", 50, "show at most this many, up to 1000; 0 only counts")
+	f.IntVar(&flags.Offset, "offset", 0, "leave out this many first")
+	f.StringVar(&flags.After, "after", "", "go on behind the last hit of an earlier search, by the `cursor` that it printed")
+	f.StringVar(&flags.Sort, "sort", "-date", "date (oldest first), received, size, sender, or relevance (best first);\na - in front turns the order round")
+	f.BoolVar(&flags.Threads, "threads", false, "one message a thread, the first one in the order")
+	f.StringVar(&flags.facets, "facets", "", "count by these `properties` instead: mailbox,domain,year,month,filetype,flag")
+	f.Lookup("facets").NoOptDefVal = "mailbox,domain,year,filetype,flag"
+	f.IntVar(&flags.FacetLimit, "facet-limit", 10, "show at most this many values of each")
+	f.BoolVar(&flags.json, "json", false, "one JSON object a line")
+	f.BoolVar(&flags.totals, "count", false, "print only the number of messages found")
+	f.BoolVar(&flags.explain, "explain", false, "instead of searching, say how the query is understood: what each word became, and how often it is there")
 	return cmd
+}
+
+func (a *app) search(ctx context.Context, cfg *config.Config, client *api.Client, flags *searchFlags) error {
+	if flags.explain {
+		return a.explainSearch(ctx, client, flags.Query, flags.json)
+	}
+	r, err := client.Search(ctx, flags.SearchRequest)
+	if err != nil {
+		return err
+	}
+	if r.Partial != "" {
+		fmt.Fprintf(a.stderr, "postkeep: the result may lack messages: %s\n", r.Partial)
+	}
+	switch {
+	case flags.totals:
+		_, err = fmt.Fprintln(a.stdout, r.Total)
+	case flags.facets != "":
+		err = a.printFacets(r, flags.Facets, flags.json)
+	case flags.json:
+		err = a.printJSON(r)
+	default:
+		err = a.printHits(cfg, r, flags.SearchRequest)
+	}
+	if err == nil && r.Partial != "" {
+		return &exitError{code: exitPartly}
+	}
+	return err
+}
+
+func facetNames(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 // splitQuery tells the flags of a search, with their values, from its query. A
@@ -111,18 +133,22 @@ func splitQuery(cmd *cobra.Command, args []string) (options, words []string) {
 	return options, words
 }
 
-func (a *app) printJSON(hits []api.Message) error {
+// printJSON prints the hits, and on standard error how to go on.
+func (a *app) printJSON(r api.SearchResult) error {
 	enc := json.NewEncoder(a.stdout)
 	enc.SetEscapeHTML(false)
-	for _, h := range hits {
+	for _, h := range r.Hits {
 		if err := enc.Encode(h); err != nil {
 			return err
 		}
 	}
+	if r.Next != "" {
+		fmt.Fprintf(a.stderr, "postkeep: there are more: --after %s\n", r.Next)
+	}
 	return nil
 }
 
-func (a *app) printHits(cfg *config.Config, r api.SearchResult, offset int) error {
+func (a *app) printHits(cfg *config.Config, r api.SearchResult, req api.SearchRequest) error {
 	st, width := a.styleFor(a.stdout), a.width()
 	for _, h := range r.Hits {
 		const dateWidth, idWidth, sizeWidth = 16, 12, 8
@@ -141,15 +167,67 @@ func (a *app) printHits(cfg *config.Config, r api.SearchResult, offset int) erro
 	if len(r.Hits) > 0 {
 		fmt.Fprintln(a.stdout)
 	}
-	switch shown := offset + len(r.Hits); {
+	what := "found"
+	if req.Threads {
+		what = "threads found"
+	}
+	switch {
 	case r.Total == 0:
 		fmt.Fprintln(a.stdout, "nothing found")
-	case len(r.Hits) > 0 && uint64(shown) < r.Total:
-		fmt.Fprintf(a.stdout, "%s found, %d to %d shown (--offset %d goes on)\n", count(r.Total), offset+1, shown, shown)
+	case len(r.Hits) == 0 || uint64(len(r.Hits)) == r.Total:
+		fmt.Fprintf(a.stdout, "%s %s\n", count(r.Total), what)
+	case req.After != "":
+		fmt.Fprintf(a.stdout, "%s %s, %d shown\n", count(r.Total), what, len(r.Hits))
 	default:
-		fmt.Fprintf(a.stdout, "%s found\n", count(r.Total))
+		fmt.Fprintf(a.stdout, "%s %s, %d to %d shown\n", count(r.Total), what, req.Offset+1, req.Offset+len(r.Hits))
+	}
+	if r.Next != "" {
+		fmt.Fprintf(a.stdout, "%s\n", st.dim("the next ones: --after "+r.Next))
 	}
 	return nil
+}
+
+// facetLine is one line of search --facets --json.
+type facetLine struct {
+	Facet string `json:"facet"`
+	indexer.FacetCount
+}
+
+// printFacets prints the counts, with bars that compare them.
+func (a *app) printFacets(r api.SearchResult, names []string, asJSON bool) error {
+	if asJSON {
+		enc := json.NewEncoder(a.stdout)
+		enc.SetEscapeHTML(false)
+		for _, name := range names {
+			for _, v := range r.Facets[name] {
+				if err := enc.Encode(facetLine{name, v}); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	st, width := a.styleFor(a.stdout), a.width()
+	for _, name := range names {
+		values := r.Facets[name]
+		if len(values) == 0 {
+			continue
+		}
+		fmt.Fprintln(a.stdout, st.bold(name))
+		var most uint64
+		for _, v := range values {
+			most = max(most, v.Count)
+		}
+		const numberWidth = 10
+		nameWidth := width / 2
+		room := uint64(width - nameWidth - numberWidth - 4)
+		for _, v := range values {
+			bar := strings.Repeat("▪", int(max(v.Count*room/most, 1)))
+			fmt.Fprintf(a.stdout, "  %s%*s  %s\n", pad(oneLine(v.Value), nameWidth), numberWidth, count(v.Count), st.cyan(bar))
+		}
+	}
+	_, err := fmt.Fprintf(a.stdout, "%s found\n", count(r.Total))
+	return err
 }
 
 // marksOf says what is special about a message, in words.

@@ -94,7 +94,7 @@ func client(t *testing.T, s *Server) *Client {
 func TestSearchShowAndRawAreOneMessage(t *testing.T) {
 	s, _ := instance(t, hello, "Subject: other\r\n\r\nnothing\r\n")
 	c := client(t, s)
-	r, err := c.Search(t.Context(), "contract", "", 10, 0)
+	r, err := c.Search(t.Context(), SearchRequest{Query: "contract", Limit: 10})
 	if err != nil || r.Total != 1 || len(r.Hits) != 1 || r.Hits[0].ID != idOf(hello) || r.Hits[0].Subject != "hello" {
 		t.Fatalf("search: %+v, %v", r, err)
 	}
@@ -113,7 +113,7 @@ func TestSearchShowAndRawAreOneMessage(t *testing.T) {
 
 func TestCountAloneShowsNoMessage(t *testing.T) {
 	s, _ := instance(t, hello)
-	if r, err := client(t, s).Search(t.Context(), "", "", 0, 0); err != nil || r.Total != 1 || len(r.Hits) != 0 {
+	if r, err := client(t, s).Search(t.Context(), SearchRequest{Query: "", Limit: 0}); err != nil || r.Total != 1 || len(r.Hits) != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -171,7 +171,7 @@ func TestWhatPeopleDoIsRecordedBeforeTheyAreAnswered(t *testing.T) {
 		return st.Events
 	}
 	for name, act := range map[string]func() error{
-		"search": func() error { _, err := c.Search(t.Context(), "a", "", 1, 0); return err },
+		"search": func() error { _, err := c.Search(t.Context(), SearchRequest{Query: "a", Limit: 1}); return err },
 		"view":   func() error { _, err := c.Message(t.Context(), idOf(hello)); return err },
 		"raw":    func() error { return c.Raw(t.Context(), idOf(hello), io.Discard) },
 		"export": func() error {
@@ -193,7 +193,7 @@ func TestWhatPeopleDoIsRecordedBeforeTheyAreAnswered(t *testing.T) {
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Search(t.Context(), "a", "", 1, 0); err == nil {
+	if _, err := c.Search(t.Context(), SearchRequest{Query: "a", Limit: 1}); err == nil {
 		t.Error("a search that cannot be recorded was answered")
 	}
 }

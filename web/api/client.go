@@ -117,13 +117,6 @@ func (c *Client) Mailboxes(ctx context.Context) ([]Mailbox, error) {
 	return get[[]Mailbox](ctx, c, "/api/v1/mailboxes", nil)
 }
 
-// Search runs a query.
-func (c *Client) Search(ctx context.Context, query, sort string, limit, offset int) (SearchResult, error) {
-	return get[SearchResult](ctx, c, "/api/v1/search", url.Values{
-		"q": {query}, "sort": {sort}, "limit": {strconv.Itoa(limit)}, "offset": {strconv.Itoa(offset)},
-	})
-}
-
 // Message returns a message by its id or an unambiguous prefix of it.
 func (c *Client) Message(ctx context.Context, id string) (Detail, error) {
 	return get[Detail](ctx, c, "/api/v1/messages/"+url.PathEscape(id), nil)

@@ -51,53 +51,6 @@ func queryOf(r *http.Request) string {
 	return everything
 }
 
-// search answers a query. It is in the ledger before anybody sees the answer.
-func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
-	limit, err := number(r, "limit", defaultHits, indexer.MaxLimit)
-	if err != nil {
-		return err
-	}
-	offset, err := number(r, "offset", 0, indexer.MaxOffset)
-	if err != nil {
-		return err
-	}
-	switch sort := indexer.Sort(r.FormValue("sort")); sort {
-	case "", indexer.SortNewest, indexer.SortOldest, indexer.SortRelevance:
-	default:
-		return &Problem{Status: http.StatusBadRequest, Title: "Bad request",
-			Detail: fmt.Sprintf("sort is %q, want %s, %s or %s", sort, indexer.SortNewest, indexer.SortOldest, indexer.SortRelevance)}
-	}
-	// A limit of 0 asks for the total alone, which the index takes for its default.
-	req := indexer.Request{Query: queryOf(r), Limit: max(limit, 1), Offset: offset, Sort: indexer.Sort(r.FormValue("sort"))}
-	found, err := s.opts.Index.Search(ctx, req)
-	if err != nil {
-		return err
-	}
-	result := SearchResult{Total: found.Total, Hits: []Message{}}
-	if found.Partial {
-		if result.Partial, err = s.lacking(ctx); err != nil {
-			return err
-		}
-	}
-	for _, hit := range found.Hits[:min(limit, len(found.Hits))] {
-		m, err := s.opts.Store.Message(ctx, hit.ID)
-		if err != nil {
-			return err
-		}
-		shown := messageOf(&m)
-		shown.Snippet, shown.Marks = hit.Snippet.Text, hit.Snippet.Marks
-		result.Hits = append(result.Hits, shown)
-	}
-	if _, err := s.opts.Store.Record(ctx, archive.Action{
-		Type: archive.ActionSearch, Actor: Actor(ctx),
-		Details: map[string]any{"query": req.Query, "total": found.Total, "shown": len(result.Hits)},
-	}); err != nil {
-		return fmt.Errorf("the search could not be recorded, its result is not shown: %w", err)
-	}
-	return writeJSON(w, result)
-}
-
 func messageOf(m *archive.Message) Message {
 	out := Message{
 		ID: m.ID, Date: shown(m), Received: m.Received,
@@ -140,8 +93,7 @@ func (s *Server) find(ctx context.Context, prefix string) (archive.Message, erro
 	if err != nil || scope.All {
 		return m, err
 	}
-	m.Deposits = slices.DeleteFunc(m.Deposits, func(d archive.Deposit) bool { return !scope.Sees(d.Mailbox, d.Received) })
-	if len(m.Deposits) == 0 {
+	if narrow(&m, &scope); len(m.Deposits) == 0 {
 		return archive.Message{}, fmt.Errorf("%w: %s", archive.ErrNotFound, prefix)
 	}
 	return m, nil
@@ -219,7 +171,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	if err := s.complete(ctx); err != nil {
 		return err
 	}
-	found, err := s.opts.Index.Search(ctx, indexer.Request{Query: q, Limit: 1})
+	found, err := s.opts.Index.Search(ctx, indexer.Request{Query: q, Limit: 1, Scope: scopeOf(ctx), Apart: true})
 	if err != nil {
 		return err
 	}

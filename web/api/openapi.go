@@ -72,7 +72,11 @@ func operations() map[string]operation {
 func searchParameters() []parameter {
 	return []parameter{
 		{name: "q", about: "query; all messages without"}, limitParameter(),
-		{name: "offset", about: "how many to leave out", number: true}, {name: "sort", about: "-date (default), date, relevance …"},
+		{name: "offset", about: "how many to leave out", number: true}, {name: "sort", about: "-date (default), date, received, size, sender or relevance; a - in front turns the order round"},
+		{name: "after", about: "next of an earlier result: the hits behind it"},
+		{name: "facets", about: "count by these, separated by commas: mailbox, domain, year, month, filetype, flag"},
+		{name: "facet_limit", about: "how many values of each", number: true},
+		{name: "threads", about: "true: one hit a thread"},
 	}
 }
 

@@ -244,12 +244,8 @@ func (s *Server) lacking(ctx context.Context) (string, error) {
 	if err != nil || s.opts.Index.Position() >= last {
 		return "", err
 	}
-	found, err := s.opts.Index.Search(ctx, indexer.Request{Query: everything, Limit: 1})
-	switch {
-	case err != nil:
-		return "", err
-	case found.PartialReason != "":
-		return found.PartialReason, nil
+	if reason := s.opts.Index.Lacking(); reason != "" {
+		return reason, nil
 	}
 	return fmt.Sprintf("the index is complete up to ledger index %d of %d", s.opts.Index.Position(), last), nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/indexer"
 	"github.com/postkeep/postkeep/pipeline"
 )
 
@@ -48,6 +49,10 @@ type Detail struct {
 type SearchResult struct {
 	Total uint64    `json:"total"`
 	Hits  []Message `json:"hits"`
+	// Next is the After of the next page, "" if this is the last one.
+	Next string `json:"next,omitempty"`
+	// Facets are the counts that were asked for, by facet.
+	Facets map[string][]indexer.FacetCount `json:"facets,omitempty"`
 	// Partial says why messages may be missing from the answer, "" if none are.
 	Partial string `json:"partial,omitempty"`
 }

@@ -37,7 +37,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request, v *View) error {
 	v.Title = v.T("Search")
 	if p.Asked {
 		var err error
-		p.Result, err = s.opts.API.Search(r.Context(), p.Query, p.Sort, pageSize, p.Offset)
+		p.Result, err = s.opts.API.Search(r.Context(), api.SearchRequest{Query: p.Query, Sort: p.Sort, Limit: pageSize, Offset: p.Offset})
 		if problem := badRequest(err); problem != nil {
 			p.Wrong, err = problem.Detail, nil
 		}
