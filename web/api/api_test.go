@@ -126,7 +126,7 @@ func TestErrorsAreProblemDocuments(t *testing.T) {
 		"/api/v1/search?q=(":              http.StatusBadRequest,
 		"/api/v1/search?limit=-1":         http.StatusBadRequest,
 		"/api/v1/search?limit=many":       http.StatusBadRequest,
-		"/api/v1/search?sort=size":        http.StatusBadRequest,
+		"/api/v1/search?sort=colour":        http.StatusBadRequest,
 		"/api/v1/export?q=(":              http.StatusBadRequest,
 	} {
 		w := httptest.NewRecorder()
