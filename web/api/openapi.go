@@ -46,6 +46,7 @@ func operations() map[string]operation {
 		"GET /api/v1/mailboxes/{name}/polls":         {summary: "Polls of a mailbox, newest first", query: []parameter{name, limitParameter()}, out: []archive.RecordedPoll{}},
 		"POST /api/v1/polls":                         {summary: "Poll now, and tell of it until everything is searchable", in: PollRequest{}, out: PollEvent{}, lines: true},
 		"POST /api/v1/index/rebuild":                 {summary: "Build the index anew, while searches go on", out: Rebuilt{}},
+		"POST /api/v1/catalog/rebuild":               {summary: "Make the catalog anew, while the old one answers", out: Rebuilt{}},
 		"POST /api/v1/verify":                        {summary: "Verify the archive, and tell of it", in: VerifyRequest{}, out: VerifyEvent{}, lines: true},
 		"GET /api/v1/search/explain":                 {summary: "What the words of a query become", query: []parameter{{name: "q", about: "query"}}, out: indexer.Explanation{}},
 		"GET /api/v1/search":                         {summary: "Search", query: searchParameters(), out: SearchResult{}},
