@@ -62,15 +62,20 @@ func (f *attachedFile) Write(b []byte) (int, error) {
 
 // parseMessage reads a message with the text of its attachments.
 func (w *Worker) parseMessage(ctx context.Context, id string, body io.Reader) (*mailparse.Message, error) {
+	parser, ok := w.parsers.Get().(*mailparse.Parser)
+	if !ok {
+		parser = new(mailparse.Parser)
+	}
+	defer w.parsers.Put(parser)
 	if w.opts.Extractor == nil {
-		return mailparse.Parse(ctx, body, mailparse.Options{})
+		return parser.Parse(ctx, body, mailparse.Options{})
 	}
 	a := &attachments{
 		ctx: ctx, id: id, extractor: w.opts.Extractor, log: w.opts.Logger,
 		deadline: time.Now().Add(maxExtractTime), results: make(map[string]extract.Result),
 	}
 	defer a.wait() // also when the parser panics
-	m, err := mailparse.Parse(ctx, body, mailparse.Options{Part: a.part})
+	m, err := parser.Parse(ctx, body, mailparse.Options{Part: a.part})
 	a.wait()
 	a.apply(m)
 	return m, err

@@ -84,6 +84,7 @@ type Worker struct {
 	wake    <-chan struct{}
 	opts    WorkerOptions
 	merges  sync.WaitGroup // of closed generations
+	parsers sync.Pool      // of *mailparse.Parser
 
 	analyzer *analyzer
 }

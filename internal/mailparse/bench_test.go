@@ -82,10 +82,10 @@ func BenchmarkParseList(b *testing.B) {
 	}
 	b.SetBytes(size)
 	b.ReportAllocs()
-	p := NewParser(Options{})
+	var p Parser
 	for b.Loop() {
 		for _, msg := range messages {
-			m, err := p.Parse(b.Context(), bytes.NewReader(msg))
+			m, err := p.Parse(b.Context(), bytes.NewReader(msg), Options{})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -34,8 +34,8 @@ func (w *walker) open() {
 		e.leaf = newPreamble(w, e.part)
 	case !isEnclosed(part.MediaType):
 		e.leaf = newLeaf(w, e.part)
-		e.leaf.announce()
 		e.leaf.inner = w.unpacker(e.part)
+		e.leaf.announce()
 	case !isBase64(part.Encoding) && !isQuotedPrintable(part.Encoding):
 		e.kind = messageEntity
 		w.begin(part.Path+".1", part.Depth+1, e.part, true, "text/plain")
@@ -58,17 +58,27 @@ func (w *walker) hasTextToo(h Header) bool {
 }
 
 // unpacker returns what looks for parts in the content of a part, nil if nothing does.
+// The part is attached only if nothing is found, which is known at its end.
 func (w *walker) unpacker(part int) content {
+	var unpack func(io.Reader, int) bool
 	p := &w.msg.Parts[part]
 	switch {
 	case isCMS(p):
-		return newFeed(func(r io.Reader) { w.unwrapCMS(r, part) })
+		unpack = w.unwrapCMS
 	case p.MediaType == typeTNEF, p.MediaType == "application/vnd.ms-tnef",
 		p.MediaType == "application/octet-stream" && strings.EqualFold(p.FileName, "winmail.dat"):
 		p.MediaType = typeTNEF
-		return newFeed(func(r io.Reader) { w.unpackTNEF(r, part) })
+		unpack = w.unpackTNEF
+	default:
+		return nil
 	}
-	return nil
+	attached := p.IsAttachment
+	p.IsAttachment = false
+	return newFeed(func(r io.Reader) {
+		if !unpack(r, part) {
+			w.msg.Parts[part].IsAttachment = attached
+		}
+	})
 }
 
 // isEnclosed reports whether parts of the type hold a whole message.

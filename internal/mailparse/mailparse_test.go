@@ -229,12 +229,12 @@ func (w iotestWriter) Write([]byte) (int, error) { return 0, w.err }
 
 func TestParserKeepsNothingOfTheMessageBefore(t *testing.T) {
 	first := "Subject: first\nTo: a@example.com\n\n" + strings.Repeat("the first text\n", 5000)
-	p := NewParser(Options{})
-	one, err := p.Parse(t.Context(), strings.NewReader(first))
+	var p Parser
+	one, err := p.Parse(t.Context(), strings.NewReader(first), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := p.Parse(t.Context(), strings.NewReader("Subject: second\n\nshort"))
+	two, err := p.Parse(t.Context(), strings.NewReader("Subject: second\n\nshort"), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,8 @@ type Options struct {
 	MaxTextBytes int
 	// Part, when set, is called at the start of every entity that is neither a
 	// multipart nor an enclosed message, after its header was read. The
-	// part's decoded octets are written to the returned writer; nil means that
+	// part's decoded octets are written to the returned writer, before those of any other
+	// part, but that a part found in the content of another comes in between; nil means that
 	// they are only counted. A write error ends the writing to that part,
 	// not the parsing, and is returned by Parse at the end. The Part must not
 	// be kept; its Size and Text are not set yet. What stands in a multipart
@@ -72,25 +73,21 @@ func (o Options) withDefaults() Options {
 // The error is that of r, of ctx or of a writer given by Options.Part, never
 // one of the content; after the first two the Message holds what was read until then.
 func Parse(ctx context.Context, r io.Reader, opts Options) (*Message, error) {
-	return NewParser(opts).Parse(ctx, r)
+	return new(Parser).Parse(ctx, r, opts)
 }
 
 // Parser parses one message after the other, and keeps its buffers in between: that
-// saves half of the memory traffic. It is not safe for concurrent use.
+// saves half of the memory traffic. The zero value is ready. It is not safe for concurrent use.
 type Parser struct {
-	opts                         Options
 	input, carry, hdr, out, text []byte
 }
 
 // maxKeptBytes is the size above which a buffer is not kept for the next message.
 const maxKeptBytes = 1 << 20
 
-// NewParser returns a Parser for messages of the same limits.
-func NewParser(opts Options) *Parser { return &Parser{opts: opts.withDefaults()} }
-
 // Parse is as the function Parse.
-func (p *Parser) Parse(ctx context.Context, r io.Reader) (*Message, error) {
-	s := &state{opts: p.opts, msg: &Message{}}
+func (p *Parser) Parse(ctx context.Context, r io.Reader, opts Options) (*Message, error) {
+	s := &state{opts: opts.withDefaults(), msg: &Message{}}
 	w := newWalker(s, "1", 0, -1, true)
 	if p.input == nil {
 		p.input = make([]byte, chunkBytes)

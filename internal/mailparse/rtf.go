@@ -26,7 +26,8 @@ type RTF struct {
 func ReadRTF(b []byte, limit int) RTF {
 	r := &rtfReader{data: b, groups: []rtfGroup{{fallback: 1}}, charset: "windows-1252", fonts: make(map[int]string)}
 	r.isHTML = bytes.Contains(b[:min(len(b), metaBytes)], []byte(`\fromhtml1`))
-	for len(r.data) > 0 && r.out.Len() < limit && r.step() {
+	for more := true; more && len(r.data) > 0 && r.out.Len() < limit; {
+		more = r.step()
 	}
 	open := len(r.groups) > 1
 	r.flush()

@@ -60,8 +60,8 @@ func isCMS(p *Part) bool {
 }
 
 // unwrapCMS reads the content of part, and parses the entity that is signed or
-// compressed in it. What is encrypted is flagged.
-func (s *state) unwrapCMS(r io.Reader, part int) {
+// compressed in it. What is encrypted is flagged. It reports whether there is an entity.
+func (s *state) unwrapCMS(r io.Reader, part int) bool {
 	p := &s.msg.Parts[part]
 	kind := strings.ToLower(p.Params["smime-type"])
 	b := berReader{bufio.NewReader(r)}
@@ -69,28 +69,27 @@ func (s *state) unwrapCMS(r io.Reader, part int) {
 	switch {
 	case err != nil && kind == "signed-data":
 		s.issue(part, issueCMS)
-		return
+		return false
 	case err != nil && kind == "":
 		s.flag(FlagEncrypted) // it most often is
-		return
+		return false
 	case err != nil:
-		return
+		return false
 	}
 	switch string(oid) {
 	case oidEnvelopedData, oidEncryptedData, oidAuthEnveloped:
 		s.flag(FlagEncrypted)
-		return
+		return false
 	case oidSignedData:
 		s.flag(FlagSigned)
 	case oidCompressedData:
 	default:
-		return
+		return false
 	}
 	if p.Depth >= s.opts.MaxDepth {
 		s.cut(issueTooDeep)
-		return
+		return false
 	}
-	p.IsAttachment = false
 	w := newWalker(s, p.Path+".1", p.Depth+1, part, false)
 	defer w.finish()
 	if string(oid) == oidCompressedData {
@@ -103,6 +102,7 @@ func (s *state) unwrapCMS(r io.Reader, part int) {
 	if err != nil {
 		s.issue(part, issueCMS)
 	}
+	return true
 }
 
 func (s *state) inflate(w *walker, r io.Reader, part int) {

@@ -66,13 +66,11 @@ type tnefFile struct {
 	hidden                         bool  // shown within the text
 }
 
-// unpackTNEF reads the content of part.
-func (s *state) unpackTNEF(r io.Reader, part int) {
+// unpackTNEF reads the content of part. It reports whether anything is in it.
+func (s *state) unpackTNEF(r io.Reader, part int) bool {
 	t := &tnefReader{state: s, r: bufio.NewReader(r), part: part}
 	t.read()
-	if t.count > 0 {
-		s.msg.Parts[part].IsAttachment = false // what is in it is attached
-	}
+	return t.count > 0
 }
 
 func (t *tnefReader) read() {
