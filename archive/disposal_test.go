@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -16,8 +17,27 @@ import (
 func deskFor(t *testing.T) *desk {
 	t.Helper()
 	d := newDesk(t, filepath.Join(t.TempDir(), "data"))
-	t.Cleanup(func() { d.close() })
+	t.Cleanup(func() { d.sound() })
 	return d
+}
+
+// sound closes the archive. Whatever was disposed of, a verification has nothing to say.
+func (d *desk) sound() {
+	d.tb.Helper()
+	r, err := d.s.Verify(context.Background(), VerifyOptions{Deep: true})
+	if err != nil || r.Damages > 0 {
+		d.tb.Errorf("open archive: %+v, %v", r.Damage, err)
+	}
+	d.close()
+	for range 2 { // with its catalog, and without
+		r, err := VerifyDir(context.Background(), d.dir, Options{}, VerifyOptions{Deep: true})
+		if err != nil || r.Damages > 0 {
+			d.tb.Errorf("closed archive: %+v, %v", r.Damage, err)
+		}
+		if err := removeCatalog(filepath.Join(d.dir, catalogName)); err != nil {
+			d.tb.Error(err)
+		}
+	}
 }
 
 func (d *desk) rule(r retention.Rule) {
@@ -308,7 +328,8 @@ func TestAClockThatHasJumpedIsNotBelieved(t *testing.T) {
 }
 
 func TestDamagedOrdersStopDisposal(t *testing.T) {
-	d := deskFor(t)
+	d := newDesk(t, filepath.Join(t.TempDir(), "data"))
+	t.Cleanup(func() { d.close() })
 	m := delivery("sales", "1", "Subject: smith\r\n\r\nx")
 	d.put(m)
 	d.hold(hold.Hold{Name: "Smith v Jones", Query: "smith"})
