@@ -126,6 +126,7 @@ type Status struct {
 	Volumes    []volume.Info `json:"volumes"`
 	Events     int64         `json:"events"`     // in the ledger
 	Checkpoint string        `json:"checkpoint"` // the signed note of the ledger
+	Key        string        `json:"key"`        // public key of the ledger, as in ledger.pub
 	// ReadOnly is why nothing new is taken, "" when it is.
 	ReadOnly string `json:"read_only,omitempty"`
 	// Verified is the last verification that was recorded, nil if there is none.
@@ -134,7 +135,7 @@ type Status struct {
 
 // Status returns the state of the archive.
 func (s *Store) Status(ctx context.Context) (Status, error) {
-	st := Status{Volumes: s.volumes.Volumes(), Events: s.ledger.Size(), Checkpoint: string(s.ledger.Checkpoint())}
+	st := Status{Volumes: s.volumes.Volumes(), Events: s.ledger.Size(), Checkpoint: string(s.ledger.Checkpoint()), Key: s.ledger.Verifier()}
 	var err error
 	if st.Messages, st.Bytes, st.Deposits, err = s.catalog.Counts(ctx); err != nil {
 		return Status{}, err

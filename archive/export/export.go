@@ -1,29 +1,22 @@
 // Package export writes archived messages in formats that other programs
-// read: a directory of .eml files and mbox, each with a manifest beside it.
+// read, with a manifest and a proof beside them, and checks such exports
+// without the archive.
 //
-// The bytes of every message are hashed while they are written; a message
-// whose SHA-256 is not its id stops the export. docs/formats/export.md
-// describes the files.
+// Run makes an export of what a Source gives it; Verify checks one. The bytes of
+// every message are hashed before they are written; a message whose SHA-256 is
+// not its id stops the export. docs/formats/export.md describes the files.
 package export
 
 import (
-	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strings"
 	"time"
-)
 
-const (
-	dirPerm = 0o700
-	// writeBuffer is large enough that the cost of a system call vanishes.
-	writeBuffer = 256 << 10
+	"filippo.io/age"
+
+	"github.com/postkeep/postkeep/archive/ledger"
 )
 
 var (
@@ -33,8 +26,28 @@ var (
 	// ErrForeign means that the destination holds something that is not part
 	// of this export and must not be mixed with it.
 	ErrForeign = errors.New("destination holds something else")
-	errClosed  = errors.New("export is closed")
+	// ErrSpace means that the file system has too little room for the export.
+	ErrSpace = errors.New("not enough free space")
+	// ErrOptions means that the options do not fit together.
+	ErrOptions = errors.New("export options")
 )
+
+// A Format is a format of exports.
+type Format string
+
+// The formats.
+const (
+	EML         Format = "eml"         // one <id>.eml per message
+	Mbox        Format = "mbox"        // mboxrd
+	Maildir     Format = "maildir"     // a maildir, all messages in new/
+	Concordance Format = "concordance" // DAT load file, natives, text
+	EDRM        Format = "edrm"        // EDRM XML 1.2, natives, text
+	CSV         Format = "csv"         // metadata alone
+	HTML        Format = "html"        // pages to read in a browser
+)
+
+// Formats lists all formats.
+func Formats() []Format { return []Format{EML, Mbox, Maildir, Concordance, EDRM, CSV, HTML} }
 
 // A Message is one message to export.
 type Message struct {
@@ -47,171 +60,170 @@ type Message struct {
 	// From is the address for the From_ line of an mbox, without display name.
 	// An address that cannot stand there is replaced by MAILER-DAEMON.
 	From string
-	// Mailboxes are the mailboxes from which the message was taken.
-	Mailboxes []string
-	// Body yields exactly Size octets. Add reads it at most once and does not
-	// close it; it stays unread when the destination has the message already.
+	// Deposits say where the message came from, oldest first.
+	Deposits []Deposit
+	// Damaged means that the archive cannot read the message: there is no Body.
+	Damaged bool
+	// Body yields exactly Size octets. It is read once and not closed.
 	Body io.Reader
 }
 
-// A Writer writes one export. It is not safe for concurrent use.
-//
-// After Add or Close has failed the export cannot be finished: every later
-// call returns the same error. Either Close or Abort must be called; a
-// deferred Abort after a successful Close does nothing.
-type Writer interface {
-	// Add appends a message. Each id may be added once.
-	Add(ctx context.Context, m Message) error
-	// Close makes the export durable and gives it its final name.
-	Close() error
-	// Abort gives up the export and removes what is incomplete.
-	Abort() error
+// A Plan is what a Source is going to deliver.
+type Plan struct {
+	Export   int64 // by which Seal knows the export
+	Messages int64
+	Octets   int64 // of the messages together
 }
 
-// Options are what a Writer needs from its surroundings.
+// A Request says which messages a Source is asked for.
+type Request struct {
+	Query  string
+	Format Format
+	// NewestFirst asks for the order of receipt backwards.
+	NewestFirst bool
+	// Skip is how many messages are there already from an interrupted export, and
+	// SkipHash the hex SHA-256 of their ids, each followed by a line feed. A Source in which
+	// these are not the first messages any more fails.
+	Skip     int64
+	SkipHash string
+}
+
+// A Sealing is what a Source records of a finished export.
+type Sealing struct {
+	Export   int64  // of the Plan
+	Manifest string // hex SHA-256 of manifest.json
+	Messages int64  // that it lists
+}
+
+// A Seal is where the ledger has the export, and a checkpoint that covers it.
+type Seal struct {
+	Index      int64  // of the event in the ledger
+	Key        string // public key of the ledger
+	Checkpoint string
+}
+
+// A Source is the archive as an export needs it.
+type Source interface {
+	// Messages records that an export begins, calls begin once, and fn with every
+	// message in a fixed order. The body is valid during the call.
+	Messages(ctx context.Context, r Request, begin func(Plan) error, fn func(Message) error) error
+	// Seal records the manifest.
+	Seal(ctx context.Context, s Sealing) (Seal, error)
+	// Prove calls fn with the proofs of these events, in this order, for a checkpoint
+	// that Seal returned. It is asked for at most proofBatch at once.
+	Prove(ctx context.Context, export int64, checkpoint string, indexes []int64, fn func(ledger.EventProof) error) error
+}
+
+// An Extractor reads the text of attachments.
+type Extractor interface {
+	// Extract returns readable text, "" where the file has none or cannot be read.
+	// An error ends the export.
+	Extract(ctx context.Context, name, mediaType string, size int64, r io.Reader) (string, error)
+}
+
+// Bates are the numbers of documents in a load file.
+type Bates struct {
+	Prefix string // letters, digits, - _ and .; "PK" if empty
+	Start  int64  // number of the first document; 1 if 0
+}
+
+// Options say what to export, and what it needs from its surroundings.
 type Options struct {
+	// Query selects the messages, in the language of the Source.
+	Query string
+	// Format is one of the formats. Required.
+	Format Format
+	// Out is the directory to make or to go on with; a file if it ends in .zip, or for mbox
+	// where it is no directory and nothing is split. Encrypted exports are files. Required.
+	Out string
+	// Deduplicate leaves out messages that say the same as an earlier one, in
+	// header, text and attachments, and came another way.
+	Deduplicate bool
+	// OnePerThread exports the newest message of every thread only.
+	OnePerThread bool
+	// SplitBytes starts a new volume directory before its files exceed this many
+	// octets, if not a single message does; 0 is no limit.
+	SplitBytes int64
+	// AttachmentText adds the text of attachments, in formats with text.
+	AttachmentText bool
+	// Location is the time zone of dates that people read; UTC if nil.
+	Location *time.Location
+	// Bates numbers the documents of load files.
+	Bates Bates
+	// EncryptTo are age recipients; without any the export is not encrypted.
+	EncryptTo []age.Recipient
+
+	// Parser reads messages. Required.
+	Parser Parser
+	// Extractor reads attachments that are not text; nil leaves them without text.
+	Extractor Extractor
 	// SyncDir makes the entries of a directory durable. Required.
 	SyncDir func(dir string) error
+	// SyncFile makes a file durable that was written and closed; fsync if nil.
+	SyncFile func(name string) error
+	// Free returns the free bytes of the file system that holds a path; nil skips the check.
+	Free func(path string) (int64, error)
+	// Begin is told how many messages come, and how many of them are there already.
+	Begin func(messages, octets, done int64)
+	// Progress is called after each message with its size; nil is not.
+	Progress func(octets int64)
 }
 
-func (o Options) validate() error {
-	if o.SyncDir == nil {
-		return errors.New("export: Options.SyncDir is missing")
+func (o *Options) fill() error {
+	if o.Bates.Prefix == "" {
+		o.Bates.Prefix = "PK"
+	}
+	if o.Bates.Start == 0 {
+		o.Bates.Start = 1
+	}
+	if o.Location == nil {
+		o.Location = time.UTC
+	}
+	if o.SyncFile == nil {
+		o.SyncFile = syncFile
+	}
+	if o.Begin == nil {
+		o.Begin = func(int64, int64, int64) {}
+	}
+	if o.Progress == nil {
+		o.Progress = func(int64) {}
+	}
+	switch {
+	case o.Parser == nil || o.SyncDir == nil || o.Out == "":
+		return fmt.Errorf("%w: Parser, SyncDir and Out are required", ErrOptions)
+	case traits[o.Format].open == nil:
+		return fmt.Errorf("%w: there is no format %q", ErrOptions, o.Format)
+	case o.AttachmentText && !traits[o.Format].text:
+		return fmt.Errorf("%w: %s has no place for the text of attachments", ErrOptions, o.Format)
+	case o.SplitBytes < 0 || o.SplitBytes > 0 && o.single():
+		return fmt.Errorf("%w: only a directory can be split", ErrOptions)
+	case o.Bates.Start < 0 || len(o.Bates.Prefix) > maxBatesPrefix || !plain(o.Bates.Prefix):
+		return fmt.Errorf("%w: Bates numbers want a prefix of at most %d letters, digits, '-', '_' or '.', and a start of 0 or more", ErrOptions, maxBatesPrefix)
 	}
 	return nil
 }
 
-// An Entry is one line of a manifest.
-type Entry struct {
-	ID        string    `json:"id"`
-	SHA256    string    `json:"sha256"`
-	Size      int64     `json:"size"` // octets
-	Received  time.Time `json:"received"`
-	Mailboxes []string  `json:"mailboxes,omitempty"`
-	*MboxPlace
-}
+// maxBatesPrefix keeps numbers usable as file names.
+const maxBatesPrefix = 64
 
-// A MboxPlace says where in an mbox file a message is.
-type MboxPlace struct {
-	// Offset is where the From_ line begins, in octets from the start of the file.
-	Offset int64 `json:"offset"`
-	// Length is the number of octets from the From_ line to the empty line
-	// after the message, both included.
-	Length int64 `json:"length"`
-	// AddedNewline means that the message did not end in a line feed and that
-	// the last one before the empty line is not part of it.
-	AddedNewline bool `json:"added_newline,omitempty"`
-}
-
-func newEntry(m Message, place *MboxPlace) Entry {
-	return Entry{ID: m.ID, SHA256: m.ID, Size: m.Size, Received: m.Received.UTC(), Mailboxes: m.Mailboxes, MboxPlace: place}
-}
-
-// ids become file names, so nothing but a hash may pass.
-func validID(id string) bool {
-	return len(id) == 2*sha256.Size && strings.Trim(id, "0123456789abcdef") == ""
-}
-
-func (m Message) validate() error {
-	if !validID(m.ID) {
-		return fmt.Errorf("%q is not a message id: expected %d lower-case hex digits", m.ID, 2*sha256.Size)
+// plain reports whether s is safe in a file name everywhere.
+func plain(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
 	}
-	if m.Size < 0 {
-		return fmt.Errorf("size of message %s is negative", m.ID)
-	}
-	return nil
+	return s != "" && s[0] != '.'
 }
 
-// copyVerified writes the body to w and then says whether it was the right one.
-func copyVerified(ctx context.Context, w io.Writer, m Message) error {
-	h := sha256.New()
-	// One octet more than the message has shows that the body is too long.
-	body := contextReader{ctx, io.LimitReader(m.Body, m.Size+1)}
-	n, err := io.Copy(io.MultiWriter(h, w), body)
-	if err != nil {
-		return fmt.Errorf("message %s: %w", m.ID, err)
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); n != m.Size || got != m.ID {
-		return fmt.Errorf("message %s of %d octets: read %d octets with SHA-256 %s: %w; run postkeep verify --deep",
-			m.ID, m.Size, n, got, ErrMismatch)
-	}
-	return nil
-}
-
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
-}
-
-// A tempFile is a buffered file that gets its name only when it is complete.
-type tempFile struct {
-	*bufio.Writer
-	f *os.File
-}
-
-// createTemp makes a file with mode 0600 and a name of its own, so that two
-// exports that run at once cannot write into each other's file.
-func createTemp(dir, pattern string, buf *bufio.Writer) (*tempFile, error) {
-	f, err := os.CreateTemp(dir, pattern)
-	if err != nil {
-		return nil, err
-	}
-	buf.Reset(f)
-	return &tempFile{buf, f}, nil
-}
-
-func newBuffer() *bufio.Writer { return bufio.NewWriterSize(nil, writeBuffer) }
-
-func (t *tempFile) write(e Entry) error {
-	line, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
-	_, err = t.Write(append(line, '\n'))
-	return err
-}
-
-func (t *tempFile) sync() error {
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	return t.f.Sync()
-}
-
-// commit flushes, closes and renames.
-func (t *tempFile) commit(name string) error {
-	if err := errors.Join(t.Flush(), t.f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(t.f.Name(), name)
-}
-
-// discard closes and removes the file. It does nothing after commit.
-func (t *tempFile) discard() error {
-	err := t.f.Close()
-	if errors.Is(err, os.ErrClosed) {
-		err = nil
-	}
-	if rerr := os.Remove(t.f.Name()); !errors.Is(rerr, os.ErrNotExist) {
-		err = errors.Join(err, rerr)
-	}
-	return err
-}
-
-// absent returns an error that wraps fs.ErrExist if there is anything at path.
-func absent(path string) error {
-	switch _, err := os.Lstat(path); {
-	case err == nil:
-		return fmt.Errorf("%s: %w: choose another name or remove it", path, os.ErrExist)
-	case !errors.Is(err, os.ErrNotExist):
-		return err
-	}
-	return nil
+// A Result is what an export holds.
+type Result struct {
+	Messages int64 // exported
+	Octets   int64 // of these
+	Omitted  int64 // duplicates, or others of a thread
+	Damaged  []string
+	Path     string // of the directory or file
+	Files    int64  // that the manifest lists
+	Event    int64  // ledger index of the export
+	Key      string // that signed the proof
 }

@@ -71,6 +71,22 @@ func (l *Log) Prover() (*Prover, error) {
 // Size returns how many events the checkpoint covers.
 func (p *Prover) Size() int64 { return p.cp.size }
 
+// ProverFor returns a Prover for a checkpoint that this ledger has signed, the
+// current one or an earlier one. A checkpoint that another key has signed is
+// ErrCheckpoint; one of more events than there are, ErrShort.
+func (l *Log) ProverFor(signed []byte) (*Prover, error) {
+	s := l.snapshot()
+	cp, err := parseCheckpoint(signed, l.verifier)
+	if err != nil {
+		return nil, err
+	}
+	if cp.size > s.size {
+		return nil, fmt.Errorf("%w: it has %d events, the checkpoint %d", ErrShort, s.size, cp.size)
+	}
+	s.checkpoint = signed
+	return &Prover{l: l, state: s, cp: cp}, nil
+}
+
 // Proof returns a proof without events.
 func (p *Prover) Proof() Proof {
 	return Proof{Format: ProofFormat, Key: p.l.vkey, Checkpoint: string(p.state.checkpoint)}

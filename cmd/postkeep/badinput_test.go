@@ -80,7 +80,7 @@ func TestBadInputGivesOneClearLineAndTheRightExitCode(t *testing.T) {
 		{"no id", scriptedYAML(plain, ""), []string{"show"}, 2, []string{"1 arg", "--help"}},
 		{"unknown flag", scriptedYAML(plain, ""), []string{"poll", "--fast"}, 2, []string{"--fast"}},
 		{"unknown command", scriptedYAML(plain, ""), []string{"pool"}, 2, []string{"pool"}},
-		{"unknown format", scriptedYAML(plain, ""), []string{"export", "--format", "pst", "--out", "x"}, 2, []string{"pst", "eml or mbox"}},
+		{"unknown format", scriptedYAML(plain, ""), []string{"export", "--format", "pst", "--out", "x"}, 2, []string{"pst", "eml, mbox, maildir"}},
 		{"export without destination", scriptedYAML(plain, ""), []string{"export", "--query", "a"}, 2, []string{"--out"}},
 		{"second init", scriptedYAML(plain, ""), []string{"init", "."}, 1, []string{"already"}},
 		{"no configuration", scriptedYAML(plain, ""), []string{"status", "-c", "other.yaml"}, 2, []string{"other.yaml", "postkeep init"}},

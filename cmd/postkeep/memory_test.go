@@ -91,6 +91,7 @@ func TestLargeMessageNeedsLittleMemory(t *testing.T) {
 		{io.Discard, []string{"show", id}},
 		{io.Discard, []string{"export", "--format", "eml", "--out", "eml"}},
 		{io.Discard, []string{"export", "--format", "mbox", "--out", "all.mbox"}},
+		{io.Discard, []string{"export", "--format", "concordance", "--out", "load.zip"}},
 	} {
 		peak := s.peakRSSAnon(c.stdout, c.args...)
 		t.Logf("postkeep %s: peak RssAnon %d MiB", strings.Join(c.args, " "), peak>>20)

@@ -57,6 +57,7 @@ func (a *app) printStatus(s api.Status) {
 	line("archive", "%s messages, %s deposits, %s in %s of %d volume(s)", count(s.Archive.Messages),
 		count(s.Archive.Deposits), size(s.Archive.Bytes), size(stored), len(s.Archive.Volumes))
 	line("ledger", "%s events", count(s.Archive.Events))
+	line("key", "%s", s.Fingerprint)
 	if v := s.Archive.Verified; v == nil {
 		line("verified", "never (postkeep verify does it)")
 	} else {

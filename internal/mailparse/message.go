@@ -93,6 +93,9 @@ type Part struct {
 	// Size is the number of decoded octets; of an enclosed message its raw
 	// octets; 0 for a multipart.
 	Size int64
+	// Offset is where, in octets from the start of the message, the content of an
+	// enclosed message begins; 0 for other parts, and where a transfer encoding lies around it.
+	Offset int64
 	// Text is the readable text of a text part: UTF-8, HTML without its
 	// markup. It is empty where Options.MaxTextBytes allows no more.
 	Text string

@@ -55,6 +55,7 @@ type walker struct {
 	inHeader bool
 	stack    []entity
 	offset   int64  // octets taken
+	encoded  bool   // what is taken was decoded: offset is not one of the message
 	eol      int    // length of the last line end
 	out      []byte // decoded octets on their way; one leaf at a time uses it
 	text     []byte // octets that the leaf collects
@@ -69,7 +70,7 @@ type walker struct {
 
 // newWalker begins with a message, or with an entity that is none.
 func newWalker(s *state, path string, depth, parent int, message bool) *walker {
-	w := &walker{state: s}
+	w := &walker{state: s, encoded: parent >= 0}
 	w.hdr = headerReader{max: s.opts.MaxHeaderBytes, problem: s.problem, note: s.note, cutOff: s.cut}
 	w.begin(path, depth, parent, message, "text/plain")
 	return w
@@ -277,6 +278,9 @@ func (w *walker) pop(n int, atEnd bool) {
 		case leafEntity:
 			e.leaf.close(atEnd)
 		case messageEntity:
+			if !w.encoded {
+				w.msg.Parts[e.part].Offset = e.start
+			}
 			w.msg.Parts[e.part].Size = w.offset - e.start
 			if !atEnd { // the line end belongs to the boundary
 				w.msg.Parts[e.part].Size = max(0, w.offset-e.start-int64(w.eol))

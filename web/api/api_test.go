@@ -126,8 +126,7 @@ func TestErrorsAreProblemDocuments(t *testing.T) {
 		"/api/v1/search?q=(":              http.StatusBadRequest,
 		"/api/v1/search?limit=-1":         http.StatusBadRequest,
 		"/api/v1/search?limit=many":       http.StatusBadRequest,
-		"/api/v1/search?sort=colour":        http.StatusBadRequest,
-		"/api/v1/export?q=(":              http.StatusBadRequest,
+		"/api/v1/search?sort=colour":      http.StatusBadRequest,
 	} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodGet, path, nil)
@@ -175,7 +174,7 @@ func TestWhatPeopleDoIsRecordedBeforeTheyAreAnswered(t *testing.T) {
 		"view":   func() error { _, err := c.Message(t.Context(), idOf(hello)); return err },
 		"raw":    func() error { return c.Raw(t.Context(), idOf(hello), io.Discard) },
 		"export": func() error {
-			return c.Export(t.Context(), "", "eml", func(int64) {}, func(_ string, _ int64, _ Exported, r io.Reader) error {
+			return c.Export(t.Context(), ExportRequest{Format: "eml"}, func(ExportPlan) error { return nil }, func(_ string, _ Exported, r io.Reader) error {
 				_, err := io.Copy(io.Discard, r)
 				return err
 			})
@@ -205,7 +204,7 @@ func TestExportThatBreaksOffIsAnError(t *testing.T) {
 	})
 	c := Local(t.Context(), h)
 	defer func() { _ = c.Close() }()
-	err := c.Export(t.Context(), "", "eml", func(int64) {}, func(string, int64, Exported, io.Reader) error { return nil })
+	err := c.Export(t.Context(), ExportRequest{}, func(ExportPlan) error { return nil }, func(string, Exported, io.Reader) error { return nil })
 	if err == nil {
 		t.Error("no error")
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -12,8 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -168,61 +165,6 @@ func (c *Client) Poll(ctx context.Context, mailboxes []string, fn func(PollEvent
 			return joinClose(err, resp.Body)
 		}
 		fn(e)
-	}
-}
-
-// A DamagedError names the messages that an export lacks because the archive
-// cannot read them any more.
-type DamagedError struct{ IDs []string }
-
-func (e *DamagedError) Error() string {
-	const shown = 3
-	more := ""
-	if len(e.IDs) > shown {
-		more = " and others"
-	}
-	return fmt.Sprintf("%d of the messages are damaged in the archive and not in the export: %s%s",
-		len(e.IDs), strings.Join(e.IDs[:min(shown, len(e.IDs))], " "), more)
-}
-
-// Export hands every message that a query finds to fn: first the number of
-// messages, then each with its bytes. The reader is valid during the call. A
-// DamagedError comes after all the others were handed over.
-func (c *Client) Export(ctx context.Context, query, format string, total func(int64), fn func(id string, size int64, about Exported, body io.Reader) error) error {
-	resp, err := c.do(ctx, http.MethodGet, "/api/v1/export", url.Values{"q": {query}, "format": {format}}, nil)
-	if err != nil {
-		return err
-	}
-	if n, err := strconv.ParseInt(resp.Header.Get(totalHeader), 10, 64); err == nil {
-		total(n)
-	}
-	return joinClose(eachExported(tar.NewReader(resp.Body), fn), resp.Body)
-}
-
-func eachExported(tr *tar.Reader, fn func(id string, size int64, about Exported, body io.Reader) error) error {
-	var damaged []string
-	for {
-		h, err := tr.Next()
-		if err == io.EOF && len(damaged) > 0 {
-			return &DamagedError{damaged}
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("the export broke off: %w", err)
-		}
-		if id, ok := strings.CutSuffix(h.Name, damagedSuffix); ok {
-			damaged = append(damaged, id)
-			continue
-		}
-		var about Exported
-		if err := json.Unmarshal([]byte(h.PAXRecords["comment"]), &about); err != nil {
-			return fmt.Errorf("export entry %s: %w", h.Name, err)
-		}
-		if err := fn(strings.TrimSuffix(h.Name, ".eml"), h.Size, about, tr); err != nil {
-			return err
-		}
 	}
 }
 

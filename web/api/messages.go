@@ -1,9 +1,7 @@
 package api
 
 import (
-	"archive/tar"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,8 +12,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/postkeep/postkeep/archive"
-	"github.com/postkeep/postkeep/indexer"
-	"github.com/postkeep/postkeep/indexer/query"
 	"github.com/postkeep/postkeep/internal/mailparse"
 	"github.com/postkeep/postkeep/web/access"
 )
@@ -157,89 +153,5 @@ func (s *Server) raw(w http.ResponseWriter, r *http.Request) error {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("ETag", `"`+m.ID+`"`)
 	_, err = io.Copy(w, body)
-	return joinClose(err, body)
-}
-
-// export streams all messages that a query finds as a tar, each entry with an
-// Exported in its PAX record "comment". The client makes the format from it.
-func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
-	q := queryOf(r)
-	if _, err := query.Parse(q); err != nil {
-		return err // before waiting for anything
-	}
-	if err := s.complete(ctx); err != nil {
-		return err
-	}
-	found, err := s.opts.Index.Search(ctx, indexer.Request{Query: q, Limit: 1, Scope: scopeOf(ctx), Apart: true})
-	if err != nil {
-		return err
-	}
-	total := found.Total
-	if _, err := s.opts.Store.Record(ctx, archive.Action{
-		Type: archive.ActionExport, Actor: Actor(ctx),
-		Details: map[string]any{"query": q, "format": r.FormValue("format"), "total": total},
-	}); err != nil {
-		return fmt.Errorf("the export could not be recorded and is not made: %w", err)
-	}
-	w.Header().Set("Content-Type", "application/x-tar")
-	w.Header().Set(totalHeader, strconv.FormatUint(total, 10))
-	tw := tar.NewWriter(w)
-	if err := s.opts.Index.Each(ctx, q, scopeOf(ctx), func(id string) error { return s.exportOne(ctx, tw, id) }); err != nil {
-		return err
-	}
-	return tw.Close()
-}
-
-// damagedSuffix marks an empty entry in place of a message that cannot be read.
-const damagedSuffix = ".damaged"
-
-// totalHeader announces how many messages an export holds.
-const totalHeader = "Postkeep-Total"
-
-// complete waits until the index has everything that the archive had at the
-// start: an export must not lack messages without anybody knowing.
-func (s *Server) complete(ctx context.Context) error {
-	last, err := s.opts.Store.LastDeposit(ctx)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, indexPatience)
-	defer cancel()
-	if err := s.opts.Index.Wait(ctx, last); err != nil {
-		return fmt.Errorf("the index is not complete, an export would lack messages: %w", err)
-	}
-	return nil
-}
-
-func (s *Server) exportOne(ctx context.Context, tw *tar.Writer, id string) error {
-	m, err := s.opts.Store.Message(ctx, id)
-	if err != nil {
-		return err
-	}
-	// Read once before, because a tar entry cannot be taken back. The frames of
-	// small messages are cached.
-	damaged, err := s.opts.Store.Damaged(ctx, []string{id})
-	if err != nil {
-		return err
-	}
-	if len(damaged) > 0 {
-		return tw.WriteHeader(&tar.Header{Name: id + damagedSuffix, Mode: 0o600, ModTime: m.Received, Format: tar.FormatPAX})
-	}
-	about, err := json.Marshal(Exported{Received: m.Received, From: m.Summary.From, Mailboxes: messageOf(&m).Mailboxes})
-	if err != nil {
-		return err
-	}
-	if err := tw.WriteHeader(&tar.Header{
-		Name: id + ".eml", Size: m.Size, Mode: 0o600, ModTime: m.Received,
-		Format: tar.FormatPAX, PAXRecords: map[string]string{"comment": string(about)},
-	}); err != nil {
-		return err
-	}
-	body, err := s.opts.Store.OpenMessage(ctx, id)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(tw, body)
 	return joinClose(err, body)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/archive/export"
 	"github.com/postkeep/postkeep/indexer"
 	"github.com/postkeep/postkeep/indexer/query"
 	"github.com/postkeep/postkeep/pipeline"
@@ -81,7 +82,9 @@ func (s *Server) routes() []route {
 		{"POST /api/v1/verify", access.Operate, s.verify},
 		{"GET /api/v1/search", access.Read, s.search},
 		{"GET /api/v1/search/explain", access.Read, s.explain},
-		{"GET /api/v1/export", access.Export, s.export},
+		{"POST /api/v1/exports", access.Export, s.export},
+		{"POST /api/v1/exports/{id}/seal", access.Export, s.sealExport},
+		{"POST /api/v1/exports/{id}/proofs", access.Export, s.proveExport},
 		{"GET /api/v1/messages/{id}", access.Read, s.message},
 		{"GET /api/v1/messages/{id}/raw", access.Read, s.raw},
 		{"GET /api/v1/users", access.Manage, s.listUsers},
@@ -168,7 +171,7 @@ func problemOf(err error) *Problem {
 		return problem
 	case errors.As(err, &syntax), errors.As(err, &broad), errors.As(err, &request), errors.Is(err, indexer.ErrNoHolds):
 		p.Status = http.StatusBadRequest
-	case errors.Is(err, archive.ErrNotFound), errors.Is(err, poller.ErrUnknownMailbox):
+	case errors.Is(err, archive.ErrNotFound), errors.Is(err, archive.ErrNoExport), errors.Is(err, poller.ErrUnknownMailbox):
 		p.Status = http.StatusNotFound
 	case errors.Is(err, archive.ErrAmbiguous):
 		p.Status = http.StatusConflict
@@ -193,6 +196,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	if st.Archive, err = s.opts.Store.Status(ctx); err != nil {
 		return err
 	}
+	st.Fingerprint = export.Fingerprint(st.Archive.Key)
 	if s.opts.Bus != nil {
 		if st.Streams, err = s.opts.Bus.Status(ctx); err != nil {
 			st.Problem = append(st.Problem, "streams: "+err.Error())

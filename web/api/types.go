@@ -97,6 +97,8 @@ type Status struct {
 	Streams pipeline.Status `json:"streams"`
 	Anchors []AnchorStatus  `json:"anchors,omitempty"`
 	Problem []string        `json:"problems,omitempty"` // what needs an operator
+	// Fingerprint is that of the ledger's key, by which exports are verified.
+	Fingerprint string `json:"fingerprint"`
 }
 
 // AnchorStatus is the state of one place where checkpoints are anchored.
@@ -114,14 +116,6 @@ type IndexStatus struct {
 	Behind    bool   `json:"behind"`   // the archive has more
 	// Partial says why the index is not complete, "" if it is.
 	Partial string `json:"partial,omitempty"`
-}
-
-// Exported is the metadata of one message in the tar stream of an export, kept
-// in the PAX record "comment" of its entry.
-type Exported struct {
-	Received  time.Time `json:"received"`
-	From      string    `json:"from"`
-	Mailboxes []string  `json:"mailboxes"`
 }
 
 // Problem is an error answer (RFC 9457).

@@ -1,0 +1,141 @@
+package archive
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/postkeep/postkeep/archive/ledger"
+)
+
+// A Deposited is a deposit as the ledger has it.
+type Deposited struct {
+	Deposit
+	// Index is the deposit's event in the ledger.
+	Index int64
+}
+
+// Deposits lists the deposits of a message, oldest first; none if there is no
+// such message.
+func (s *Store) Deposits(ctx context.Context, id string) ([]Deposited, error) {
+	held, err := s.catalog.ByMessage(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Deposited, len(held))
+	for i, h := range held {
+		d, err := detailsOf(h)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = Deposited{Deposit: d.Deposit, Index: h.Index}
+	}
+	return out, nil
+}
+
+// An ExportBegun is what the ledger says of an export before any message
+// leaves the archive.
+type ExportBegun struct {
+	Stage    string `json:"stage"` // stageBegun
+	Query    string `json:"query"`
+	Format   string `json:"format"`
+	Messages uint64 `json:"messages"`       // that the query found
+	Skip     int64  `json:"skip,omitempty"` // how many of them an earlier, interrupted export has
+}
+
+// An ExportSealed is what the ledger says of a finished export: with the hash of
+// its manifest every byte of it.
+type ExportSealed struct {
+	Stage    string `json:"stage"` // stageSealed
+	Begun    int64  `json:"begun"` // ledger index of the ExportBegun
+	Query    string `json:"query"`
+	Format   string `json:"format"`
+	Manifest string `json:"manifest_sha256"` // lower-case hex
+	Messages int64  `json:"messages"`        // that the manifest lists
+}
+
+const (
+	stageBegun  = "begun"
+	stageSealed = "sealed"
+)
+
+// A Seal is where the ledger has a finished export, and a checkpoint that covers it.
+type Seal struct {
+	Index      int64     `json:"index"`
+	Time       time.Time `json:"time"`
+	Key        string    `json:"key"` // public key of the ledger
+	Checkpoint string    `json:"checkpoint"`
+}
+
+// ErrNoExport means that no export began with the given event.
+var ErrNoExport = errors.New("no such export")
+
+// BeginExport records that messages are about to leave the archive, and returns
+// the index by which the export is sealed later. It fills in the stage.
+func (s *Store) BeginExport(ctx context.Context, actor string, e ExportBegun) (int64, error) {
+	e.Stage = stageBegun
+	return s.Record(ctx, Action{Type: ActionExport, Actor: actor, Details: e})
+}
+
+// SealExport records the manifest of an export that began with the event begun.
+func (s *Store) SealExport(ctx context.Context, actor string, begun int64, manifest string, messages int64) (Seal, error) {
+	if !validID(manifest) {
+		return Seal{}, fmt.Errorf("manifest hash %.100q is not a SHA-256 in lower-case hexadecimal", manifest)
+	}
+	var b ExportBegun
+	event, err := s.ledger.Entry(ctx, begun)
+	if errors.Is(err, ledger.ErrNoEvent) {
+		return Seal{}, fmt.Errorf("%w: %d", ErrNoExport, begun)
+	}
+	if err != nil {
+		return Seal{}, err
+	}
+	if event.Type != ledger.TypeExport || event.Actor != actor || json.Unmarshal(event.Details, &b) != nil || b.Stage != stageBegun {
+		return Seal{}, fmt.Errorf("%w: %d", ErrNoExport, begun)
+	}
+	index, err := s.Record(ctx, Action{Type: ActionExport, Actor: actor, Details: ExportSealed{
+		Stage: stageSealed, Begun: begun, Query: b.Query, Format: b.Format, Manifest: manifest, Messages: messages,
+	}})
+	if err != nil {
+		return Seal{}, err
+	}
+	if event, err = s.ledger.Entry(ctx, index); err != nil {
+		return Seal{}, err
+	}
+	return Seal{Index: index, Time: event.Time, Key: s.ledger.Verifier(), Checkpoint: string(s.ledger.Checkpoint())}, nil
+}
+
+// ProveExport calls fn with the inclusion proofs of deposits, and of exports of the
+// actor, in the tree of a checkpoint that the ledger has signed, with their details
+// unless these were erased. Other events, and deposits that may does not let pass, are
+// not disclosed: ErrNoExport. A nil may lets all pass.
+func (s *Store) ProveExport(ctx context.Context, actor, checkpoint string, indexes []int64, may func(Deposit) bool, fn func(ledger.EventProof) error) error {
+	prover, err := s.ledger.ProverFor([]byte(checkpoint))
+	if err != nil {
+		return err
+	}
+	for _, index := range indexes {
+		event, err := s.ledger.Entry(ctx, index)
+		if err != nil {
+			return err
+		}
+		ok := event.Type == ledger.TypeExport && event.Actor == actor || deposits(event)
+		if ok && deposits(event) && may != nil {
+			var d depositDetails
+			ok = json.Unmarshal(event.Details, &d) == nil && may(d.Deposit)
+		}
+		if !ok {
+			return fmt.Errorf("%w: event %d is nothing that was exported", ErrNoExport, index)
+		}
+		proof, err := prover.Event(ctx, index, true)
+		if err != nil {
+			return err
+		}
+		if err := fn(proof); err != nil {
+			return err
+		}
+	}
+	return nil
+}
