@@ -1,6 +1,9 @@
 package mailparse
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // isDirectory reports whether a text part is a calendar (RFC 5545) or a business card (RFC
 // 6350), which have the same form.
@@ -54,6 +57,11 @@ func unfoldedLines(text string) func(yield func(string) bool) {
 				line.WriteString(next[1:])
 				continue
 			}
+			if soft := line.String(); strings.HasSuffix(soft, "=") && strings.Contains(strings.ToUpper(soft), "QUOTED-PRINTABLE") { // vCard 2.1
+				line.Reset()
+				line.WriteString(soft[:len(soft)-1] + next)
+				continue
+			}
 			if line.Len() > 0 && !yield(line.String()) {
 				return
 			}
@@ -73,6 +81,7 @@ func directoryValue(name, value string, params []string) string {
 	case "N", "ORG", "ADR", "LABEL":
 		value = strings.Join(strings.FieldsFunc(value, func(r rune) bool { return r == ';' }), " ")
 	case "DTSTART", "DTEND", "DUE", "BDAY":
+		value = readableTime(value)
 	case "ORGANIZER", "ATTENDEE":
 		if len(value) > 7 && strings.EqualFold(value[:7], "mailto:") {
 			value = value[7:]
@@ -85,11 +94,29 @@ func directoryValue(name, value string, params []string) string {
 	default:
 		return ""
 	}
+	charset := ""
 	for _, p := range params { // vCard 2.1
+		if key, label, ok := strings.Cut(p, "="); ok && strings.EqualFold(key, "CHARSET") {
+			charset = label
+		}
+	}
+	for _, p := range params {
 		if strings.EqualFold(p, "QUOTED-PRINTABLE") || strings.EqualFold(p, "ENCODING=QUOTED-PRINTABLE") {
 			d := qpDecoder{issue: func(string) {}}
-			value, _, _ = decodeCharset(d.close(d.line(nil, []byte(value), []byte("\n")), false), "")
+			value, _, _ = decodeCharset(d.close(d.line(nil, []byte(value), []byte("\n")), false), charset)
 		}
 	}
 	return strings.TrimSpace(strings.NewReplacer(`\n`, "\n", `\N`, "\n", `\,`, ",", `\;`, ";", `\\`, `\`).Replace(value))
+}
+
+// readableTime writes a time as people look for it, in whatever zone it is.
+func readableTime(value string) string {
+	for _, f := range []struct{ layout, readable string }{
+		{"20060102T150405", "2006-01-02 15:04"}, {"20060102T150405Z", "2006-01-02 15:04"}, {"20060102", time.DateOnly},
+	} {
+		if t, err := time.Parse(f.layout, value); err == nil {
+			return t.Format(f.readable)
+		}
+	}
+	return value
 }

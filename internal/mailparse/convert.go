@@ -26,6 +26,12 @@ func HTMLText(octets []byte, charset string, limit int) string {
 	return strings.Join(append([]string{content.text}, content.links...), "\n")
 }
 
+// DirectoryText returns what people look for in a calendar (RFC 5545) or a
+// business card (RFC 6350). Octets that are none of both are decoded, and that is all.
+func DirectoryText(octets []byte, charset string) string {
+	return directoryText(DecodeText(octets, charset))
+}
+
 // DecompressRTF undoes the compression in which Outlook keeps RTF
 // ([MS-OXRTFCP]), up to limit octets. It is nil if b is nothing of the kind.
 func DecompressRTF(b []byte, limit int) []byte { return decompressRTF(b, limit) }

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/postkeep/postkeep/internal/mailparse"
 )
 
 // Limits bound one Read. The zero value takes the defaults.
@@ -153,7 +155,7 @@ func (r *reader) extract(f File, where string, depth int) error {
 	case KindMail:
 		err = r.mail(f.Data, where, depth)
 	case KindCalendar, KindCard:
-		r.contentLines(f.Data)
+		r.text(mailparse.DirectoryText(f.Data, f.charset()))
 	case KindHTML:
 		r.html(f.Data, f.charset())
 	case KindXML:
