@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -47,6 +48,11 @@ func (s *Store) adopt(ctx context.Context) error {
 		a.orphan()
 		a.unused()
 		err = a.flush(ctx)
+	}
+	if errors.Is(err, volume.ErrNoIdentity) {
+		s.readOnly = fmt.Errorf("a crash has left messages in the volumes that the ledger does not know yet, and taking them in needs the key, once: %w", err)
+		s.opts.Logger.Error("archive is read-only", "dir", s.dir, "reason", s.readOnly)
+		return nil
 	}
 	if err != nil || s.adopted == 0 {
 		return err

@@ -85,10 +85,10 @@ func (s *Store) maintain(ctx context.Context, v volume.Info) error {
 	if err != nil || file.Packed && file.Bytes == v.Bytes {
 		return err
 	}
-	if v.Encrypted && (len(s.opts.Recipients) == 0 || len(s.opts.Identities) == 0) {
+	if v.Encrypted && (s.unreadable != nil || len(s.opts.Recipients) == 0) {
 		return nil // not possible here
 	}
-	return s.repack(ctx, v.Number, volume.RepackOptions{BytesPerSecond: repackRate})
+	return s.repack(ctx, v.Number, systemActor, volume.RepackOptions{BytesPerSecond: repackRate})
 }
 
 // noteFile makes sure that the ledger knows the file of a sealed volume. rewrites is held.
@@ -101,14 +101,14 @@ func (s *Store) noteFile(ctx context.Context, v volume.Info) (catalog.File, erro
 	if err != nil {
 		return file, err
 	}
-	if err := s.recordFile(ctx, ledger.TypeSeal, v.Number, fileDetails{SHA256: sum, Bytes: size}); err != nil {
+	if err := s.recordFile(ctx, ledger.TypeSeal, v.Number, systemActor, fileDetails{SHA256: sum, Bytes: size}); err != nil {
 		return file, err
 	}
 	return s.catalog.File(ctx, v.Number)
 }
 
 // recordFile writes an event about the file of a volume to ledger and catalog. mu is not held.
-func (s *Store) recordFile(ctx context.Context, t ledger.Type, number uint32, d fileDetails) error {
+func (s *Store) recordFile(ctx context.Context, t ledger.Type, number uint32, actor string, d fileDetails) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.writable(); err != nil {
@@ -119,7 +119,7 @@ func (s *Store) recordFile(ctx context.Context, t ledger.Type, number uint32, d 
 	if err != nil {
 		return err
 	}
-	event := ledger.Event{Type: t, Actor: systemActor, Volume: number, Details: json.RawMessage(details)}
+	event := ledger.Event{Type: t, Actor: actor, Volume: number, Details: json.RawMessage(details)}
 	index, err := s.ledger.Append(ctx, []ledger.Event{event})
 	if err != nil {
 		return s.breaks(fmt.Errorf("ledger: %w", err))
@@ -135,7 +135,7 @@ func (s *Store) recordFile(ctx context.Context, t ledger.Type, number uint32, d 
 }
 
 // repack writes a sealed volume anew: better compressed, and if it is encrypted, for the recipients of today.
-func (s *Store) repack(ctx context.Context, number uint32, o volume.RepackOptions) error {
+func (s *Store) repack(ctx context.Context, number uint32, actor string, o volume.RepackOptions) error {
 	s.rewrites.Lock()
 	defer s.rewrites.Unlock()
 	file, err := s.catalog.File(ctx, number)
@@ -153,7 +153,7 @@ func (s *Store) repack(ctx context.Context, number uint32, o volume.RepackOption
 		return err
 	}
 	o.Before = func(r volume.Rewritten) error {
-		return s.recordFile(ctx, ledger.TypeRepack, number, fileDetails{SHA256: r.SHA256, Bytes: r.Bytes, Was: sum})
+		return s.recordFile(ctx, ledger.TypeRepack, number, actor, fileDetails{SHA256: r.SHA256, Bytes: r.Bytes, Was: sum})
 	}
 	r, err := s.volumes.Repack(ctx, number, o)
 	if errors.Is(err, volume.ErrBroken) {
@@ -182,25 +182,36 @@ func (s *Store) Seal(ctx context.Context) error {
 	return nil
 }
 
-// Repack writes all sealed volumes anew, each with an event in the ledger: they are compressed better than they were written, and
-// those that are encrypted are encrypted for Options.Recipients. done is called after each of them, if it is not nil. What was
-// done when an error comes stays so.
-func (s *Store) Repack(ctx context.Context, done func(volume.Info)) error {
+// RepackOptions are the options of Repack.
+type RepackOptions struct {
+	Actor string // who asked for it, for the ledger; "" is the archive itself
+	// Encrypted leaves out volumes that are not encrypted: they stay as they are.
+	Encrypted bool
+	// Done is called after each volume, if it is not nil.
+	Done func(volume.Info)
+}
+
+// Repack writes sealed volumes anew, each with an event in the ledger: they are compressed better than they were written, and
+// those that are encrypted are encrypted for Options.Recipients. What was done when an error comes stays so.
+func (s *Store) Repack(ctx context.Context, o RepackOptions) error {
+	if o.Actor == "" {
+		o.Actor = systemActor
+	}
 	for _, v := range s.volumes.Volumes() {
-		if !v.Sealed {
+		if !v.Sealed || o.Encrypted && !v.Encrypted {
 			continue
 		}
 		s.rewrites.Lock()
 		_, err := s.noteFile(ctx, v)
 		s.rewrites.Unlock()
 		if err == nil {
-			err = s.repack(ctx, v.Number, volume.RepackOptions{})
+			err = s.repack(ctx, v.Number, o.Actor, volume.RepackOptions{})
 		}
 		if err != nil {
 			return err
 		}
-		if done != nil {
-			done(v)
+		if o.Done != nil {
+			o.Done(v)
 		}
 	}
 	return nil

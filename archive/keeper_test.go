@@ -133,7 +133,7 @@ func TestVolumeThatTheLedgerDoesNotKnowIsNotCompressedAgain(t *testing.T) {
 	}
 	s := reopen(t, dir, Options{VolumeBytes: 4 << 10})
 	fill(t, s, 1)
-	if err := s.recordFile(t.Context(), ledger.TypeSeal, 1, fileDetails{SHA256: strings.Repeat("0", 64), Bytes: 1}); err != nil {
+	if err := s.recordFile(t.Context(), ledger.TypeSeal, 1, systemActor, fileDetails{SHA256: strings.Repeat("0", 64), Bytes: 1}); err != nil {
 		t.Fatal(err)
 	}
 	before := s.volumes.Volumes()[0]
@@ -192,7 +192,7 @@ func TestMaintainEndsSoon(t *testing.T) {
 	if err := s.Seal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.repack(ctx, 1, volume.RepackOptions{BytesPerSecond: 1}); !errors.Is(err, context.Canceled) {
+	if err := s.repack(ctx, 1, systemActor, volume.RepackOptions{BytesPerSecond: 1}); !errors.Is(err, context.Canceled) {
 		t.Errorf("repack gives %v", err)
 	}
 }

@@ -127,6 +127,7 @@ func (s *Store) worn(ctx context.Context, id string) (bool, error) {
 			err = ErrDamaged
 		}
 	}
+	err = s.opaque(ctx, err, volume.Place{Volume: row.Volume, Offset: row.Offset})
 	if err != nil && !gone(err) {
 		return false, fmt.Errorf("read part %s again: %w", id, err)
 	}

@@ -149,7 +149,8 @@ func (s *Store) OpenMessage(ctx context.Context, id string) (io.ReadCloser, erro
 
 // Damaged reads the stored copies of the messages and reports those whose
 // bytes are not what was archived, or are not there. Before a message is deleted
-// elsewhere because it was archived once, it has to be still.
+// elsewhere because it was archived once, it has to be still. What is encrypted, and cannot be read here, is compared with
+// the checksums of what was written.
 func (s *Store) Damaged(ctx context.Context, ids []string) ([]string, error) {
 	var damaged []string
 	for _, id := range ids {
@@ -157,6 +158,13 @@ func (s *Store) Damaged(ctx context.Context, ids []string) ([]string, error) {
 		if err == nil {
 			_, err = io.Copy(io.Discard, body)
 			err = errors.Join(err, body.Close())
+		}
+		if errors.Is(err, volume.ErrNoIdentity) {
+			places, e := s.places(ctx, id)
+			if e != nil {
+				return nil, e
+			}
+			err = s.opaque(ctx, err, places...)
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

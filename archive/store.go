@@ -109,6 +109,8 @@ type Store struct {
 	readOnly error      // why nothing new is taken, found when opening
 	unsigned error      // why not even an event can be written, found when opening
 	closed   bool
+
+	unreadable error // set by Open
 	// verifying is whether a verification runs, of which there is one at a time.
 	verifying bool
 
@@ -203,6 +205,9 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 		return nil, err
 	}
 	if err := s.openVolumes(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.findUnreadable(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.refill(ctx); err != nil {

@@ -136,6 +136,108 @@ func (s *Set) wholeEnvelopes(st *stream, frames []frame, n int) (int, error) {
 	return n, nil
 }
 
+// Check compares the frames of the entry at a place with their checksums, which needs no key. It gives ErrNoEntry or a *DamageError. Of a
+// volume that is not encrypted it tells the same, but Open tells more.
+func (s *Set) Check(ctx context.Context, p Place) error {
+	s.mu.RLock()
+	i, ok := s.find(p.Volume)
+	if s.closed || !ok || p.Offset < 0 || p.Offset >= s.vols[i].end {
+		closed := s.closed
+		s.mu.RUnlock()
+		if closed {
+			return ErrClosed
+		}
+		return fmt.Errorf("check %v: %w", p, ErrNoEntry)
+	}
+	st := s.stream(ctx, s.vols[i])
+	s.mu.RUnlock()
+	err := st.checkFrames(p.Offset)
+	if err = errors.Join(err, st.Close()); err != nil {
+		return fmt.Errorf("check %v: %w", p, err)
+	}
+	return nil
+}
+
+// checkFrames checks frames from the one at an offset on, to the first that an entry ends with: an entry has frames of its own, or
+// lies in one with others.
+func (st *stream) checkFrames(offset int64) error {
+	if err := st.open(); err != nil {
+		return err
+	}
+	for st.pos = offset; st.pos < st.limit; st.pos = st.cur.tarEnd() {
+		if err := errors.Join(st.ctx.Err(), st.find()); err != nil {
+			return err
+		}
+		if err := st.readPacked(); err != nil {
+			return err
+		}
+		if err := st.set.codec.check(st.packed, st.cur); err != nil {
+			return st.damage(err)
+		}
+		if entryEnds(st.packed) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// maxAgeHeader bounds the header of an age file, with some dozens of recipients.
+const maxAgeHeader = 64 << 10
+
+// Locked returns an error that is ErrNoIdentity if there is an encrypted volume that Options.Identities do not
+// open, or if they would not open the next one. Only the first frame of every volume is tried.
+func (s *Set) Locked(ctx context.Context) error {
+	if len(s.o.Recipients) > 0 {
+		sample, err := putEnvelope([]byte{0}, tarBlock, true, s.o.Recipients)
+		if err == nil {
+			_, err = s.codec.openEnvelope(sample)
+		}
+		if err != nil {
+			return fmt.Errorf("for the recipients of new volumes: %w", err)
+		}
+	}
+	for _, v := range s.Volumes() {
+		if !v.Encrypted || v.End == 0 {
+			continue
+		}
+		if err := s.locked(ctx, v.Number); err != nil {
+			return fmt.Errorf("volume %d: %w", v.Number, err)
+		}
+	}
+	return nil
+}
+
+func (s *Set) locked(ctx context.Context, number uint32) error {
+	if len(s.o.Identities) == 0 {
+		return ErrNoIdentity
+	}
+	s.mu.RLock()
+	i, ok := s.find(number)
+	if !ok || s.closed {
+		s.mu.RUnlock()
+		return ErrClosed
+	}
+	st := s.stream(ctx, s.vols[i])
+	s.mu.RUnlock()
+	err := st.open()
+	if err == nil {
+		err = st.find()
+	}
+	if err == nil {
+		head := io.NewSectionReader(st.f, st.cur.off+envelopeHead, min(int64(st.cur.packed)-envelopeHead, maxAgeHeader))
+		_, err = age.Decrypt(head, s.o.Identities...)
+		var noMatch *age.NoIdentityMatchError
+		switch {
+		case errors.As(err, &noMatch):
+			err = ErrNoIdentity
+		case err != nil:
+			s.o.Logger.Error("volume is damaged at its beginning", "volume", number, "error", err)
+			err = nil // of which reading tells
+		}
+	}
+	return errors.Join(err, st.Close())
+}
+
 // Cat writes the tar stream of a volume, encrypted or not, to w: all frames in the file r of size bytes. It needs
 // nothing but the file. Errors are a *DamageError, ErrNoIdentity, or those of r, w and ctx.
 func Cat(ctx context.Context, w io.Writer, r io.ReaderAt, size int64, identities ...age.Identity) error {

@@ -85,7 +85,12 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 			err = errors.Join(err, i.close())
 		}
 	}()
+	recipients, identities, err := encryption(cfg)
+	if err != nil {
+		return nil, err
+	}
 	if i.store, err = archive.Open(ctx, cfg.DataDir, archive.Options{
+		Recipients: recipients, Identities: identities,
 		VolumeBytes: int64(cfg.Archive.VolumeSize), RebuildCatalog: i.remade, Logger: log,
 		// A broken writer stays so until the archive is opened again, which a
 		// service manager does by starting the program again.
@@ -162,10 +167,14 @@ func (i *instance) reload(cfg *config.Config) error {
 }
 
 func (i *instance) problems() []string {
+	var out []string
 	if err := i.failed.Load(); err != nil {
-		return []string{(*err).Error()}
+		out = append(out, (*err).Error())
 	}
-	return nil
+	if err := i.store.Unreadable(); err != nil {
+		out = append(out, fmt.Sprintf("messages are archived, but cannot be indexed, searched or shown: %v (archive.encryption.identity_file)", err))
+	}
+	return out
 }
 
 // start starts the workers, those that finish work first.
@@ -182,6 +191,10 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, fa
 	worker := indexer.NewWorker(i.index, i.store, wake, i.indexing)
 	i.stage(ctx, "index worker", fail, func(ctx context.Context) error {
 		defer stopWake()
+		if i.store.Unreadable() != nil { // problems says so
+			<-ctx.Done()
+			return nil
+		}
 		return worker.Run(ctx)
 	})
 	if to < toPoll {

@@ -62,6 +62,9 @@ func (i *instance) rebuildCatalog(ctx context.Context) error {
 
 // caughtUp waits until everything is indexed and described.
 func (i *instance) caughtUp(ctx context.Context) error {
+	if err := i.store.Unreadable(); err != nil {
+		return err
+	}
 	last, err := i.store.LastDeposit(ctx)
 	if err != nil {
 		return err

@@ -146,7 +146,11 @@ func (a *app) verifyClosed(ctx context.Context, cfg *config.Config, req api.Veri
 	for name, note := range req.Checkpoints {
 		o.Checkpoints = append(o.Checkpoints, archive.SavedCheckpoint{Name: name, Note: []byte(note)})
 	}
-	report, err := archive.VerifyDir(ctx, cfg.DataDir, archive.Options{}, o)
+	_, identities, err := encryption(cfg)
+	if err != nil {
+		return archive.VerifyReport{}, err
+	}
+	report, err := archive.VerifyDir(ctx, cfg.DataDir, archive.Options{Identities: identities}, o)
 	if err != nil {
 		return report, err
 	}

@@ -88,6 +88,20 @@ type Archive struct {
 	VolumeSize Bytes `yaml:"volume_size"`
 	// Verify is when the archive is verified without being asked. Default never.
 	Verify Verify `yaml:"verify"`
+	// Encryption encrypts volumes. Default none.
+	Encryption Encryption `yaml:"encryption"`
+}
+
+// Encryption is who can read new volumes, and the key by which this instance does. All keys are of age
+// (https://age-encryption.org/v1).
+type Encryption struct {
+	// Recipients are public keys (age1…).
+	Recipients []string `yaml:"recipients"`
+	// RecipientsFile holds more of them, one a line.
+	RecipientsFile string `yaml:"recipients_file" path:"yes"`
+	// IdentityFile holds private keys, as age-keygen writes them. Without it messages are archived, but not indexed,
+	// searched or shown.
+	IdentityFile string `yaml:"identity_file" path:"yes"`
 }
 
 // Verify is a verification by schedule.

@@ -264,10 +264,10 @@ func TestSettingsInTheExampleAreAllThereAndAtTheirDefaults(t *testing.T) {
 	}
 	want := defaults()
 	want.Web.Listen = "127.0.0.1:8025" // for newcomers
-	if got.Archive.Verify.Schedule == "" || len(got.Anchors) != 3 {
-		t.Errorf("verify %+v, anchors %+v", got.Archive.Verify, got.Anchors)
+	if got.Archive.Verify.Schedule == "" || len(got.Archive.Encryption.Recipients) != 1 || len(got.Anchors) != 3 {
+		t.Errorf("archive %+v, anchors %+v", got.Archive, got.Anchors)
 	}
-	got.Mailboxes, got.Anchors, got.Archive.Verify = nil, nil, want.Archive.Verify // which are examples
+	got.Mailboxes, got.Anchors, got.Archive = nil, nil, want.Archive // which are examples
 	if !reflect.DeepEqual(*got, want) {
 		t.Errorf("got  %+v\nwant %+v", *got, want)
 	}

@@ -66,7 +66,7 @@ func (d *decoder) decode(node ast.Node, v reflect.Value, path string, tag reflec
 func (d *decoder) decodeSequence(node *ast.SequenceNode, v reflect.Value, path string) {
 	for _, element := range node.Values {
 		at := fmt.Sprintf("%s[%d]", path, v.Len())
-		if element.Type() != ast.MappingType { // validation would miss everything in it
+		if v.Type().Elem().Kind() == reflect.Struct && element.Type() != ast.MappingType { // validation would miss everything in it
 			d.fail(start(element), "%s must be a mapping (key: value), is %s", lastKey(at), kindOf(element))
 			continue
 		}
@@ -206,7 +206,8 @@ func safeKeys() map[string]bool {
 			t = t.Elem()
 		}
 		for _, f := range fieldsOf(reflect.New(t).Elem()) {
-			keys[f.key] = !strings.HasPrefix(f.key, "password") && !strings.Contains(f.key, "secret")
+			keys[f.key] = !strings.HasPrefix(f.key, "password") && !strings.Contains(f.key, "secret") &&
+				f.key != "recipients" // where somebody may take the wrong key
 			add(f.value.Type())
 		}
 	}

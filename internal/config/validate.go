@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"filippo.io/age"
 )
 
 const (
@@ -40,6 +42,11 @@ func (d *decoder) validate(cfg *Config) {
 	checkRange(d, "poller.sessions_per_host", cfg.Poller.SessionsPerHost, 1, 1000)
 	if size := cfg.Archive.VolumeSize; size < 1<<20 || size > 1<<40 {
 		d.failKey("archive.volume_size", "must be from 1MiB to 1TiB")
+	}
+	for i, r := range cfg.Archive.Encryption.Recipients {
+		if _, err := age.ParseRecipients(strings.NewReader(r)); err != nil {
+			d.failKey(fmt.Sprintf("archive.encryption.recipients[%d]", i), "is not an age recipient (age1…)")
+		}
 	}
 	if size := cfg.Index.MaxAttachmentBytes; size < 64<<10 || size > 1<<30 {
 		d.failKey("index.max_attachment_bytes", "must be from 64KiB to 1GiB")

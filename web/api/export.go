@@ -182,6 +182,9 @@ func (s *Server) seen(ctx context.Context, id string) ([]archive.Deposited, erro
 // complete waits until the index has everything that the archive had at the
 // start: an export must not lack messages without anybody knowing.
 func (s *Server) complete(ctx context.Context) error {
+	if err := s.opts.Store.Unreadable(); err != nil {
+		return err
+	}
 	last, err := s.opts.Store.LastDeposit(ctx)
 	if err != nil {
 		return err

@@ -102,7 +102,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	for f, values := range found.Facets {
 		result.Facets[string(f)] = values
 	}
-	if found.Partial {
+	if found.Partial || s.opts.Store.Unreadable() != nil {
 		if result.Partial, err = s.lacking(ctx); err != nil {
 			return err
 		}

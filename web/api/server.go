@@ -80,6 +80,7 @@ func (s *Server) routes() []route {
 		{"POST /api/v1/index/rebuild", access.Operate, s.rebuildIndex},
 		{"POST /api/v1/catalog/rebuild", access.Operate, s.rebuildCatalog},
 		{"POST /api/v1/verify", access.Operate, s.verify},
+		{"POST /api/v1/volumes/rotate", access.Operate, s.rotate},
 		{"GET /api/v1/search", access.Read, s.search},
 		{"GET /api/v1/search/explain", access.Read, s.explain},
 		{"POST /api/v1/exports", access.Export, s.export},
@@ -248,6 +249,9 @@ func (s *Server) lacking(ctx context.Context) (string, error) {
 	if err != nil || s.opts.Index.Position() >= last {
 		return "", err
 	}
+	if err := s.opts.Store.Unreadable(); err != nil {
+		return "new messages are not indexed: " + err.Error(), nil
+	}
 	if reason := s.opts.Index.Lacking(); reason != "" {
 		return reason, nil
 	}
@@ -325,6 +329,9 @@ func (s *Server) configured(name string) bool {
 }
 
 func (s *Server) indexed(ctx context.Context, reports []pipeline.PollReport) error {
+	if s.opts.Store.Unreadable() != nil {
+		return nil // nothing is, and status says so
+	}
 	last := int64(-1)
 	for _, r := range reports {
 		last = max(last, r.Index)
