@@ -85,17 +85,7 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 			err = errors.Join(err, i.close())
 		}
 	}()
-	recipients, identities, err := encryption(cfg)
-	if err != nil {
-		return nil, err
-	}
-	if i.store, err = archive.Open(ctx, cfg.DataDir, archive.Options{
-		Recipients: recipients, Identities: identities,
-		VolumeBytes: int64(cfg.Archive.VolumeSize), RebuildCatalog: i.remade, Logger: log,
-		// A broken writer stays so until the archive is opened again, which a
-		// service manager does by starting the program again.
-		Broken: fail,
-	}); err != nil {
+	if i.store, err = openStore(ctx, cfg, log, i.remade, fail); err != nil {
 		return nil, err
 	}
 	if i.index, err = indexer.Open(ctx, indexer.Options{Dir: filepath.Join(cfg.DataDir, "index"), Location: cfg.TimeZone.Location, Logger: log}); err != nil {
@@ -138,6 +128,19 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 		Anchors: i.anchorStatus,
 	})
 	return i, i.start(ctx, cfg, to, fail)
+}
+
+func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger, rebuild bool, broken func(error)) (*archive.Store, error) {
+	recipients, identities, err := encryption(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return archive.Open(ctx, cfg.DataDir, archive.Options{
+		VolumeBytes: int64(cfg.Archive.VolumeSize), Recipients: recipients, Identities: identities, RebuildCatalog: rebuild, Logger: log,
+		// A broken writer stays so until the archive is opened again, which a
+		// service manager does by starting the program again.
+		Broken: broken,
+	})
 }
 
 // recall hands the poller what it has to remember of earlier polls.
