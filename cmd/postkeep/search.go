@@ -269,7 +269,7 @@ func snippet(h api.Message, width int, st style) string {
 }
 
 func (a *app) showCommand() *cobra.Command {
-	var raw, asJSON bool
+	var raw, asJSON, custody bool
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Show a message, or its exact bytes",
@@ -281,6 +281,9 @@ bytes come out exactly as the mail server sent them.`,
 			return a.with(cmd.Context(), toRead, func(cfg *config.Config, client *api.Client) error {
 				if raw {
 					return client.Raw(cmd.Context(), id, a.stdout)
+				}
+				if custody {
+					return a.showCustody(cmd.Context(), cfg, client, id, asJSON)
 				}
 				d, err := client.Message(cmd.Context(), id)
 				if err != nil {
@@ -296,8 +299,10 @@ bytes come out exactly as the mail server sent them.`,
 		},
 	}
 	cmd.Flags().BoolVar(&raw, "raw", false, "write the exact bytes to standard output")
+	cmd.Flags().BoolVar(&custody, "custody", false, "show where it came from and what happened to it")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	cmd.MarkFlagsMutuallyExclusive("raw", "json")
+	cmd.MarkFlagsMutuallyExclusive("raw", "custody")
 	return cmd
 }
 

@@ -31,6 +31,7 @@ type Options struct {
 	// Mailboxes returns those of the configuration: name, server, schedule, policy.
 	Mailboxes func() []Mailbox
 	Version   string
+	Location  *time.Location // whose days are meant; time.Local if nil
 	DataDir   string
 	Running   bool // polls are scheduled
 	// Problems says what else needs an operator; nil if nothing ever does.
@@ -88,6 +89,9 @@ func (s *Server) routes() []route {
 		{"POST /api/v1/exports/{id}/proofs", access.Export, s.proveExport},
 		{"GET /api/v1/messages/{id}", access.Read, s.message},
 		{"GET /api/v1/messages/{id}/raw", access.Read, s.raw},
+		{"GET /api/v1/messages/{id}/custody", access.Read, s.custody},
+		{"GET /api/v1/audit", access.Audit, s.audit},
+		{"GET /api/v1/completeness", access.Audit, s.completeness},
 		{"GET /api/v1/users", access.Manage, s.listUsers},
 		{"POST /api/v1/users", access.Manage, s.addUser},
 		{"PATCH /api/v1/users/{name}", access.Manage, s.changeUser},

@@ -3,3 +3,4 @@ import "./zone.js";
 import "./poll.js";
 import "./search.js";
 import "./complete.js";
+import "./confirm.js";

@@ -1,0 +1,292 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/internal/config"
+	"github.com/postkeep/postkeep/web/api"
+)
+
+func (a *app) auditCommand() *cobra.Command {
+	var (
+		req           api.AuditRequest
+		asJSON, asCSV bool
+	)
+	cmd := &cobra.Command{
+		Use: "audit", Short: "Read the ledger: who did what, and when", Args: cobra.NoArgs,
+		Long: `Shows the events of the ledger, newest first: deposits, polls, searches, views,
+exports, holds, disposals, changes of users and configuration, verifications.`,
+		Example: "  postkeep audit --type search,view --since 2026-01-01\n  postkeep audit --object 3ee28581 --json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.with(cmd.Context(), toRead, func(cfg *config.Config, c *api.Client) error {
+				r, err := c.Audit(cmd.Context(), req)
+				switch {
+				case err != nil:
+					return err
+				case asJSON:
+					return jsonLines(a.stdout, r.Events)
+				case asCSV:
+					return a.auditCSV(r.Events)
+				}
+				return a.printAudit(cfg, r)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&req.Since, "since", "", "first `day` or time")
+	f.StringVar(&req.Until, "until", "", "last `day`, or the first time after")
+	f.StringVar(&req.Actor, "actor", "", "who did it, or the beginning of the name")
+	f.StringVar(&req.Type, "type", "", "types of events, separated by commas")
+	f.StringVar(&req.Object, "object", "", "a message id or its beginning, a mailbox, a matter, a user")
+	f.IntVar(&req.Limit, "limit", archive.DefaultAuditLimit, "how many events, at most 10000")
+	f.Int64Var(&req.Before, "before", 0, "only events before this `index`")
+	f.BoolVar(&asJSON, "json", false, "one JSON object per line")
+	f.BoolVar(&asCSV, "csv", false, "comma-separated values")
+	cmd.MarkFlagsMutuallyExclusive("json", "csv")
+	verify := a.verifyCommand() // the ledger is verified together with what it speaks of
+	cmd.AddCommand(verify, a.completenessCommand())
+	return cmd
+}
+
+// printAudit shows one event a line, with the details under it where there is room for them.
+func (a *app) printAudit(cfg *config.Config, r api.AuditResult) error {
+	st, width := a.styleFor(a.stdout), a.width()
+	if len(r.Events) == 0 {
+		_, err := fmt.Fprintln(a.stdout, "No event fits.")
+		return err
+	}
+	for _, e := range r.Events {
+		head := fmt.Sprintf("%8d  %s  %s", e.Index, e.Time.In(cfg.TimeZone.Location).Format("2006-01-02 15:04:05"), pad(e.Type, 15))
+		line := head + "  " + fit(printable(e.Actor), max(width-len(head)-2, 10))
+		if _, err := fmt.Fprintln(a.stdout, line); err != nil {
+			return err
+		}
+		for _, about := range wrap(eventAbout(&e), width-10) {
+			if _, err := fmt.Fprintln(a.stdout, "          "+st.dim(fit(about, width-10))); err != nil {
+				return err
+			}
+		}
+	}
+	if r.Next > 0 {
+		_, err := fmt.Fprintf(a.stdout, "\nolder events: --before %d\n", r.Next)
+		return err
+	}
+	return nil
+}
+
+// aboutBytes bounds what is shown of the details; --json has all.
+const aboutBytes = 400
+
+// eventAbout says in one paragraph what an event is about.
+func eventAbout(e *archive.AuditEvent) string {
+	var parts []string
+	switch {
+	case e.Erased:
+		parts = append(parts, "details erased")
+	case e.Damaged:
+		parts = append(parts, "details damaged")
+	}
+	if len(e.IDs) > 0 {
+		const shown = 12
+		ids := fmt.Sprintf("%.*s", shown, e.IDs[0])
+		if len(e.IDs) > 1 {
+			ids += fmt.Sprintf(" and %d more", len(e.IDs)-1)
+		}
+		parts = append(parts, ids)
+	}
+	parts = append(parts, detailWords(e.Details)...)
+	return oneLine(fit(strings.Join(parts, ", "), aboutBytes))
+}
+
+// detailWords writes the simple fields of details as words.
+func detailWords(details json.RawMessage) []string {
+	var fields map[string]any
+	dec := json.NewDecoder(bytes.NewReader(details))
+	dec.UseNumber()
+	if dec.Decode(&fields) != nil {
+		return nil
+	}
+	var words []string
+	for name, v := range fields {
+		switch v := v.(type) {
+		case string:
+			if v != "" && name != "id" {
+				words = append(words, name+" "+v)
+			}
+		case json.Number:
+			words = append(words, name+" "+v.String())
+		case bool:
+			if v {
+				words = append(words, name)
+			}
+		}
+	}
+	slices.Sort(words)
+	return words
+}
+
+func (a *app) auditCSV(events []archive.AuditEvent) error {
+	w := csv.NewWriter(a.stdout)
+	rows := [][]string{{"index", "time", "type", "actor", "ids", "volume", "end", "erased", "details"}}
+	for _, e := range events {
+		rows = append(rows, []string{
+			strconv.FormatInt(e.Index, 10), e.Time.Format(time.RFC3339Nano), e.Type, e.Actor, strings.Join(e.IDs, " "),
+			strconv.FormatUint(uint64(e.Volume), 10), strconv.FormatInt(e.End, 10), strconv.FormatBool(e.Erased), string(e.Details),
+		})
+	}
+	for _, row := range rows {
+		for i, cell := range row { // a spreadsheet would calculate it
+			if strings.HasPrefix(cell, "=") || strings.HasPrefix(cell, "+") || strings.HasPrefix(cell, "-") || strings.HasPrefix(cell, "@") {
+				row[i] = "'" + cell
+			}
+		}
+		if err := w.Write(row); err != nil {
+			return err
+		}
+	}
+	w.Flush()
+	return w.Error()
+}
+
+func (a *app) completenessCommand() *cobra.Command {
+	var (
+		mailboxes []string
+		from, to  string
+		asJSON    bool
+	)
+	cmd := &cobra.Command{
+		Use: "completeness", Short: "Show day by day what polls listed, archived, left and failed", Args: cobra.NoArgs,
+		Long: `Shows, for each mailbox and day, what the polls listed, archived, left on the
+server and failed to do. A day on which no poll succeeded is a gap.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.with(cmd.Context(), toRead, func(_ *config.Config, c *api.Client) error {
+				days, err := c.Completeness(cmd.Context(), mailboxes, from, to)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return jsonLines(a.stdout, days)
+				}
+				return a.printCompleteness(days)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&mailboxes, "mailbox", nil, "`name`; may be repeated; all without")
+	f.StringVar(&from, "from", "", "first `day`, like 2026-01-31")
+	f.StringVar(&to, "to", "", "last `day`")
+	f.BoolVar(&asJSON, "json", false, "one JSON object per line")
+	return cmd
+}
+
+func (a *app) printCompleteness(days []archive.Completeness) error {
+	if len(days) == 0 {
+		_, err := fmt.Fprintln(a.stdout, "No poll in this time.")
+		return err
+	}
+	var rows [][]string
+	gaps := 0
+	for _, d := range days {
+		result := "complete"
+		switch {
+		case d.Gap && d.Polls == 0:
+			result = "GAP: no poll"
+		case d.Gap:
+			result = "GAP: all failed"
+		case d.Inconsistent > 0:
+			result = "numbers do not add up"
+		case d.Left > 0:
+			result = "some left"
+		}
+		if d.Gap {
+			gaps++
+		}
+		rows = append(rows, []string{d.Day, d.Mailbox, count(d.Polls), count(d.Failed), count(d.Listed), count(d.Archived), count(d.Left), result})
+	}
+	if err := table(a.stdout, a.styleFor(a.stdout), []string{"DAY", "MAILBOX", "POLLS", "FAILED", "LISTED", "ARCHIVED", "LEFT", "RESULT"}, 2, rows); err != nil {
+		return err
+	}
+	if gaps > 0 {
+		fmt.Fprintf(a.stdout, "\n%s without a successful poll.\n", plural(gaps, "day", "days"))
+		return &exitError{code: exitPartly}
+	}
+	return nil
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return count(n) + " " + many
+}
+
+func (a *app) showCustody(ctx context.Context, cfg *config.Config, client *api.Client, id string, asJSON bool) error {
+	c, err := client.Custody(ctx, id)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return jsonLines(a.stdout, []archive.Custody{c})
+	}
+	return a.printCustody(cfg, c)
+}
+
+// printCustody shows where a message came from and what happened to it.
+func (a *app) printCustody(cfg *config.Config, c archive.Custody) error {
+	st := a.styleFor(a.stdout)
+	at := func(t time.Time) string { return t.In(cfg.TimeZone.Location).Format("2006-01-02 15:04:05 -07:00") }
+	say := func(name, format string, args ...any) {
+		fmt.Fprintf(a.stdout, "  %s %s\n", st.dim(pad(name, 11)), printable(fmt.Sprintf(format, args...)))
+	}
+	fmt.Fprintln(a.stdout, st.bold("Bytes"))
+	say("SHA-256", "%s", c.ID)
+	say("size", "%s bytes", count(c.Size))
+	say("place", "volume %d, offset %s of the tar stream", c.Volume, count(c.Offset))
+	for i, d := range c.Deposits {
+		fmt.Fprintln(a.stdout, "\n"+st.bold(fmt.Sprintf("Deposit %d", i+1)))
+		say("received", "%s", at(d.Received))
+		say("mailbox", "%s", d.Mailbox)
+		if d.Source.Host != "" {
+			tls := d.Source.TLS
+			if tls == "" {
+				tls = "no TLS"
+			}
+			say("server", "%s as %s, %s", d.Source.Host, d.Source.User, tls)
+		}
+		if d.UIDL != "" {
+			say("UIDL", "%s, listed with %s bytes", d.UIDL, count(d.ListedSize))
+		}
+		if d.Source.Session != "" {
+			say("session", "%s, message %d", d.Source.Session, d.Source.Number)
+		}
+		say("ledger", "event %d", d.Ledger)
+		if p := d.Poll; p != nil {
+			say("poll", "event %d: listed %d, archived %d, known %d, left %d; deleted %d, kept %d",
+				p.Ledger, p.Listed, p.Archived, p.Known, p.Left, p.Deleted, p.Kept)
+			if p.Error != "" {
+				say("", "%s", p.Error)
+			}
+		}
+	}
+	if len(c.Events) > 0 {
+		fmt.Fprintln(a.stdout, "\n"+st.bold("Afterwards"))
+	}
+	for _, e := range c.Events {
+		line := fmt.Sprintf("%8d  %s  %s  %s", e.Index, at(e.Time), pad(e.Type, 15), e.Actor)
+		if _, err := fmt.Fprintln(a.stdout, fit(printable(line), a.width())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,187 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/web/access"
+)
+
+// AuditResult answers GET /api/v1/audit.
+type AuditResult struct {
+	Events []archive.AuditEvent `json:"events"`
+	// Next is the before of older events, 0 if there are none.
+	Next int64 `json:"next,omitempty"`
+}
+
+// maxAudit bounds one answer: the details of an event may be a MiB.
+const maxAudit = 10_000
+
+// moment reads a day, in the zone of the archive, or a time (RFC 3339). The end
+// of a day is meant where after is set.
+func (s *Server) moment(r *http.Request, name string, after bool) (time.Time, error) {
+	v := r.FormValue(name)
+	if v == "" {
+		return time.Time{}, nil
+	}
+	if day, err := time.ParseInLocation(time.DateOnly, v, s.location()); err == nil {
+		if after {
+			day = day.AddDate(0, 0, 1)
+		}
+		return day, nil
+	}
+	at, err := time.Parse(time.RFC3339, v)
+	if err != nil {
+		return at, &Problem{Status: http.StatusBadRequest, Title: "Bad request",
+			Detail: fmt.Sprintf("%s is %q, want a day like 2026-01-31 or a time like 2026-01-31T08:00:00Z", name, v)}
+	}
+	return at, nil
+}
+
+func (s *Server) location() *time.Location {
+	if s.opts.Location == nil {
+		return time.Local
+	}
+	return s.opts.Location
+}
+
+// audit reads the ledger. Reading it is not an event of its own: that would
+// change what is read.
+func (s *Server) audit(w http.ResponseWriter, r *http.Request) error {
+	q := archive.AuditQuery{Actor: r.FormValue("actor"), Object: r.FormValue("object"),
+		Types: strings.FieldsFunc(r.FormValue("type"), func(r rune) bool { return r == ',' })}
+	var err, err2, err3 error
+	q.Since, err = s.moment(r, "since", false)
+	q.Until, err2 = s.moment(r, "until", true)
+	q.Limit, err3 = number(r, "limit", archive.DefaultAuditLimit, maxAudit)
+	if err := errors.Join(err, err2, err3); err != nil {
+		return err
+	}
+	if v := r.FormValue("before"); v != "" {
+		if q.Before, err = strconv.ParseInt(v, 10, 64); err != nil || q.Before < 0 {
+			return &Problem{Status: http.StatusBadRequest, Title: "Bad request", Detail: "before is a ledger index"}
+		}
+	}
+	events, next, err := s.opts.Store.Audit(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	if events == nil {
+		events = []archive.AuditEvent{}
+	}
+	return writeJSON(w, AuditResult{events, next})
+}
+
+// completeness tells day by day what was listed, archived, left and failed.
+func (s *Server) completeness(w http.ResponseWriter, r *http.Request) error {
+	from, err := s.moment(r, "from", false)
+	to, err2 := s.moment(r, "to", true)
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
+	if to.IsZero() {
+		to = time.Now().AddDate(1, 0, 0) // clocks differ
+	}
+	names := r.URL.Query()["mailbox"]
+	if len(names) == 0 {
+		boxes, err := s.opts.Store.Mailboxes(r.Context())
+		if err != nil {
+			return err
+		}
+		for _, b := range boxes {
+			names = append(names, b.Name)
+		}
+	}
+	out := []archive.Completeness{}
+	for _, name := range names {
+		days, err := s.opts.Store.Completeness(r.Context(), name, from, to, s.location())
+		if err != nil {
+			return err
+		}
+		out = append(out, days...)
+	}
+	return writeJSON(w, out)
+}
+
+// custody is the chain of custody of a message. What others did with it is for
+// those who may read the ledger.
+func (s *Server) custody(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	m, err := s.find(ctx, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if _, err := s.opts.Store.Record(ctx, archive.Action{
+		Type: archive.ActionView, Actor: Actor(ctx), IDs: []string{m.ID}, Details: map[string]string{"as": "chain of custody"},
+	}); err != nil {
+		return fmt.Errorf("the view could not be recorded, nothing is shown: %w", err)
+	}
+	c, err := s.opts.Store.Custody(ctx, m.ID)
+	if err != nil {
+		return err
+	}
+	p := access.Of(ctx)
+	if !p.Scope.All {
+		kept := c.Deposits[:0]
+		for _, d := range c.Deposits {
+			if p.Scope.Sees(d.Mailbox, d.Received) {
+				kept = append(kept, d)
+			}
+		}
+		c.Deposits = kept
+	}
+	if !p.May(access.Audit) {
+		c.Events = []archive.AuditEvent{}
+	}
+	return writeJSON(w, c)
+}
+
+// AuditRequest says which events are wanted; the fields are the parameters of
+// GET /api/v1/audit.
+type AuditRequest struct {
+	Since, Until, Actor, Type, Object string
+	Before                            int64
+	Limit                             int
+}
+
+// Audit reads the ledger, newest first.
+func (c *Client) Audit(ctx context.Context, r AuditRequest) (AuditResult, error) {
+	v := url.Values{}
+	for name, value := range map[string]string{"since": r.Since, "until": r.Until, "actor": r.Actor, "type": r.Type, "object": r.Object} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	if r.Before > 0 {
+		v.Set("before", strconv.FormatInt(r.Before, 10))
+	}
+	if r.Limit > 0 {
+		v.Set("limit", strconv.Itoa(r.Limit))
+	}
+	return get[AuditResult](ctx, c, "/api/v1/audit", v)
+}
+
+// Completeness tells day by day what polls found; no mailbox means all, from
+// and to are days or "".
+func (c *Client) Completeness(ctx context.Context, mailboxes []string, from, to string) ([]archive.Completeness, error) {
+	v := url.Values{"mailbox": mailboxes}
+	if from != "" {
+		v.Set("from", from)
+	}
+	if to != "" {
+		v.Set("to", to)
+	}
+	return get[[]archive.Completeness](ctx, c, "/api/v1/completeness", v)
+}
+
+// Custody returns the chain of custody of a message.
+func (c *Client) Custody(ctx context.Context, id string) (archive.Custody, error) {
+	return get[archive.Custody](ctx, c, "/api/v1/messages/"+url.PathEscape(id)+"/custody", nil)
+}
