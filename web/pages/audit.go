@@ -2,6 +2,7 @@ package pages
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -117,4 +118,13 @@ func (s *Server) completeness(w http.ResponseWriter, r *http.Request, v *View) e
 	}
 	v.Title = v.T("Completeness")
 	return s.render(w, http.StatusOK, "completeness", v, p)
+}
+
+// refusal is what the API says of a request that the person can put right.
+func refusal(err error) (detail string, ok bool) {
+	var problem *api.Problem
+	if errors.As(err, &problem) && (problem.Status == http.StatusBadRequest || problem.Status == http.StatusConflict || problem.Status == http.StatusServiceUnavailable) {
+		return problem.Detail, true
+	}
+	return "", false
 }

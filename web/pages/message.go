@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/postkeep/postkeep/archive"
 	"github.com/postkeep/postkeep/web/api"
 	"github.com/postkeep/postkeep/web/safehtml"
 )
@@ -19,6 +20,7 @@ const (
 	asHeaders = "headers"
 	asParts   = "parts"
 	asSource  = "source"
+	asCustody = "custody"
 )
 
 // messagePage is one message in one of its views.
@@ -27,7 +29,9 @@ type messagePage struct {
 	Structure api.Structure
 	As        string
 	Views     []view
-	Source    string // the beginning of the raw bytes
+	Custody   archive.Custody
+	Thread    []api.Message // the conversation, if there is more than this message
+	Source    string        // the beginning of the raw bytes
 	SourceCut bool
 	Query     string // of the search that led here
 }
@@ -52,7 +56,7 @@ func (s *Server) message(w http.ResponseWriter, r *http.Request, v *View) error 
 	} else {
 		p.Views = append(p.Views, view{asText, "Message"})
 	}
-	p.Views = append(p.Views, view{asHeaders, "Headers"}, view{asParts, "Parts"}, view{asSource, "Source"})
+	p.Views = append(p.Views, view{asHeaders, "Headers"}, view{asParts, "Parts"}, view{asSource, "Source"}, view{asCustody, "Chain of custody"})
 	if !slices.ContainsFunc(p.Views, func(o view) bool { return o.As == p.As }) {
 		p.As = p.Views[0].As
 	}
@@ -61,11 +65,31 @@ func (s *Server) message(w http.ResponseWriter, r *http.Request, v *View) error 
 			return err
 		}
 	}
+	if p.As == asCustody {
+		if p.Custody, err = s.opts.API.Custody(ctx, d.ID); err != nil {
+			return err
+		}
+	}
+	if p.Thread, err = s.thread(r, d.ID); err != nil {
+		return err
+	}
 	v.Title = d.Subject
 	if v.Title == "" {
 		v.Title = v.T("(no subject)")
 	}
 	return s.render(w, http.StatusOK, "message", v, p)
+}
+
+// maxThread is how many messages of a conversation are listed.
+const maxThread = 50
+
+// thread lists the conversation of a message, oldest first; none if it is alone.
+func (s *Server) thread(r *http.Request, id string) ([]api.Message, error) {
+	found, err := s.opts.API.Search(r.Context(), api.SearchRequest{Query: "thread:" + id, Sort: "date", Limit: maxThread})
+	if badRequest(err) != nil || err == nil && len(found.Hits) < 2 {
+		return nil, nil
+	}
+	return found.Hits, err
 }
 
 // htmlPart is the part that a mail program would show, "" if there is none.

@@ -101,6 +101,8 @@ func (s *Server) routes() []page {
 		{"GET /mailboxes/events", access.Operate, s.mailboxEvents},
 		{"POST /mailboxes/poll", access.Operate, s.pollNow},
 		{"GET /mailboxes/{name}", access.Operate, s.mailbox},
+		{"GET /audit", access.Audit, s.audit},
+		{"GET /audit/completeness", access.Audit, s.completeness},
 		{"GET /system", access.Operate, s.system},
 		{"GET /users", access.Manage, s.users},
 		{"POST /users", access.Manage, s.addUser},

@@ -121,7 +121,9 @@ func TestEveryTextIsInGermanToo(t *testing.T) {
 func fromElsewhere() []string {
 	return []string{"user", "auditor", "officer", "admin", "local", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 		"malformed", "encrypted", "signed", "journal", "bounce", "partial", "held", "report",
-		"Newest first", "Oldest first", "Best match first", "Message", "Text", "Headers", "Parts", "Source"}
+		"Newest first", "Oldest first", "Best match first", "Largest first", "By sender", "Chain of custody",
+		"search", "view", "export", "hold", "policy", "disposal-intent", "disposal-done", "config", "deposit", "poll", "verify",
+		"seal", "repack", "rebuild", "recovered", "anchor", "open", "close", "Message", "Text", "Headers", "Parts", "Source"}
 }
 
 func TestDatesAndNumbersFollowTheLanguage(t *testing.T) {
