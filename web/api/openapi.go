@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/archive/ledger"
 	"github.com/postkeep/postkeep/indexer"
 	"github.com/postkeep/postkeep/web/users"
 )
@@ -50,7 +51,9 @@ func operations() map[string]operation {
 		"POST /api/v1/verify":                    {summary: "Verify the archive, and tell of it", in: VerifyRequest{}, out: VerifyEvent{}, lines: true},
 		"GET /api/v1/search/explain":             {summary: "What the words of a query become", query: []parameter{{name: "q", about: "query"}}, out: indexer.Explanation{}},
 		"GET /api/v1/search":                     {summary: "Search", query: searchParameters(), out: SearchResult{}},
-		"GET /api/v1/export":                     {summary: "The exact bytes of all messages that a query finds", query: []parameter{{name: "q", about: "query"}, {name: "format", about: "what is made of it, for the ledger"}}, media: "application/x-tar"},
+		"POST /api/v1/exports":                   {summary: "The exact bytes of all messages that a query finds, as a tar", in: ExportRequest{}, media: "application/x-tar"},
+		"POST /api/v1/exports/{id}/seal":         {summary: "Record the manifest of an export", in: SealRequest{}, out: archive.Seal{}},
+		"POST /api/v1/exports/{id}/proofs":       {summary: "Proofs that events are in the ledger", in: ProofRequest{}, out: ledger.EventProof{}, lines: true},
 		"GET /api/v1/messages/{id}":              {summary: "A message with its text", out: Detail{}},
 		"GET /api/v1/messages/{id}/raw":          {summary: "The exact bytes of a message", media: "message/rfc822"},
 		"GET /api/v1/messages/{id}/structure":    {summary: "Headers and parts of a message", out: Structure{}},
