@@ -447,9 +447,16 @@ func disposeOnce(t *testing.T, ready *desk, p Plan, fault disktest.Fault) bool {
 	d.c.Close()
 	_ = d.s.Close() // it fails where the disk has gone
 	_, fired := faulty.Fired()
+	const some = 3 // it takes longer than the rest
+	if r, err := VerifyDir(t.Context(), d.dir, Options{}, VerifyOptions{Deep: fault.At%some == 0}); err != nil || r.Damages > r.Repairable {
+		t.Errorf("fault %d: half done it is taken for damaged: %+v, %v", fault.At, r.Damage, err)
+	}
 	d.open(d.options())
 	if err := d.s.ReadOnly(); err != nil {
 		t.Fatalf("fault %d: read-only: %v", fault.At, err)
+	}
+	if r, err := d.s.Verify(t.Context(), VerifyOptions{Deep: fault.At%some == 0}); err != nil || r.Damages > 0 {
+		t.Errorf("fault %d: opened, and to be finished, it is taken for damaged: %+v, %v", fault.At, r.Damage, err)
 	}
 	if resumed := d.c.Resume(t.Context()); resumed != nil {
 		t.Fatalf("fault %d: resume: %v", fault.At, resumed)

@@ -349,7 +349,7 @@ func (v *verification) usableCatalog(ctx context.Context, path string) (err erro
 		return err
 	}
 	return s.readable(ctx, position, v.size, func(e ledger.Entry) error {
-		if deposits(e) {
+		if deposits(e) || e.Type == ledger.TypeDisposalIntent {
 			return errBehind
 		}
 		return nil

@@ -539,3 +539,29 @@ func TestUnfinishedWritesAreNoDamage(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
+
+func TestDisposedMessageThatIsStillThereIsReported(t *testing.T) {
+	d := newDesk(t, filepath.Join(t.TempDir(), "data"))
+	m := delivery("sales", "1", "Subject: oldtoken\r\n\r\nx")
+	d.put(m, delivery("legal", "2", "Subject: kept\r\n\r\nx"))
+	if err := d.s.Seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	older := filepath.Join(t.TempDir(), "volumes")
+	if err := os.CopyFS(older, os.DirFS(filepath.Join(d.dir, volumesName))); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := d.c.Erase(t.Context(), m.ID, "a request", "olga", true); err != nil {
+		t.Fatal(err)
+	}
+	d.close()
+	if err := errors.Join(os.RemoveAll(filepath.Join(d.dir, volumesName)), os.CopyFS(filepath.Join(d.dir, volumesName), os.DirFS(older))); err != nil {
+		t.Fatal(err)
+	}
+	r := verifyDir(t, d.dir, VerifyOptions{Deep: true})
+	if !slices.ContainsFunc(r.Damage, func(x Damage) bool {
+		return strings.Contains(x.What, "was disposed of, but is still") && x.Messages[0] == m.ID
+	}) {
+		t.Errorf("%+v", r.Damage)
+	}
+}

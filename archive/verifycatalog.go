@@ -88,6 +88,9 @@ func (v *verification) events(ctx context.Context) error {
 		switch {
 		case e.Details == nil: // erased, or damaged and reported as such
 		case !ok:
+			if buried, _, err := v.disposed(ctx, e.IDs[0]); err != nil || buried {
+				return err
+			}
 			return v.stale(e.Index, e.IDs, "deposit of event %d is missing")
 		case len(e.IDs) != 1 || row.ID != e.IDs[0] || !bytes.Equal(row.Record, e.Details):
 			return v.stale(e.Index, e.IDs, "deposit of event %d is not what the ledger says")
@@ -121,6 +124,19 @@ func (v *verification) rowOf(ctx context.Context, rows *depositRows, index int64
 			}
 		}
 	}
+}
+
+// disposed says whether deposits of a message were disposed of, and whether that is still under way: the catalog forgets them first.
+func (v *verification) disposed(ctx context.Context, id string) (buried, underWay bool, err error) {
+	graves, err := v.store.Tombstones(ctx, id)
+	for _, g := range graves {
+		_, done, orderErr := v.store.order(ctx, orderDone, g.Plan)
+		buried, underWay, err = true, underWay || !done, errors.Join(err, orderErr)
+	}
+	if underWay {
+		v.noted("a disposal is under way, or was interrupted: it is finished when the archive is opened")
+	}
+	return buried, underWay, err
 }
 
 // stale reports that the catalog is not what the ledger says.

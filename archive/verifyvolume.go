@@ -347,6 +347,15 @@ func (c *volumeCheck) unlisted(ctx context.Context, e volume.Entry) error {
 	if gone, err := c.gone(ctx, e); err != nil || gone {
 		return err
 	}
+	buried, underWay, err := c.v.disposed(ctx, e.ID)
+	if err != nil || underWay {
+		return err
+	}
+	if buried {
+		c.v.damage(Damage{File: c.file(), Messages: []string{e.ID},
+			What: fmt.Sprintf("message was disposed of, but is still at offset %d of the tar stream: was an older copy of the volume put back?", e.Offset)})
+		return nil
+	}
 	c.v.damage(Damage{File: catalogName, Messages: []string{e.ID}, Repairable: true,
 		What: fmt.Sprintf("message in volume %d at offset %d of its tar stream is not in the catalog: postkeep rebuild catalog", e.Volume, e.Offset)})
 	return nil
@@ -377,6 +386,11 @@ func (c *volumeCheck) deposit(ctx context.Context, e volume.Entry) error {
 	}
 	if gone, err := c.gone(ctx, e); err != nil || gone {
 		return err
+	}
+	if !found {
+		if _, underWay, err := c.v.disposed(ctx, e.ID); err != nil || underWay {
+			return err
+		}
 	}
 	what := "is not what the ledger says"
 	if !found {
