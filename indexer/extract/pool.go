@@ -36,7 +36,7 @@ type Options struct {
 	// 0 means DefaultTimeout.
 	Timeout time.Duration
 	// CPUTime is the processor time that a child may take for one file. On a busy
-	// machine it is the fairer measure. 0 means half of Timeout.
+	// machine it is the fairer measure. 0 means a third of Timeout.
 	CPUTime time.Duration
 	// MaxInputBytes is the size of a file above which it is not read, or only its
 	// beginning where that has a meaning. 0 means DefaultMaxInputBytes.
@@ -105,7 +105,7 @@ func New(opts Options) (*Pool, error) {
 		opts.Timeout = DefaultTimeout
 	}
 	if opts.CPUTime <= 0 {
-		opts.CPUTime = opts.Timeout / 2
+		opts.CPUTime = opts.Timeout / 3
 	}
 	if opts.MaxInputBytes <= 0 {
 		opts.MaxInputBytes = DefaultMaxInputBytes

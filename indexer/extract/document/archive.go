@@ -143,8 +143,7 @@ func (r *reader) prefix(in io.Reader) ([]byte, error) {
 }
 
 func (r *reader) tar(data []byte, where string, depth int) error {
-	in := bytes.NewReader(data)
-	t := tar.NewReader(in)
+	t := tar.NewReader(bytes.NewReader(data))
 	for {
 		if err := r.stopped(); err != nil {
 			return err

@@ -204,7 +204,7 @@ func (r *reader) stopped() error {
 
 // note adds a reason, once.
 func (r *reader) note(where string, err error) {
-	if err == nil || errors.Is(err, errText) && !r.full && where == "" && len(r.reasons) > 0 {
+	if err == nil {
 		return
 	}
 	if errors.Is(err, errEncrypted) {
@@ -246,7 +246,7 @@ func (r *reader) separate(c byte) {
 	r.text(string(c))
 }
 
-// field adds a line with a name and a value, if there is a value.
+// field adds a value as a line of its own, if there is one.
 func (r *reader) field(value string) {
 	if value = strings.TrimSpace(value); value != "" {
 		r.newline()
