@@ -256,15 +256,17 @@ func (s *Store) whole() error {
 	return nil
 }
 
-// room returns an error while the file system is too full to take messages, or so many bytes
-// more. What people do is still recorded: that needs little.
+// room returns an error while a file system is too full to take messages, or so many bytes
+// more: that of the data directory, or of the volumes, which may be on another. What people do is still recorded: that needs little.
 func (s *Store) room(more int64) error {
-	free, err := s.opts.Free(s.dir)
-	if err != nil {
-		return fmt.Errorf("free space of %s: %w", s.dir, err)
-	}
-	if free < s.opts.MinFree+more {
-		return fmt.Errorf("%w: %s has %d MiB free, less than the %d MiB that have to be: make room", ErrReadOnly, s.dir, free>>20, (s.opts.MinFree+more)>>20)
+	for _, dir := range []string{s.dir, filepath.Join(s.dir, volumesName)} {
+		free, err := s.opts.Free(dir)
+		if err != nil {
+			return fmt.Errorf("free space of %s: %w", dir, err)
+		}
+		if need := s.opts.MinFree + more; free < need {
+			return fmt.Errorf("%w: %s has %d MiB free, less than the %d MiB that have to be: make room", ErrReadOnly, dir, free>>20, need>>20)
+		}
 	}
 	return nil
 }

@@ -17,7 +17,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/postkeep/postkeep/archive/disk"
-	"github.com/postkeep/postkeep/archive/disk/disktest"
 	"github.com/postkeep/postkeep/archive/volume"
 )
 
@@ -582,96 +581,6 @@ func TestMessageWithoutItsDepositIsAdoptedAndFound(t *testing.T) {
 	if r := mustPut(t, s, delivery("sales", "1", "the deposit was lost in a crash"))[0]; r.Stored || r.Known {
 		t.Errorf("receipt %+v, want a new deposit of the bytes that are there", r)
 	}
-}
-
-// TestCrashAtAnyOperationLosesNoReceipt lets every single operation on the
-// file system fail in every mode, takes what a power cut would leave then, and
-// opens it: every receipt that was given must be good for its bytes.
-func TestCrashAtAnyOperationLosesNoReceipt(t *testing.T) {
-	for _, mode := range []disktest.Mode{disktest.Fail, disktest.FailPersisted, disktest.Torn} {
-		for at := 1; ; at++ {
-			fault := disktest.Fault{At: at, Mode: mode, Bytes: at % 700, Crash: at%2 == 0}
-			if !crashOnce(t, fault) {
-				break
-			}
-		}
-	}
-}
-
-// crashOnce reports whether the fault happened.
-func crashOnce(t *testing.T, fault disktest.Fault) bool {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "data")
-	if err := Create(t.Context(), dir, Options{}); err != nil {
-		t.Fatal(err)
-	}
-	recorder, err := disktest.NewRecorder(disk.OS(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	faulty := disktest.NewFaulty(recorder, fault)
-	receipted := workUntilItFails(t, dir, faulty)
-	op, fired := faulty.Fired()
-	image := filepath.Join(t.TempDir(), "image")
-	if err := recorder.CrashImage(image); err != nil {
-		t.Fatal(err)
-	}
-	name := fmt.Sprintf("operation %d (%s %s), %s", fault.At, op.Kind, op.Path, fault.Mode)
-	s, err := Open(t.Context(), image, Options{})
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}()
-	if err := s.ReadOnly(); err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	for id, body := range receipted {
-		if got := content(t, s, id); got != body {
-			t.Errorf("%s: receipted message %s has other bytes", name, id)
-		}
-	}
-	r := mustPut(t, s, delivery("later", "1", "after the crash"))[0]
-	content(t, s, r.ID)
-	return fired
-}
-
-// workUntilItFails opens the store, puts batches and closes it. It returns the
-// bodies of what was receipted.
-func workUntilItFails(t *testing.T, dir string, fsys disk.FS) map[string]string {
-	t.Helper()
-	receipted := map[string]string{}
-	s, err := Open(t.Context(), dir, Options{FS: fsys, VolumeBytes: 3000})
-	if err != nil {
-		return receipted
-	}
-	defer func() { _ = s.Close() }() // the fault may come here too
-	for n := range 4 {
-		bodies := []string{fmt.Sprintf("small %d", n), strings.Repeat(fmt.Sprintf("large %d ", n), 300), "the same in all batches"}
-		for range 2 { // what failed without breaking the store may be tried again
-			var batch []Delivery
-			for i, body := range bodies {
-				batch = append(batch, delivery("sales", fmt.Sprintf("%d.%d", n, i), body))
-			}
-			receipts, err := s.Put(t.Context(), batch)
-			for i, r := range receipts {
-				if r.Refused == "" {
-					receipted[r.ID] = bodies[i]
-				}
-			}
-			broken := s.ReadOnly()
-			if err == nil {
-				break
-			}
-			if errors.Is(err, ErrBroken) != (broken != nil) {
-				t.Errorf("Put failed with %v, but the store says %v", err, broken)
-			}
-		}
-	}
-	return receipted
 }
 
 func BenchmarkPut(b *testing.B) {
