@@ -62,14 +62,15 @@ func BenchmarkSearch(b *testing.B) {
 }
 
 // built indexes a into a new directory.
-func built(b *testing.B, a *memory) *Index {
-	x, err := Open(b.Context(), Options{Dir: b.TempDir()})
+func built(tb testing.TB, a *memory) *Index {
+	tb.Helper()
+	x, err := Open(tb.Context(), Options{Dir: tb.TempDir()})
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	w := &builder{Worker: NewWorker(x, a, nil, WorkerOptions{})}
-	if err := w.catchUp(b.Context()); err != nil {
-		b.Fatal(err)
+	if err := w.catchUp(tb.Context()); err != nil {
+		tb.Fatal(err)
 	}
 	return x
 }

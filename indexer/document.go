@@ -64,7 +64,7 @@ func (a *analyzer) newEntry(item archive.Indexable, m *mailparse.Message) *entry
 		addressField(fieldTo, m.To),
 		addressField(fieldCc, m.Cc),
 		addressField(fieldBcc, m.Bcc),
-		addressField(fieldParticipant, m.From, m.Sender, m.ReplyTo, m.To, m.Cc, m.Bcc, envelopeRecipients(m)),
+		addressField(fieldParticipant, m.From, m.Sender, m.ReplyTo, m.To, m.Cc, m.Bcc, journaledRecipients(m)),
 		fileNameField(names),
 		exactField(fieldMailbox, item.Mailboxes...),
 		exactField(fieldMessageID, m.MessageID),
@@ -235,6 +235,16 @@ func envelopeRecipients(m *mailparse.Message) []mailparse.Address {
 		}
 	}
 	return rest
+}
+
+// journaledRecipients are the envelopeRecipients of a journal report. Those that mail
+// servers note in every message are no participants: they would make nearly all mail of
+// a person be found by the person's own name.
+func journaledRecipients(m *mailparse.Message) []mailparse.Address {
+	if m.Journal == nil {
+		return nil
+	}
+	return envelopeRecipients(m)
 }
 
 // listField makes a List-Id (RFC 2919) findable by its words and as a whole.

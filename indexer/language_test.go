@@ -74,7 +74,7 @@ func TestSearchFindsHeadersListsThreadsAndIDs(t *testing.T) {
 		"list:lists.example.org":              "answer",
 		"list:example.com":                    "",
 		"rcpt:eve":                            "last",
-		"eve@example.net":                     "last",
+		"eve@example.net":                     "",
 		"to:eve":                              "",
 		"id:" + reply:                         "reply",
 		"id:" + strings.ToUpper(reply[:60]):   "reply",

@@ -1,0 +1,74 @@
+package indexer
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/blevesearch/bleve/v2/search"
+	"pgregory.net/rapid"
+)
+
+// isNear is what near means, by trying every choice of places for the units.
+func isNear(text []string, units [][]string, distance int) bool {
+	var taken [][2]int // of the units placed so far: unit, start
+	var place func(i int) bool
+	place = func(i int) bool {
+		if i == len(units) {
+			first, last, words := len(text), 0, 0
+			for _, p := range taken {
+				first, last, words = min(first, p[1]), max(last, p[1]+len(units[p[0]])), words+len(units[p[0]])
+			}
+			return last-first-words <= distance
+		}
+	starts:
+		for start := 0; start+len(units[i]) <= len(text); start++ {
+			for k, w := range units[i] {
+				if text[start+k] != w {
+					continue starts
+				}
+			}
+			for _, p := range taken { // the same unit twice needs two places
+				if p[1] == start && slices.Equal(units[p[0]], units[i]) {
+					continue starts
+				}
+			}
+			taken = append(taken, [2]int{i, start})
+			if place(i + 1) {
+				return true
+			}
+			taken = taken[:len(taken)-1]
+		}
+		return false
+	}
+	return place(0)
+}
+
+func TestNearIsTheSameAsTryingEveryPlace(t *testing.T) {
+	letter := rapid.SampledFrom([]string{"a", "b", "c", "d"})
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.SliceOfN(letter, 0, 12).Draw(t, "text")
+		units := rapid.SliceOfN(rapid.SliceOfN(letter, 1, 2), 2, 3).Draw(t, "units")
+		distance := rapid.IntRange(0, 6).Draw(t, "distance")
+		s := &nearSearcher{field: "f", distance: distance}
+		for _, words := range units {
+			u := unit{need: 1, length: len(words)}
+			for at, w := range words {
+				i := slices.Index(s.terms, w)
+				if i < 0 {
+					i = len(s.terms)
+					s.terms = append(s.terms, w)
+				}
+				u.terms, u.at = append(u.terms, i), append(u.at, uint64(at))
+			}
+			s.addUnit(u)
+		}
+		s.positions = make([][]uint64, len(s.terms))
+		m := &search.DocumentMatch{}
+		for i, w := range text {
+			m.FieldTermLocations = append(m.FieldTermLocations, search.FieldTermLocation{Field: "f", Term: w, Location: search.Location{Pos: uint64(i + 1)}})
+		}
+		if got, want := s.fits(m), isNear(text, units, distance); got != want {
+			t.Fatalf("%v near %d in %v: %v, want %v", units, distance, text, got, want)
+		}
+	})
+}
