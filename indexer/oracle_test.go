@@ -97,7 +97,7 @@ func (run oracleRun) compare(t *testing.T, python string) {
 			missing[n] = true
 		}
 		var extra []int
-		if err := x.Each(t.Context(), e.Query, func(id string) error {
+		if err := x.Each(t.Context(), e.Query, nil, func(id string) error {
 			if n := number[id]; missing[n] {
 				delete(missing, n)
 			} else if !unreadable[n] {

@@ -100,7 +100,7 @@ class Visible(html.parser.HTMLParser):
             if name == "alt" and value:
                 self.text.append(" " + value + " ")
             if name == "href" and tag == "a" and value:
-                self.links.append(re.split("[?#]", value)[0])
+                self.links.append(re.split("[?#]", re.sub("(?i)^mailto:", "", value))[0])
 
     def handle_endtag(self, tag):
         if tag in ("script", "style"):
@@ -178,49 +178,58 @@ def is_attached(part, parent):
     return bool(part.get_filename()) or part.get_content_type() not in ("text/plain", "text/html", "text/rfc822-headers")
 
 
-def texts(part, parent=None):
-    """The texts of the body, in order."""
+def text_of(part):
+    """What is to be read in a text part."""
+    raw = part.get_payload(decode=True) or b""
+    charset = part.get_content_charset()
+    if part.get_content_type() != "text/html":
+        yield decode(raw, charset)
+        return
+    if not charset and (meta := re.search(rb"""<meta[^>]{0,200}charset=["']?([\w.:-]+)""", raw[:4096], re.IGNORECASE)):
+        charset = meta[1].decode()
+    visible = Visible()
+    try:
+        visible.feed(decode(raw, charset))
+        visible.close()
+    except (AssertionError, ValueError):
+        pass
+    yield "".join(visible.text)
+    yield "\n".join(visible.links)
+
+
+def texts(part, attached, parent=None):
+    """The texts of the body, in order. Those of attached texts are appended to attached."""
     if part.get_content_maintype() == "message" and part.is_multipart():
         for inner in part.get_payload():
             if part.get_content_type() in ("message/rfc822", "message/global"):
                 for name, addr in addresses(inner, "from", "to", "cc"):
                     yield name + " " + addr
                 yield "\n".join(header(v) for v in raw_header(inner, "subject"))
-            yield from texts(inner, part)
+            yield from texts(inner, attached, part)
         return
     if part.is_multipart():
         for inner in part.get_payload():
-            yield from texts(inner, part)
+            yield from texts(inner, attached, part)
         return
-    if is_attached(part, parent):
-        return
-    raw = part.get_payload(decode=True) or b""
-    text = decode(raw, part.get_content_charset())
-    if part.get_content_type() == "text/html":
-        visible = Visible()
-        try:
-            visible.feed(text)
-            visible.close()
-        except (AssertionError, ValueError):
-            pass
-        yield "".join(visible.text)
-        yield "\n".join(visible.links)
-    else:
-        yield text
+    if not is_attached(part, parent):
+        yield from text_of(part)
+    elif part.get_content_maintype() == "text":
+        attached.append("\n".join(text_of(part)))
 
 
 def sequences(raw):
-    """Four lists of runs of words, one for each place that is searched."""
+    """Lists of runs of words, one list for each place that is searched."""
     message = email.message_from_bytes(raw)
     subject = [words(header(v)) for v in raw_header(message, "subject")[:1]]
-    body = [w for text in texts(message) for w in words(text)]
+    attached = []
+    body = [w for text in texts(message, attached) for w in words(text)]
     people = [words(t) for pair in addresses(message, "from", "sender", "reply-to", "to", "cc", "bcc") for t in address_texts(*pair)]
     names = []
     for part in message.walk():
         name = part.get_filename()
         if name:
             names.append(words(re.split(r"[/\\]", header(name))[-1]))
-    return {"subject": subject, "body": [body], "people": people, "names": names}
+    return {"subject": subject, "body": [body], "people": people, "names": names, "attached": [words(t) for t in attached]}
 
 
 def has_phrase(run, phrase):

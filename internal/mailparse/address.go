@@ -288,9 +288,19 @@ func (p *addressParser) addr(s string) string {
 	}
 	s = decodeWords(s, p.charset)
 	if !strings.HasPrefix(s, `"`) && strings.ContainsAny(s, " \t") {
-		s = strings.Join(strings.Fields(s), "")
+		s = withoutSpace(s)
 	}
 	return s
+}
+
+// withoutSpace takes away the white space that is allowed in an address (RFC 5322
+// section 4.4), and any in the domain. What is between words of the local part is not
+// allowed, and stays: "Undisclosed Recipients@example.com" is two words.
+func withoutSpace(addr string) string {
+	at := strings.LastIndexByte(addr, '@')
+	local := strings.Join(strings.Fields(addr[:max(at, 0)]), " ")
+	local = strings.ReplaceAll(strings.ReplaceAll(local, " .", "."), ". ", ".")
+	return local + strings.Join(strings.Fields(addr[max(at, 0):]), "")
 }
 
 // text decodes a display name or comment: quotes away, encoded words decoded,

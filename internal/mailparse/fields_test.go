@@ -93,6 +93,8 @@ func TestAddresses(t *testing.T) {
 		{"a@example.com (Ann)", "Ann|a@example.com"},
 		{"Team: a@example.com, b@example.com; c@example.com", "|a@example.com |b@example.com |c@example.com"},
 		{"undisclosed-recipients:;", ""},
+		{"<Undisclosed  Recipients@example.com>", "|Undisclosed Recipients@example.com"},
+		{"< ann . b @ example. com >", "|ann.b@example.com"},
 		{"=?utf-8?q?J=C3=B6rg?= <j@example.com>", "Jörg|j@example.com"},
 		{`"=?utf-8?q?J=C3=B6rg?=" <j@example.com>`, "Jörg|j@example.com"},
 		{"=?utf-8?q?Doe,_J=C3=B6rg?= <j@example.com>", "Doe, Jörg|j@example.com"},

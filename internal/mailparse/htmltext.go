@@ -40,6 +40,8 @@ func readHTML(s string, limit int) htmlContent {
 			if r.skip == 0 {
 				r.out().text(r.z.Text())
 			}
+		case html.CommentToken:
+			r.comment()
 		case html.StartTagToken, html.SelfClosingTagToken:
 			r.start()
 		case html.EndTagToken:
@@ -83,12 +85,26 @@ func (r *htmlReader) content() htmlContent {
 	return htmlContent{text: r.shown.String(), hidden: r.hidden.String(), links: r.links}
 }
 
+// comment goes on behind the tag-like beginning of a comment that never ends: programs
+// that write such mail mean no more than that, and all that follows would be lost to
+// searches. No later comment ends either then, so that once is enough.
+func (r *htmlReader) comment() {
+	const begin, end = "<!--", "-->"
+	raw := r.z.Raw()
+	if !bytes.HasPrefix(raw, []byte(begin)) || len(raw) < len(begin+end) || bytes.HasSuffix(raw, []byte(end)) || bytes.HasSuffix(raw, []byte("--!>")) {
+		return
+	}
+	if _, rest, ok := bytes.Cut(raw, []byte(">")); ok {
+		r.z = html.NewTokenizer(strings.NewReader(strings.ReplaceAll(string(rest), begin, "<!")))
+	}
+}
+
 func (r *htmlReader) start() {
 	hides := mayHide(r.z.Raw())
 	name, hasAttr := r.z.TagName()
 	tag := atom.Lookup(name)
 	var a htmlAttributes
-	if hasAttr && (hides || tag == atom.Img || tag == atom.A || tag == atom.Area) {
+	if hasAttr && (hides || tag == atom.Img || tag == atom.A || tag == atom.Area || tag == atom.Input) {
 		a = readAttributes(r.z)
 	}
 	switch tag {
@@ -96,12 +112,13 @@ func (r *htmlReader) start() {
 		r.skip = tag // the tokenizer ends their content itself
 	case atom.Noscript, atom.Noframes, atom.Noembed, atom.Iframe:
 		r.z.NextIsNotRawText() // mail programs run no scripts: it is shown
-	case atom.Img:
+	case atom.Img, atom.Input:
 		if !a.hidden {
 			r.out().text(a.alt)
 		}
 		return
 	case atom.A, atom.Area:
+		r.out().text(a.alt)
 		r.endLink()
 		r.target, r.linkStart = a.target, r.shown.Len()
 	}
