@@ -83,12 +83,12 @@ func (run oracleRun) compare(t *testing.T, python string) {
 	x := built(t, a)
 	defer x.Close()
 	report := &strings.Builder{}
-	unreadable := map[int]bool{}
+	unsure := map[int]bool{}
 	asked, same := map[string]int{}, map[string]int{}
 	for _, e := range expected {
-		if e.Kind == "unreadable" {
-			unreadable[e.Hits[0]] = true
-			fmt.Fprintf(report, "unreadable %s: %s\n", paths[e.Hits[0]], e.Query)
+		if e.Kind == "unsure" {
+			unsure[e.Hits[0]] = true
+			fmt.Fprintf(report, "unsure %s: %s\n", paths[e.Hits[0]], e.Query)
 			continue
 		}
 		asked[e.Kind]++
@@ -100,7 +100,7 @@ func (run oracleRun) compare(t *testing.T, python string) {
 		if err := x.Each(t.Context(), e.Query, nil, func(id string) error {
 			if n := number[id]; missing[n] {
 				delete(missing, n)
-			} else if !unreadable[n] {
+			} else if !unsure[n] {
 				extra = append(extra, n)
 			}
 			return nil
@@ -120,7 +120,7 @@ func (run oracleRun) compare(t *testing.T, python string) {
 	}
 	run.write(t, report.String())
 	for kind, n := range asked {
-		t.Logf("%s: %d of %d queries for a %s find the same (%d messages, %d unreadable for the oracle)", run.corpus, same[kind], n, kind, len(paths), len(unreadable))
+		t.Logf("%s: %d of %d queries for a %s find the same (%d messages, %d of which the oracle is unsure)", run.corpus, same[kind], n, kind, len(paths), len(unsure))
 		if float64(same[kind]) < run.agreed*float64(n) {
 			t.Errorf("%s: only %d of %d queries for a %s find what the oracle finds", run.corpus, same[kind], n, kind)
 		}

@@ -43,7 +43,7 @@ def is_paired(c):
 def folded(word):
     out = []
     for c in unicodedata.normalize("NFKD", word.lower().translate(UNFOLDED)):
-        if unicodedata.combining(c) or c in INVISIBLE:
+        if unicodedata.combining(c) or c in INVISIBLE or not c.isalnum():
             continue
         out.append(c)
     return "".join(out).lower().translate(UNFOLDED).encode()[:LONGEST].decode(errors="ignore")
@@ -113,14 +113,20 @@ class Visible(html.parser.HTMLParser):
             self.text.append(data)
 
 
+class Unsure(Exception):
+    """What a message says may be read in more than one way."""
+
+
 def decode(raw, charset):
-    for name in (charset, "utf-8", "cp1252"):
+    """Text of a known charset. What is in none that is declared anybody may guess; the
+    oracle does not."""
+    for name in (charset, "utf-8"):
         if name:
             try:
                 return raw.decode(name)
             except (LookupError, UnicodeError, ValueError):
                 pass
-    return raw.decode("latin-1")
+    raise Unsure(f"octets that are not in the charset {charset}")
 
 
 def header(value):
@@ -132,7 +138,7 @@ def header(value):
         for part, charset in email.header.decode_header(value):
             out.append(part if isinstance(part, str) else decode(part, charset if charset != "unknown-8bit" else None))
         return "".join(out)
-    except (email.errors.HeaderParseError, ValueError):
+    except email.errors.HeaderParseError:
         return value
 
 
@@ -266,8 +272,8 @@ def main():
     for raw in read(sys.stdin.buffer):
         try:
             messages.append(sequences(raw))
-        except Exception as e:  # the package gives up: nothing can be said of this one
-            print(json.dumps({"kind": "unreadable", "hits": [len(messages)], "query": repr(e)}))
+        except Exception as e:  # Unsure, or the package gives up: nothing can be said of this one
+            print(json.dumps({"kind": "unsure", "hits": [len(messages)], "query": repr(e)}))
             messages.append({})
 
     def word(run):
