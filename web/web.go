@@ -13,6 +13,7 @@ import (
 
 	"github.com/postkeep/postkeep/web/access"
 	"github.com/postkeep/postkeep/web/api"
+	"github.com/postkeep/postkeep/web/exports"
 	"github.com/postkeep/postkeep/web/oidc"
 	"github.com/postkeep/postkeep/web/pages"
 	"github.com/postkeep/postkeep/web/session"
@@ -33,6 +34,8 @@ type Options struct {
 	// BehindProxy means that the last X-Forwarded-For is who asks. Without a
 	// proxy in front anybody could write it.
 	BehindProxy bool
+	// ExportDir is where exports wait for people, a directory for nothing else. Required.
+	ExportDir string
 	// Idle and Lifetime bound sessions; 0 are the defaults of package session.
 	Idle, Lifetime time.Duration
 	Version        string
@@ -45,6 +48,7 @@ type Options struct {
 type Server struct {
 	opts     Options
 	sessions *session.Manager
+	exports  *exports.Jobs
 	pages    *pages.Server
 	handler  http.Handler
 }
@@ -55,13 +59,21 @@ func New(opts Options) (*Server, error) {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{opts: opts, sessions: session.New(session.Options{Idle: opts.Idle, Lifetime: opts.Lifetime, Secure: opts.Secure, Now: opts.Now})}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	client := api.InProcess(opts.API)
 	var err error
+	if s.exports, err = exports.NewJobs(client, opts.ExportDir, opts.Now, opts.Logger); err != nil {
+		s.sessions.Close()
+		return nil, err
+	}
 	s.pages, err = pages.New(pages.Options{
-		API: api.InProcess(opts.API), Version: opts.Version, Location: opts.Location, Now: opts.Now, Logger: opts.Logger,
+		API: client, Exports: s.exports, Version: opts.Version, Location: opts.Location, Now: opts.Now, Logger: opts.Logger,
 		Accounts: pages.Accounts{Users: opts.Users, Sessions: s.sessions, Provider: opts.Provider, Record: opts.Record, Client: s.client},
 	})
 	if err != nil {
-		s.sessions.Close()
+		s.Close()
 		return nil, err
 	}
 	byPage := http.NewCrossOriginProtection().Handler(s.sessions.Wrap(s.known(s.pages)))
@@ -81,8 +93,11 @@ func New(opts Options) (*Server, error) {
 	return s, nil
 }
 
-// Close ends the sessions.
-func (s *Server) Close() { s.sessions.Close() }
+// Close ends sessions and exports.
+func (s *Server) Close() {
+	s.exports.Close()
+	s.sessions.Close()
+}
 
 // LogInLink returns the path of a link that logs the named user in, once.
 func (s *Server) LogInLink(name string, valid time.Duration) string { return s.pages.Link(name, valid) }

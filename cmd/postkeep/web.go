@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +28,7 @@ const setupLinkTime = 24 * time.Hour
 // site makes the server for people, if there is to be one.
 func (i *instance) site(cfg *config.Config) (err error) {
 	opts := web.Options{
-		API: i.api, Users: i.users, Version: version, Location: cfg.TimeZone.Location, Logger: i.log,
+		API: i.api, Users: i.users, ExportDir: filepath.Join(cfg.DataDir, "exports"), Version: version, Location: cfg.TimeZone.Location, Logger: i.log,
 		Secure: cfg.Web.Secure(), BehindProxy: cfg.Web.BehindProxy, Idle: cfg.Web.SessionIdle, Lifetime: cfg.Web.SessionLifetime,
 		Record: func(ctx context.Context, actor, what string, details map[string]any) error {
 			if details == nil {

@@ -21,7 +21,20 @@ const (
 	chartHeight = 56.0
 	// leastBar keeps a value that is not zero visible.
 	leastBar = 2.0
+	// leastSlots keeps few bars from becoming walls.
+	leastSlots = 48
 )
+
+// First and Last are the labels of the ends.
+func (c chart) First() string { return c.Bars[0].Label }
+
+// Last is the label of the last bar, "" where the bars do not fill the width.
+func (c chart) Last() string {
+	if len(c.Bars) < leastSlots {
+		return ""
+	}
+	return c.Bars[len(c.Bars)-1].Label
+}
 
 // drawn is a bar with its place.
 type drawn struct {
@@ -36,7 +49,7 @@ func (c chart) Drawn() []drawn {
 	for _, b := range c.Bars {
 		most = max(most, b.Value)
 	}
-	slot := chartWidth / float64(max(len(c.Bars), 1))
+	slot := chartWidth / float64(max(len(c.Bars), leastSlots))
 	out := make([]drawn, len(c.Bars))
 	for i, b := range c.Bars {
 		h := chartHeight * float64(b.Value) / float64(most)

@@ -104,6 +104,9 @@ func (p *messagePage) htmlPart() string {
 
 func (p *messagePage) hasHTML() bool { return p.htmlPart() != "" }
 
+// Sender is the name in an address, for lists.
+func (*messagePage) Sender(from string) string { return senderName(from) }
+
 // Files are the parts that are attached.
 func (p *messagePage) Files() []api.Part {
 	return slices.DeleteFunc(slices.Clone(p.Structure.Parts), func(part api.Part) bool { return !part.Attachment })

@@ -21,6 +21,7 @@ import (
 
 	"github.com/postkeep/postkeep/web/access"
 	"github.com/postkeep/postkeep/web/api"
+	"github.com/postkeep/postkeep/web/exports"
 )
 
 // Options are what the pages need. All but Location and Logger are required.
@@ -32,6 +33,8 @@ type Options struct {
 	// Now is the clock; time.Now if nil.
 	Now    func() time.Time
 	Logger *slog.Logger
+	// Exports makes exports for people. Required.
+	Exports *exports.Jobs
 	// Accounts are the way in. Required.
 	Accounts Accounts
 }
@@ -101,6 +104,11 @@ func (s *Server) routes() []page {
 		{"GET /mailboxes/events", access.Operate, s.mailboxEvents},
 		{"POST /mailboxes/poll", access.Operate, s.pollNow},
 		{"GET /mailboxes/{name}", access.Operate, s.mailbox},
+		{"GET /exports", access.Export, s.exports},
+		{"POST /exports", access.Export, s.startExport},
+		{"GET /exports/new", access.Export, s.newExport},
+		{"GET /exports/{id}/download", access.Export, s.downloadExport},
+		{"POST /exports/{id}/remove", access.Export, s.removeExport},
 		{"GET /audit", access.Audit, s.audit},
 		{"GET /audit/completeness", access.Audit, s.completeness},
 		{"GET /system", access.Operate, s.system},

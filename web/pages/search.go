@@ -221,6 +221,15 @@ func (p *searchPage) Open(id string) string {
 	return "/m/" + id + "?" + url.Values{"q": {p.Query}}.Encode()
 }
 
+// Sender is the name in an address, for lists.
+func (*searchPage) Sender(from string) string { return senderName(from) }
+
+// senderName is what is before the address, or the address where there is nothing.
+func senderName(from string) string {
+	name, _, _ := strings.Cut(from, " <")
+	return strings.Trim(name, `"<> `)
+}
+
 // Marked is the snippet with what was searched for marked.
 func (*searchPage) Marked(m api.Message) template.HTML {
 	var b strings.Builder

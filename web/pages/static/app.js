@@ -4,3 +4,4 @@ import "./poll.js";
 import "./search.js";
 import "./complete.js";
 import "./confirm.js";
+import "./refresh.js";
