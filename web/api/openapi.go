@@ -49,6 +49,7 @@ func operations() map[string]operation {
 		"POST /api/v1/index/rebuild":             {summary: "Build the index anew, while searches go on", out: Rebuilt{}},
 		"POST /api/v1/catalog/rebuild":           {summary: "Make the catalog anew, while the old one answers", out: Rebuilt{}},
 		"POST /api/v1/verify":                    {summary: "Verify the archive, and tell of it", in: VerifyRequest{}, out: VerifyEvent{}, lines: true},
+		"POST /api/v1/volumes/rotate":            {summary: "Encrypt every sealed volume for the present recipients", out: RotateEvent{}, lines: true},
 		"GET /api/v1/search/explain":             {summary: "What the words of a query become", query: []parameter{{name: "q", about: "query"}}, out: indexer.Explanation{}},
 		"GET /api/v1/search":                     {summary: "Search", query: searchParameters(), out: SearchResult{}},
 		"POST /api/v1/exports":                   {summary: "The exact bytes of all messages that a query finds, as a tar", in: ExportRequest{}, media: "application/x-tar"},
