@@ -80,7 +80,7 @@ func (s *Store) wakeKeeper() {
 // maintain does what is left to do for a sealed volume.
 func (s *Store) maintain(ctx context.Context, v volume.Info) error {
 	s.rewrites.Lock()
-	file, err := s.noteFile(ctx, v)
+	file, err := s.noteFile(ctx, v.Number)
 	s.rewrites.Unlock()
 	if err != nil || file.Packed && file.Bytes == v.Bytes {
 		return err
@@ -92,19 +92,19 @@ func (s *Store) maintain(ctx context.Context, v volume.Info) error {
 }
 
 // noteFile makes sure that the ledger knows the file of a sealed volume. rewrites is held.
-func (s *Store) noteFile(ctx context.Context, v volume.Info) (catalog.File, error) {
-	file, err := s.catalog.File(ctx, v.Number)
+func (s *Store) noteFile(ctx context.Context, number uint32) (catalog.File, error) {
+	file, err := s.catalog.File(ctx, number)
 	if err != nil || file.SHA256 != "" {
 		return file, err
 	}
-	sum, size, err := s.volumes.HashFile(ctx, v.Number)
+	sum, size, err := s.volumes.HashFile(ctx, number)
 	if err != nil {
 		return file, err
 	}
-	if err := s.recordFile(ctx, ledger.TypeSeal, v.Number, systemActor, fileDetails{SHA256: sum, Bytes: size}); err != nil {
+	if err := s.recordFile(ctx, ledger.TypeSeal, number, systemActor, fileDetails{SHA256: sum, Bytes: size}); err != nil {
 		return file, err
 	}
-	return s.catalog.File(ctx, v.Number)
+	return s.catalog.File(ctx, number)
 }
 
 // recordFile writes an event about the file of a volume to ledger and catalog. mu is not held.
@@ -165,6 +165,27 @@ func (s *Store) repack(ctx context.Context, number uint32, actor string, o volum
 	return err
 }
 
+// redacted is the reason of a repack event whose volume lost entries.
+const redacted = "redacted"
+
+// redactVolume blanks out entries of a sealed volume, with an event in the ledger. mu is not held.
+func (s *Store) redactVolume(ctx context.Context, number uint32, targets []volume.Target) (volume.Rewritten, error) {
+	s.rewrites.Lock()
+	defer s.rewrites.Unlock()
+	file, err := s.noteFile(ctx, number)
+	if err != nil {
+		return volume.Rewritten{}, err
+	}
+	r, err := s.volumes.Redact(ctx, number, targets, func(r volume.Rewritten) error {
+		return s.recordFile(ctx, ledger.TypeRepack, number, systemActor,
+			fileDetails{SHA256: r.SHA256, Bytes: r.Bytes, Was: file.SHA256, Reason: redacted})
+	})
+	if errors.Is(err, volume.ErrBroken) {
+		err = s.breaks(err)
+	}
+	return r, err
+}
+
 // Seal finishes the volume that is being written, before it has its size; the next message begins another.
 func (s *Store) Seal(ctx context.Context) error {
 	s.mu.Lock()
@@ -202,7 +223,7 @@ func (s *Store) Repack(ctx context.Context, o RepackOptions) error {
 			continue
 		}
 		s.rewrites.Lock()
-		_, err := s.noteFile(ctx, v)
+		_, err := s.noteFile(ctx, v.Number)
 		s.rewrites.Unlock()
 		if err == nil {
 			err = s.repack(ctx, v.Number, o.Actor, volume.RepackOptions{})

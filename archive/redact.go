@@ -26,11 +26,7 @@ type volumeRecord struct {
 	Volume uint32 `json:"volume"`
 	SHA256 string `json:"sha256"`
 	Bytes  int64  `json:"bytes"`
-	Reason string `json:"reason,omitempty"`
 }
-
-// redacted is the reason of a repack event whose volume lost entries.
-const redacted = "redacted"
 
 // carryOut does everything that the intents of a plan ask for, and writes that it is done. It may be done again
 // from any point on.
@@ -64,12 +60,7 @@ func (c *Compliance) carryOut(ctx context.Context, plan string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var events []ledger.Event
-	for _, v := range done.Volumes {
-		v.Reason = redacted
-		events = append(events, ledger.Event{Type: ledger.TypeRepack, Actor: systemActor, Volume: v.Volume, Details: v})
-	}
-	_, err = s.enact(ctx, append(events, ledger.Event{Type: ledger.TypeDisposalDone, Actor: systemActor, Details: done})...)
+	_, err = s.enact(ctx, ledger.Event{Type: ledger.TypeDisposalDone, Actor: systemActor, Details: done})
 	return err
 }
 
@@ -152,10 +143,7 @@ func (s *Store) redact(ctx context.Context, deposits []doomed) ([]volumeRecord, 
 		if err := s.finishVolume(ctx, info); err != nil {
 			return nil, err
 		}
-		r, err := s.volumes.Redact(ctx, info.Number, list)
-		if errors.Is(err, volume.ErrBroken) {
-			return nil, s.breaks(err)
-		}
+		r, err := s.redactVolume(ctx, info.Number, list)
 		if err != nil {
 			return nil, err
 		}
@@ -210,11 +198,10 @@ func (s *Store) finishVolume(ctx context.Context, v volume.Info) error {
 	if err != nil {
 		return s.breaks(fmt.Errorf("volume: %w", err))
 	}
-	if sealed.Sealed == 0 {
-		return nil // it has been sealed meanwhile
+	if sealed.Sealed != 0 {
+		s.wakeKeeper()
 	}
-	_, err = s.enact(ctx, ledger.Event{Type: ledger.TypeSeal, Actor: systemActor, Volume: sealed.Sealed})
-	return err
+	return nil
 }
 
 // emptyQuarantine removes what recovery has cut off volumes: it was never receipted, and

@@ -296,7 +296,7 @@ func TestEncryptedVolumesAreRedacted(t *testing.T) {
 		return all
 	}
 	before := flags()
-	if _, err := s.Redact(t.Context(), 1, targets); err != nil {
+	if _, err := s.Redact(t.Context(), 1, targets, nil); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(flags(), before) {
@@ -316,7 +316,7 @@ func TestEncryptedVolumesAreRedacted(t *testing.T) {
 	b.check(t, s)
 	_ = s.Close()
 	o.Identities = nil
-	if _, err := mustOpen(t, o, b.known).Redact(t.Context(), 1, targets); !errors.Is(err, ErrNoIdentity) {
+	if _, err := mustOpen(t, o, b.known).Redact(t.Context(), 1, targets, nil); !errors.Is(err, ErrNoIdentity) {
 		t.Errorf("redacting without an identity: %v", err)
 	}
 }

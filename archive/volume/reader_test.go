@@ -84,7 +84,7 @@ func TestVolumesAreReadByAnotherProgram(t *testing.T) {
 	}
 	check(1)
 	check(2)
-	if _, err := s.Redact(t.Context(), 1, targets); err != nil {
+	if _, err := s.Redact(t.Context(), 1, targets, nil); err != nil {
 		t.Fatal(err)
 	}
 	check(1)

@@ -26,7 +26,10 @@ type Target struct {
 //
 // None of the bytes is left in the new file. The old one is not overwritten: that is up to the disk, as
 // are copies of the volume, and readers that have it open. Errors are as with Repack.
-func (s *Set) Redact(ctx context.Context, volume uint32, targets []Target) (Rewritten, error) {
+//
+// before is called, if it is not nil and there is something to blank out, when the new file is durable and has not got its name
+// yet. Its error leaves all as it was.
+func (s *Set) Redact(ctx context.Context, volume uint32, targets []Target, before func(Rewritten) error) (Rewritten, error) {
 	n := 0
 	r, err := s.rewrite(ctx, volume, func(ctx context.Context, src *stream, f disk.File) ([]frame, error) {
 		edits, err := findEdits(ctx, src, targets)
@@ -35,7 +38,7 @@ func (s *Set) Redact(ctx context.Context, volume uint32, targets []Target) (Rewr
 		}
 		n = len(edits)
 		return s.applyEdits(src, edits, f)
-	}, nil)
+	}, before)
 	if err == nil && n == 0 {
 		r.SHA256, r.Bytes, err = s.HashFile(ctx, volume)
 	}

@@ -108,7 +108,7 @@ func TestRedactedBytesAreGone(t *testing.T) {
 		e, _ := read(t, s, Place{1, target.Offset}) // into the cache, too
 		before = append(before, e)
 	}
-	r, err := s.Redact(t.Context(), 1, targets)
+	r, err := s.Redact(t.Context(), 1, targets, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestRedactedBytesAreGone(t *testing.T) {
 func TestStockToolsUnpackRedactedVolumes(t *testing.T) {
 	o := testOptions(t.TempDir())
 	s, b, targets, secrets := redactable(t, o)
-	if _, err := s.Redact(t.Context(), 1, targets); err != nil {
+	if _, err := s.Redact(t.Context(), 1, targets, nil); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
@@ -169,7 +169,7 @@ func TestStockToolsUnpackRedactedVolumes(t *testing.T) {
 func TestRedactingAgainDoesNothing(t *testing.T) {
 	o := testOptions(t.TempDir())
 	s, b, targets, secrets := redactable(t, o)
-	first, err := s.Redact(t.Context(), 1, append(targets[:3:3], targets[:2]...))
+	first, err := s.Redact(t.Context(), 1, append(targets[:3:3], targets[:2]...), nil)
 	if err != nil || first.Entries != 3 {
 		t.Fatalf("%+v, %v", first, err)
 	}
@@ -177,7 +177,7 @@ func TestRedactingAgainDoesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := s.Redact(t.Context(), 1, targets[:3])
+	again, err := s.Redact(t.Context(), 1, targets[:3], nil)
 	first.Entries, first.Was = 0, first.Bytes
 	if err != nil || again != first {
 		t.Errorf("the second time gives %+v, %v, want %+v", again, err, first)
@@ -186,7 +186,7 @@ func TestRedactingAgainDoesNothing(t *testing.T) {
 		t.Errorf("the file was written again, %v", err)
 	}
 	noLeftover(t, o)
-	if all, err := s.Redact(t.Context(), 1, targets); err != nil || all.Entries != len(targets)-3 {
+	if all, err := s.Redact(t.Context(), 1, targets, nil); err != nil || all.Entries != len(targets)-3 {
 		t.Errorf("%+v, %v", all, err)
 	}
 	checkErased(t, o, secrets)
@@ -202,7 +202,7 @@ func TestWrongTargetsRedactNothing(t *testing.T) {
 		"other id": {good.Offset, idOf([]byte("other"))}, "no id": {good.Offset, ""}, "inside an entry": {good.Offset + tarBlock, good.ID},
 		"behind the end": {s.vols[0].end, good.ID}, "negative": {-1, good.ID},
 	} {
-		if r, err := s.Redact(t.Context(), 1, []Target{targets[0], good, target}); err == nil {
+		if r, err := s.Redact(t.Context(), 1, []Target{targets[0], good, target}, nil); err == nil {
 			t.Errorf("%s: %+v", name, r)
 		}
 		if !bytes.Equal(readFile(t, volumePath(o, 1)), file) {
@@ -214,7 +214,7 @@ func TestWrongTargetsRedactNothing(t *testing.T) {
 	if err := errors.Join(b.append(t, s, mail(1, 10)), b.commit(t, s)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Redact(t.Context(), 2, []Target{{0, idOf(mail(1, 10))}}); !errors.Is(err, ErrNotSealed) {
+	if _, err := s.Redact(t.Context(), 2, []Target{{0, idOf(mail(1, 10))}}, nil); !errors.Is(err, ErrNotSealed) {
 		t.Errorf("redacting in an open volume: %v", err)
 	}
 }
@@ -229,7 +229,7 @@ func TestDamageElsewhereDoesNotKeepFromRedacting(t *testing.T) {
 		t.Fatal(err)
 	}
 	writeFile(t, volumePath(o, 1), data)
-	if _, err := s.Redact(t.Context(), 1, targets); err != nil {
+	if _, err := s.Redact(t.Context(), 1, targets, nil); err != nil {
 		t.Fatal(err)
 	}
 	now := readFile(t, volumePath(o, 1))
@@ -256,7 +256,7 @@ func TestNoFaultWhileRedactingLosesAnything(t *testing.T) {
 		return Place{}
 	}
 	rewriteFaults(t, func(s *Set, b *book) error {
-		_, err := s.Redact(t.Context(), 1, []Target{{place(b).Offset, idOf(secret)}})
+		_, err := s.Redact(t.Context(), 1, []Target{{place(b).Offset, idOf(secret)}}, nil)
 		return err
 	}, func(t *testing.T, s *Set, b *book) {
 		at := place(b)

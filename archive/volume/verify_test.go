@@ -52,7 +52,7 @@ func TestVerifyFindsNothingInWholeVolumes(t *testing.T) {
 	_ = s.Close()
 	s = mustOpen(t, o, b.known)
 	check(sum)
-	r, err := s.Redact(t.Context(), 1, targets)
+	r, err := s.Redact(t.Context(), 1, targets, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
