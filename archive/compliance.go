@@ -21,11 +21,9 @@ type Searcher interface {
 }
 
 // A Purger removes messages from something that was derived from them, or that they passed through, so that nothing
-// of them is left on the disk. ids are of messages that lost a deposit; those that the archive still has keep what
-// belongs to the other deposits. Purging again is no error.
-type Purger interface {
-	Purge(ctx context.Context, ids []string) error
-}
+// of them is left on the disk. The messages lost all their deposits up to a ledger index, and may have later ones; with -1 they lost
+// some, and what is derived of them has to be made anew. Purging again is no error.
+type Purger func(ctx context.Context, ids []string, upTo int64) error
 
 // ComplianceOptions are what a Compliance needs.
 type ComplianceOptions struct {

@@ -68,7 +68,7 @@ func (d *desk) open(o Options) {
 	}
 	d.s, d.index.s = s, s
 	d.c = NewCompliance(d.tb.Context(), s, ComplianceOptions{
-		Search: d.index, Negates: negates, Purge: []Purger{d.index}, DualControl: d.dual,
+		Search: d.index, Negates: negates, Purge: []Purger{d.index.Purge}, DualControl: d.dual,
 	})
 }
 
@@ -178,7 +178,7 @@ func (x *shelf) Position() int64 {
 	return last
 }
 
-func (x *shelf) Purge(_ context.Context, ids []string) error {
+func (x *shelf) Purge(_ context.Context, ids []string, _ int64) error {
 	for _, id := range ids {
 		delete(x.texts, id)
 	}

@@ -193,9 +193,10 @@ var ErrDamaged = errors.New("archived bytes are damaged")
 
 // Since lists messages with deposits whose ledger index is above after, in the
 // order of these deposits, looking at no more than limit deposits. An empty list
-// means that there are none.
+// means that there are none. A deposit that was disposed of counts as long as the
+// message has others.
 func (s *Store) Since(ctx context.Context, after int64, limit int) ([]Indexable, error) {
-	held, err := s.catalog.ByIndex(ctx, after, limit)
+	held, err := s.catalog.Listing(ctx, after, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -207,11 +208,17 @@ func (s *Store) Since(ctx context.Context, after int64, limit int) ([]Indexable,
 			continue
 		}
 		m, err := s.indexable(ctx, h)
+		if errors.Is(err, ErrNotFound) { // disposed of in this moment
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
 		at[h.ID] = len(out)
 		out = append(out, m)
+	}
+	if len(out) == 0 && len(held) > 0 {
+		return s.Since(ctx, held[len(held)-1].Index, limit)
 	}
 	return out, nil
 }
@@ -221,9 +228,16 @@ func (s *Store) indexable(ctx context.Context, h catalog.Held) (Indexable, error
 	if err != nil {
 		return Indexable{}, err
 	}
-	m := Indexable{ID: h.ID, Index: h.Index}
-	if len(all) > 0 {
-		m.First = all[0].Index // oldest first
+	if len(all) == 0 {
+		return Indexable{}, fmt.Errorf("%w: %s", ErrNotFound, h.ID)
+	}
+	buried, err := s.catalog.Buried(ctx, h.ID)
+	if err != nil {
+		return Indexable{}, err
+	}
+	m := Indexable{ID: h.ID, Index: h.Index, First: all[0].Index, Last: all[len(all)-1].Index} // oldest first
+	if len(buried) > 0 {
+		m.First = min(m.First, buried[0].Index)
 	}
 	for _, one := range all {
 		d, err := detailsOf(one)
@@ -249,11 +263,16 @@ func (s *Store) Undescribed(ctx context.Context, limit int) ([]Indexable, error)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Indexable, len(ids))
-	for i, id := range ids {
-		if out[i], err = s.indexable(ctx, catalog.Held{ID: id}); err != nil {
+	out := make([]Indexable, 0, len(ids))
+	for _, id := range ids {
+		m, err := s.indexable(ctx, catalog.Held{ID: id})
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
+		out = append(out, m)
 	}
 	return out, nil
 }

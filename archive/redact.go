@@ -40,9 +40,9 @@ func (c *Compliance) carryOut(ctx context.Context, plan string) error {
 	if done.Volumes, err = s.redact(ctx, deposits); err != nil {
 		return err
 	}
-	indexes, gone, err := s.leftovers(ctx, deposits)
-	if err != nil {
-		return err
+	var indexes []int64
+	for _, d := range deposits {
+		indexes = append(indexes, d.Index)
 	}
 	if err := s.ledger.Erase(ctx, indexes); err != nil {
 		if errors.Is(err, ledger.ErrBroken) {
@@ -50,10 +50,8 @@ func (c *Compliance) carryOut(ctx context.Context, plan string) error {
 		}
 		return fmt.Errorf("erase details in the ledger: %w", err)
 	}
-	for _, p := range c.opts.Purge {
-		if err := p.Purge(ctx, gone); err != nil {
-			return err
-		}
+	if err := c.purge(ctx, deposits); err != nil {
+		return err
 	}
 	if err := errors.Join(s.emptyQuarantine(), s.scrub(ctx)); err != nil {
 		return err
@@ -88,24 +86,33 @@ func (s *Store) doomedBy(ctx context.Context, plan string) ([]doomed, error) {
 	return out, nil
 }
 
-// leftovers returns the ledger indexes of the deposits, and the messages that are gone.
-func (s *Store) leftovers(ctx context.Context, deposits []doomed) (indexes []int64, gone []string, err error) {
+// purge removes the messages from everything else that has copies.
+func (c *Compliance) purge(ctx context.Context, deposits []doomed) error {
+	var gone, fewer []string
+	last := int64(-1)
 	seen := map[string]bool{}
 	for _, d := range deposits {
-		indexes = append(indexes, d.Index)
+		last = max(last, d.Index)
 		if seen[d.ID] {
 			continue
 		}
 		seen[d.ID] = true
-		_, there, err := s.catalog.Message(ctx, d.ID)
+		_, there, err := c.store.catalog.Message(ctx, d.ID)
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
-		if !there {
+		if there {
+			fewer = append(fewer, d.ID)
+		} else {
 			gone = append(gone, d.ID)
 		}
 	}
-	return indexes, gone, nil
+	for _, purge := range c.opts.Purge {
+		if err := errors.Join(purge(ctx, gone, last), purge(ctx, fewer, -1)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // redact blanks out the entries of the deposits, and the bytes that go with them: each volume is written anew once.

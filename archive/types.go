@@ -151,7 +151,8 @@ type Indexable struct {
 	Received  time.Time // first deposit
 	Mailboxes []string  // of all its deposits, sorted
 	Deposits  []Arrival // all of them, oldest first
-	First     int64     // ledger index of its first deposit
+	First     int64     // ledger index of its first deposit, also if that was disposed of
+	Last      int64     // ledger index of its newest deposit
 	// Index is the ledger index of the newest deposit of this message that the
 	// listing covers: who has dealt with it is complete up to there.
 	Index int64

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/postkeep/postkeep/archive"
@@ -18,6 +19,7 @@ const maxRequests = 16
 // request is a call of Rebuild or Purge, for the worker to serve.
 type request struct {
 	ids  []string // to purge; nil to rebuild everything
+	upTo int64    // last deposit that is purged
 	done chan error
 	// begun says that the slots are marked.
 	begun bool
@@ -38,10 +40,16 @@ func (x *Index) Rebuild(ctx context.Context) error { return x.ask(ctx, &request{
 // When Purge returns nil the directory of the index is clean and synced. When ctx
 // ends, or the process, the worker goes on; calling Purge again waits for it.
 func (x *Index) Purge(ctx context.Context, ids []string) error {
+	return x.PurgeUpTo(ctx, ids, math.MaxInt64)
+}
+
+// PurgeUpTo is Purge for the deposits of the messages up to a ledger index. Messages that have later ones are
+// indexed again; with -1 all are, as the archive has them now.
+func (x *Index) PurgeUpTo(ctx context.Context, ids []string, upTo int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	return x.ask(ctx, &request{ids: ids})
+	return x.ask(ctx, &request{ids: ids, upTo: upTo})
 }
 
 func (x *Index) ask(ctx context.Context, r *request) error {
@@ -92,7 +100,7 @@ type builder struct {
 // unwanted reports whether a message has been purged since its last deposit.
 func (b *builder) unwanted(item archive.Indexable) bool {
 	last, ok := b.purged[digestOf(item.ID)]
-	return ok && item.Index <= last
+	return ok && max(item.Index, item.Last) <= last
 }
 
 func (b *builder) wanted(item archive.Indexable) bool { return !b.unwanted(item) }
@@ -115,7 +123,7 @@ func (b *builder) serve(ctx context.Context) error {
 		if r.ids == nil {
 			err = b.index.markAll()
 		} else {
-			err = b.forget(ctx, r.ids)
+			err = b.forget(ctx, r.ids, r.upTo)
 		}
 		if err != nil {
 			return err
@@ -147,7 +155,7 @@ func (b *builder) answer() error {
 
 // forget marks what has to be written anew without the messages, and takes them out
 // of what is found.
-func (b *builder) forget(ctx context.Context, ids []string) error {
+func (b *builder) forget(ctx context.Context, ids []string, upTo int64) error {
 	last, err := b.archive.LastDeposit(ctx)
 	if err != nil {
 		return err
@@ -156,7 +164,7 @@ func (b *builder) forget(ctx context.Context, ids []string) error {
 		b.purged = make(map[digest]int64, len(ids)) // the archive has forgotten the earlier ones
 	}
 	for _, id := range ids {
-		b.purged[digestOf(id)] = last
+		b.purged[digestOf(id)] = min(last, upTo)
 	}
 	return b.index.markPurged(ctx, ids)
 }

@@ -255,13 +255,13 @@ func metaSubject(name string) string {
 
 // sweep removes what crashed publishers and workers left behind.
 func (b *Bus) sweep(ctx context.Context) error {
-	return errors.Join(b.removeOrphans(ctx), b.removePartialBodies(ctx, b.timing.orphanAge))
+	return errors.Join(b.removeOrphans(ctx, b.timing.orphanAge), b.removePartialBodies(ctx, b.timing.orphanAge))
 }
 
 // removeOrphans deletes the objects that no pending message can refer to: the
-// envelope of an object is published within orphanAge after it, and the oldest
+// envelope of an object is published within age after it, and the oldest
 // pending message is younger than that.
-func (b *Bus) removeOrphans(ctx context.Context) error {
+func (b *Bus) removeOrphans(ctx context.Context, age time.Duration) error {
 	objects, err := b.bodies.List(ctx)
 	if errors.Is(err, jetstream.ErrNoObjectsFound) {
 		return nil
@@ -280,7 +280,7 @@ func (b *Bus) removeOrphans(ctx context.Context) error {
 		return fmt.Errorf("list mail streams: %w", err)
 	}
 	for _, o := range objects {
-		if o.ModTime.Add(b.timing.orphanAge).Before(oldest) {
+		if o.ModTime.Add(age).Before(oldest) {
 			b.log.Info("removing a body that no message refers to", "object", o.Name, "size", o.Size)
 			err = errors.Join(err, b.removeBody(ctx, o.Name))
 		}

@@ -68,6 +68,8 @@ type timing struct {
 	bodyTTL       time.Duration
 	orphanAge     time.Duration
 	sweepInterval time.Duration
+	scrubAge      time.Duration
+	scrubWait     time.Duration
 	retryMin      time.Duration
 	retryMax      time.Duration
 	redelivery    time.Duration
@@ -100,6 +102,12 @@ func defaultTiming() timing {
 		// on a body that is taken for an orphan.
 		orphanAge:     24 * time.Hour,
 		sweepInterval: time.Hour,
+		// An envelope follows its body within seconds. Where it does not, its
+		// message is fetched again.
+		scrubAge: 10 * time.Minute,
+		// Long enough for a busy archive to have nothing in hand for a moment,
+		// and for a body of gigabytes to get through.
+		scrubWait: 5 * time.Minute,
 		// Publishing to a full stream, fetching from a server that is away.
 		retryMin: 50 * time.Millisecond,
 		retryMax: 5 * time.Second,

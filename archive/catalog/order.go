@@ -203,3 +203,22 @@ func (c *Catalog) Scrub(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Listing returns up to limit deposits with a ledger index above after, in ledger order, without their records. Of messages that
+// are there it has those, too, that were disposed of.
+func (c *Catalog) Listing(ctx context.Context, after int64, limit int) ([]Held, error) {
+	var out []Held
+	err := c.each(ctx, `SELECT d.idx, m.id FROM deposits d JOIN messages m ON m.n = d.message WHERE d.idx > ?1
+		UNION ALL SELECT t.idx, t.id FROM tombstones t WHERE t.idx > ?1 AND EXISTS (SELECT 1 FROM messages m WHERE m.id = t.id)
+		ORDER BY 1 LIMIT ?2`, []any{after, limit}, func(scan func(...any) error) error {
+		var (
+			h  Held
+			id []byte
+		)
+		err := scan(&h.Index, &id)
+		h.ID = hex.EncodeToString(id)
+		out = append(out, h)
+		return err
+	})
+	return out, err
+}

@@ -33,9 +33,11 @@ type instance struct {
 	files  *extract.Pool // reads attachments; nil if they are not to be read
 	bus    *pipeline.Bus
 	poller *poller.Poller
-	api    *api.Server
-	users  *users.Store
-	web    *web.Server // nil without a listener
+
+	compliance *archive.Compliance
+	api        *api.Server
+	users      *users.Store
+	web        *web.Server // nil without a listener
 	// address is where people find the pages, "" without a listener.
 	address string
 
@@ -64,6 +66,7 @@ const (
 	toRebuildCatalog purpose = iota - 1 // and describe all messages again
 	toRead                              // archive and index
 	toWatch                             // and the streams
+	toDispose                           // and what brings the rest of them into the archive
 	toPoll                              // and sessions with mail servers
 	toRun                               // by schedule, with the API on the socket
 )
@@ -88,7 +91,12 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	if i.store, err = openStore(ctx, cfg, log, i.remade, fail); err != nil {
 		return nil, err
 	}
-	if i.index, err = indexer.Open(ctx, indexer.Options{Dir: filepath.Join(cfg.DataDir, "index"), Location: cfg.TimeZone.Location, Logger: log}); err != nil {
+	if to, err = i.purposeOf(ctx, to); err != nil {
+		return nil, err
+	}
+	if i.index, err = indexer.Open(ctx, indexer.Options{
+		Dir: filepath.Join(cfg.DataDir, "index"), Location: cfg.TimeZone.Location, Held: i.held, Logger: log,
+	}); err != nil {
 		return nil, err
 	}
 	if cfg.Index.Extract {
@@ -120,14 +128,22 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	if i.users, err = users.Open(cfg.DataDir, users.Options{}); err != nil {
 		return nil, err
 	}
+	i.compliance = archive.NewCompliance(ctx, i.store, archive.ComplianceOptions{
+		Search: everybodys{i.index}, Negates: api.Negates, Purge: []archive.Purger{i.index.PurgeUpTo, i.scrub}, DualControl: cfg.DualControl,
+	})
 	i.api = api.NewServer(api.Options{
-		Store: i.store, Index: i.index, Bus: i.bus, Poller: i.poller, Users: i.users,
+		Compliance: i.compliance,
+		Store:      i.store, Index: i.index, Bus: i.bus, Poller: i.poller, Users: i.users,
 		Mailboxes: func() []api.Mailbox { return *i.mailboxes.Load() },
 		Version:   version, Location: cfg.TimeZone.Location, DataDir: cfg.DataDir, Running: to == toRun, Problems: i.problems, Logger: log,
 		RebuildCatalog: i.rebuildCatalog, Anchored: i.anchors.anchored,
 		Anchors: i.anchorStatus,
 	})
-	return i, i.start(ctx, cfg, to, fail)
+	if err := i.start(ctx, cfg, to, fail); err != nil {
+		return i, err
+	}
+	i.resume(ctx, to)
+	return i, nil
 }
 
 func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger, rebuild bool, broken func(error)) (*archive.Store, error) {
@@ -170,7 +186,7 @@ func (i *instance) reload(cfg *config.Config) error {
 }
 
 func (i *instance) problems() []string {
-	var out []string
+	out := i.unfinished()
 	if err := i.failed.Load(); err != nil {
 		out = append(out, (*err).Error())
 	}
@@ -200,11 +216,14 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, fa
 		}
 		return worker.Run(ctx)
 	})
+	if to < toDispose {
+		return nil
+	}
+	i.stage(ctx, "archive worker", fail, pipeline.NewArchiver(i.bus, i.store, pipeline.ArchiverOptions{Logger: i.log}).Run)
 	if to < toPoll {
 		return nil
 	}
 	i.stage(ctx, "keeper of the volumes", fail, i.store.Maintain)
-	i.stage(ctx, "archive worker", fail, pipeline.NewArchiver(i.bus, i.store, pipeline.ArchiverOptions{Logger: i.log}).Run)
 	i.stage(ctx, "poller", fail, func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return i.poller.Work(ctx) })
@@ -245,6 +264,9 @@ func (i *instance) stage(ctx context.Context, name string, fail func(error), run
 
 // close stops the workers, last started first, and closes everything.
 func (i *instance) close() error {
+	if i.compliance != nil {
+		i.compliance.Close() // while the workers that it needs are there
+	}
 	for n := len(i.stages) - 1; n >= 0; n-- {
 		i.stages[n].cancel()
 		<-i.stages[n].done

@@ -314,6 +314,12 @@ func (a *app) printMessage(cfg *config.Config, d api.Detail) error {
 		}
 	}
 	when := func(t time.Time) string { return t.In(cfg.TimeZone.Location).Format("Mon, 2 Jan 2006 15:04:05 -0700") }
+	if len(d.Deposits) == 0 && len(d.Disposed) > 0 {
+		field("Id", d.ID)
+		field("Size", fmt.Sprintf("%s (%s bytes)", size(d.Size), count(d.Size)))
+		a.printTombstones(cfg, d.Disposed)
+		return nil
+	}
 	field("From", oneLine(d.From))
 	field("To", oneLine(d.To))
 	field("Cc", oneLine(d.Cc))
@@ -334,6 +340,7 @@ func (a *app) printMessage(cfg *config.Config, d api.Detail) error {
 	}
 	field("Id", d.ID)
 	field("Size", fmt.Sprintf("%s (%s bytes)", size(d.Size), count(d.Size)))
+	a.printTombstones(cfg, d.Disposed)
 	fmt.Fprintf(a.stdout, "\n%s\n", strings.TrimRight(printableLines(d.Text), "\n"))
 	if d.Cut {
 		fmt.Fprintf(a.stdout, "\n%s\n", st.dim("(cut here; --raw has everything)"))

@@ -35,6 +35,10 @@ type Config struct {
 	// the system's.
 	TimeZone TimeZone `yaml:"time_zone"`
 
+	// DualControl wants the approval of a second person before anything is
+	// disposed of. Default false.
+	DualControl bool `yaml:"dual_control"`
+
 	NATS    NATS    `yaml:"nats"`
 	Web     Web     `yaml:"web"`
 	Log     Log     `yaml:"log"`

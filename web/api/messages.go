@@ -116,6 +116,9 @@ func (s *Server) opened(ctx context.Context, prefix, how string) (archive.Messag
 
 func (s *Server) message(w http.ResponseWriter, r *http.Request) error {
 	m, body, err := s.opened(r.Context(), r.PathValue("id"), "text")
+	if errors.Is(err, archive.ErrNotFound) {
+		return s.buried(w, r, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -125,6 +128,9 @@ func (s *Server) message(w http.ResponseWriter, r *http.Request) error {
 	}
 	d := Detail{Message: messageOf(&m), MessageID: parsed.MessageID, Deposits: m.Deposits}
 	d.addProblems(parsed)
+	if d.Disposed, err = s.graves(r.Context(), m.ID); err != nil {
+		return err
+	}
 	d.Text, d.Cut = cutText(parsed.Text(), maxShownText)
 	return writeJSON(w, d)
 }
@@ -143,6 +149,9 @@ func cutText(text string, most int) (string, bool) {
 // the answer off, so that nobody takes it for the message.
 func (s *Server) raw(w http.ResponseWriter, r *http.Request) error {
 	m, body, err := s.opened(r.Context(), r.PathValue("id"), "raw")
+	if errors.Is(err, archive.ErrNotFound) {
+		return s.gone(r, err)
+	}
 	if err != nil {
 		return err
 	}

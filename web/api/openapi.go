@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"path"
 	"reflect"
@@ -80,6 +81,7 @@ func operations() map[string]operation {
 		"DELETE /api/v1/me/tokens/{token}":           {summary: "Revoke a token", out: Person{}},
 		"PUT /api/v1/me/searches":                    {summary: "Replace one's saved searches", in: []users.SavedSearch{}, out: Person{}},
 	}
+	maps.Copy(ops, complyOperations())
 	return ops
 }
 

@@ -23,11 +23,13 @@ import (
 // Options are what a Server speaks for. All but Logger are required; without
 // Bus there are no polls.
 type Options struct {
-	Store  *archive.Store
-	Index  *indexer.Index
-	Bus    *pipeline.Bus
-	Poller *poller.Poller
-	Users  *users.Store
+	Store *archive.Store
+	// Compliance decides about holds, retention and disposal.
+	Compliance *archive.Compliance
+	Index      *indexer.Index
+	Bus        *pipeline.Bus
+	Poller     *poller.Poller
+	Users      *users.Store
 	// Mailboxes returns those of the configuration: name, server, schedule, policy.
 	Mailboxes func() []Mailbox
 	Version   string
@@ -72,7 +74,7 @@ type route struct {
 }
 
 func (s *Server) routes() []route {
-	return []route{
+	return append(s.complyRoutes(), []route{
 		{"GET /api/v1/openapi.json", access.Anyone, s.document},
 		{"GET /api/v1/status", access.Operate, s.status},
 		{"GET /api/v1/mailboxes", access.Operate, s.mailboxes},
@@ -105,7 +107,7 @@ func (s *Server) routes() []route {
 		{"PUT /api/v1/me/searches", access.Anyone, s.mySearches},
 		{"GET /api/v1/messages/{id}/structure", access.Read, s.structure},
 		{"GET /api/v1/messages/{id}/parts/{path}", access.Read, s.part},
-	}
+	}...)
 }
 
 // refused is the error for a principal who lacks the permission.
@@ -182,6 +184,9 @@ func problemOf(err error) *Problem {
 		p.Status = http.StatusConflict
 	case errors.Is(err, archive.ErrReadOnly), errors.Is(err, archive.ErrBroken):
 		p.Status = http.StatusServiceUnavailable
+	}
+	if status := complyStatus(err); status != 0 {
+		p.Status = status
 	}
 	p.Title = http.StatusText(p.Status)
 	return p

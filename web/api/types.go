@@ -41,8 +41,10 @@ type Detail struct {
 	Message
 	MessageID string            `json:"message_id,omitempty"`
 	Deposits  []archive.Deposit `json:"deposits"`
-	Text      string            `json:"text"`          // readable text, cut at maxShownText bytes
-	Cut       bool              `json:"cut,omitempty"` // whether Text was cut
+	// Disposed is what is left of deposits that were disposed of. Without Deposits nothing else of the message is.
+	Disposed []archive.Tombstone `json:"disposed,omitempty"`
+	Text     string              `json:"text"`          // readable text, cut at maxShownText bytes
+	Cut      bool                `json:"cut,omitempty"` // whether Text was cut
 }
 
 // SearchResult answers a search.

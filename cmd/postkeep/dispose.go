@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/postkeep/postkeep/indexer"
+)
+
+// purposeOf is what an instance is opened for: more than was asked for when a disposal was interrupted, which
+// is finished first.
+func (i *instance) purposeOf(ctx context.Context, to purpose) (purpose, error) {
+	pending, err := i.store.Interrupted(ctx)
+	if err != nil || len(pending) == 0 || i.store.ReadOnly() != nil || i.store.Unreadable() != nil {
+		return to, err
+	}
+	return max(to, toDispose), nil
+}
+
+// resume finishes disposals that were interrupted. When that fails nobody finds what was disposed of all the same, and
+// status shows it.
+func (i *instance) resume(ctx context.Context, to purpose) {
+	if to < toDispose || i.store.ReadOnly() != nil || i.store.Unreadable() != nil {
+		return
+	}
+	if err := i.compliance.Resume(ctx); err != nil {
+		i.log.Error("a disposal is not finished", "error", err)
+	}
+}
+
+// unfinished says which disposals wait for the archive to be opened again.
+func (i *instance) unfinished() []string {
+	pending, err := i.store.Interrupted(context.Background())
+	if err != nil {
+		return []string{"disposals: " + err.Error()}
+	}
+	var out []string
+	for _, plan := range pending {
+		out = append(out, fmt.Sprintf("plan %s is being applied, or was interrupted: then start again to finish it", plan))
+	}
+	return out
+}
+
+// scrub leaves nothing in the streams of what has gone through them.
+func (i *instance) scrub(ctx context.Context, ids []string, _ int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	if i.bus == nil {
+		return errors.New("the streams are not open")
+	}
+	return i.bus.Scrub(ctx)
+}
+
+// held returns the ids of the messages that a hold covers.
+func (i *instance) held(ctx context.Context) ([]string, error) {
+	terms, err := i.store.HeldTerms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	seen := map[string]bool{}
+	for _, q := range terms {
+		if err := i.index.Each(ctx, q, nil, func(id string) error {
+			if !seen[id] {
+				seen[id] = true
+				ids = append(ids, id)
+			}
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
+}
+
+// everybodys is the index without regard to who asks.
+type everybodys struct{ *indexer.Index }
+
+// Each is that of the index.
+func (x everybodys) Each(ctx context.Context, query string, fn func(id string) error) error {
+	return x.Index.Each(ctx, query, nil, fn)
+}
