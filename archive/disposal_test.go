@@ -526,7 +526,8 @@ func TestAPartGoesWithTheLastMessageThatHasIt(t *testing.T) {
 // TestTheGoodCopyOfADamagedMessageStays: the deposit that brought the good copy goes, and with it all that the ledger
 // said of its place; another deposit of the message stays.
 func TestTheGoodCopyOfADamagedMessageStays(t *testing.T) {
-	d := deskFor(t)
+	d := newDesk(t, filepath.Join(t.TempDir(), "data"))
+	defer func() { d.close() }() // the damage is there still
 	body := strings.Repeat("a long message ", 100)
 	d.put(delivery("sales", "1", body))
 	d.close()

@@ -94,31 +94,10 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	if to, err = i.purposeOf(ctx, to); err != nil {
 		return nil, err
 	}
-	if i.index, err = indexer.Open(ctx, indexer.Options{
-		Dir: filepath.Join(cfg.DataDir, "index"), Location: cfg.TimeZone.Location, Held: i.held, Logger: log,
-	}); err != nil {
+	if err := i.openIndex(ctx, cfg); err != nil {
 		return nil, err
 	}
-	if cfg.Index.Extract {
-		if i.files, err = newExtractor(cfg, log); err != nil {
-			return nil, err
-		}
-		i.indexing.Extractor = i.files
-	}
-	if to >= toWatch {
-		if i.bus, err = pipeline.Connect(ctx, pipeline.Options{
-			URL: cfg.NATS.URL, Dir: filepath.Join(cfg.DataDir, "nats"), Logger: log,
-			CredentialsFile: cfg.NATS.CredentialsFile, CAFile: cfg.NATS.CAFile, MaxStoreBytes: int64(cfg.NATS.MaxStoreBytes),
-		}); err != nil {
-			return nil, err
-		}
-	}
-	if i.poller, err = poller.New(i.bus, mailboxes(cfg, log), poller.Options{
-		Sessions: cfg.Poller.Sessions, PerHost: cfg.Poller.SessionsPerHost, Location: cfg.TimeZone.Location, Logger: log,
-	}); err != nil {
-		return nil, err
-	}
-	if err := i.recall(ctx); err != nil {
+	if err := i.openStreams(ctx, cfg, to); err != nil {
 		return nil, err
 	}
 	if i.anchors, err = newAnchors(cfg, log); err != nil {
@@ -139,11 +118,41 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 		RebuildCatalog: i.rebuildCatalog, Anchored: i.anchors.anchored,
 		Anchors: i.anchorStatus,
 	})
-	if err := i.start(ctx, cfg, to, fail); err != nil {
-		return i, err
+	err = i.start(ctx, cfg, to, fail)
+	if err == nil {
+		i.resume(ctx, to)
 	}
-	i.resume(ctx, to)
-	return i, nil
+	return i, err
+}
+
+func (i *instance) openIndex(ctx context.Context, cfg *config.Config) (err error) {
+	if i.index, err = indexer.Open(ctx, indexer.Options{
+		Dir: filepath.Join(cfg.DataDir, "index"), Location: cfg.TimeZone.Location, Held: i.held, Logger: i.log,
+	}); err != nil || !cfg.Index.Extract {
+		return err
+	}
+	if i.files, err = newExtractor(cfg, i.log); err != nil {
+		return err
+	}
+	i.indexing.Extractor = i.files
+	return nil
+}
+
+func (i *instance) openStreams(ctx context.Context, cfg *config.Config, to purpose) (err error) {
+	if to >= toWatch {
+		if i.bus, err = pipeline.Connect(ctx, pipeline.Options{
+			URL: cfg.NATS.URL, Dir: filepath.Join(cfg.DataDir, "nats"), Logger: i.log,
+			CredentialsFile: cfg.NATS.CredentialsFile, CAFile: cfg.NATS.CAFile, MaxStoreBytes: int64(cfg.NATS.MaxStoreBytes),
+		}); err != nil {
+			return err
+		}
+	}
+	if i.poller, err = poller.New(i.bus, mailboxes(cfg, i.log), poller.Options{
+		Sessions: cfg.Poller.Sessions, PerHost: cfg.Poller.SessionsPerHost, Location: cfg.TimeZone.Location, Logger: i.log,
+	}); err != nil {
+		return err
+	}
+	return i.recall(ctx)
 }
 
 func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger, rebuild bool, broken func(error)) (*archive.Store, error) {
