@@ -73,7 +73,7 @@ func TestBadInputGivesOneClearLineAndTheRightExitCode(t *testing.T) {
 		{"unknown flag of search", scriptedYAML(plain, ""), []string{"search", "--limt", "5", "a"}, 2, []string{"--limt"}},
 		{"search without the value of -c", scriptedYAML(plain, ""), []string{"search", "a", "-c"}, 2, []string{"-c"}},
 		{"search with another configuration", scriptedYAML(plain, ""), []string{"search", "a", "-c=ontract"}, 2, []string{"ontract"}},
-		{"bad sort", scriptedYAML(plain, ""), []string{"search", "--sort", "size", "a"}, 2, []string{"size"}},
+		{"bad sort", scriptedYAML(plain, ""), []string{"search", "--sort", "colour", "a"}, 2, []string{"colour", "-date", "size", "relevance"}},
 		{"bad export query", scriptedYAML(plain, ""), []string{"export", "--query", "(", "--out", "x"}, 2, []string{"column"}},
 		{"unknown id", scriptedYAML(plain, ""), []string{"show", "0123456789"}, 1, []string{"no such message", "0123456789"}},
 		{"short id", scriptedYAML(plain, ""), []string{"show", "0123"}, 1, []string{"8 to 64"}},
