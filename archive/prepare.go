@@ -20,8 +20,7 @@ type item struct {
 	body io.ReaderAt
 	// split is how the message is stored in parts, nil when it is stored whole.
 	split  *parts.Message
-	worn   map[string]bool // parts that the archive has and cannot read any more
-	pieces []string        // that may become parts when they come again
+	pieces []string // that may become parts when they come again
 }
 
 // prepare reads the bodies that the archive may need, and takes them apart. It may be called again: what is
@@ -56,7 +55,7 @@ func (p *put) prepare(ctx context.Context) error {
 
 // ready makes one message ready.
 func (p *put) ready(ctx context.Context, d *Delivery) (*item, error) {
-	it := &item{worn: map[string]bool{}}
+	it := &item{}
 	var err error
 	if _, it.had, err = p.store.catalog.Message(ctx, d.ID); err != nil {
 		return nil, err
@@ -91,7 +90,7 @@ func (p *put) ready(ctx context.Context, d *Delivery) (*item, error) {
 			continue
 		}
 		p.seen[part.SHA256] = true
-		if it.worn[part.SHA256], err = p.store.worn(ctx, part.SHA256); err != nil {
+		if p.worn[part.SHA256], err = p.store.worn(ctx, part.SHA256); err != nil {
 			return nil, err
 		}
 	}

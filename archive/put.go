@@ -108,6 +108,7 @@ type put struct {
 	refused []string         // why, per delivery
 	items   map[string]*item // by message
 	seen    map[string]bool  // pieces and parts of the batch
+	worn    map[string]bool  // parts that the archive has and cannot read any more
 
 	receipts []Receipt
 	places   map[string]*placed
@@ -124,7 +125,7 @@ type put struct {
 func (s *Store) newPut(batch []Delivery) *put {
 	return &put{
 		store: s, batch: batch, spool: spool{store: s}, refused: make([]string, len(batch)),
-		items: map[string]*item{}, seen: map[string]bool{},
+		items: map[string]*item{}, seen: map[string]bool{}, worn: map[string]bool{},
 	}
 }
 
@@ -244,7 +245,7 @@ func (p *put) append(ctx context.Context, d *Delivery, it *item, at *placed) (er
 		return err
 	}
 	for _, part := range it.split.Parts {
-		stored, err := p.part(ctx, d, it, part)
+		stored, err := p.part(ctx, d, part)
 		if err != nil {
 			return err
 		}
@@ -256,12 +257,12 @@ func (p *put) append(ctx context.Context, d *Delivery, it *item, at *placed) (er
 }
 
 // part finds or appends a part.
-func (p *put) part(ctx context.Context, d *Delivery, it *item, part parts.Part) (catalog.Part, error) {
+func (p *put) part(ctx context.Context, d *Delivery, part parts.Part) (catalog.Part, error) {
 	if stored, ok := p.stored[part.SHA256]; ok {
 		return stored, nil
 	}
 	row, ok, err := p.store.catalog.Part(ctx, part.SHA256)
-	if err != nil || ok && !it.worn[part.SHA256] {
+	if err != nil || ok && !p.worn[part.SHA256] {
 		return row, err
 	}
 	place, _, err := p.store.volumes.Append(ctx, volume.Message{

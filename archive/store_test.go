@@ -582,29 +582,3 @@ func TestMessageWithoutItsDepositIsAdoptedAndFound(t *testing.T) {
 		t.Errorf("receipt %+v, want a new deposit of the bytes that are there", r)
 	}
 }
-
-func BenchmarkPut(b *testing.B) {
-	dir := filepath.Join(b.TempDir(), "data")
-	if err := Create(b.Context(), dir, Options{}); err != nil {
-		b.Fatal(err)
-	}
-	s, err := Open(b.Context(), dir, Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = s.Close() }()
-	const batchSize = 256
-	body := bytes.Repeat([]byte("a line of eighty characters, more or less, as it is common in mail\r\n"), 120)
-	b.SetBytes(int64(len(body)) * batchSize)
-	n := 0
-	for b.Loop() {
-		batch := make([]Delivery, batchSize)
-		for i := range batch {
-			n++
-			batch[i] = delivery("sales", fmt.Sprint(n), fmt.Sprintf("Message-ID: <%d@x>\r\n\r\n%s", n, body))
-		}
-		if _, err := s.Put(b.Context(), batch); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/postkeep/postkeep/archive"
-	"github.com/postkeep/postkeep/archive/disk"
-	"github.com/postkeep/postkeep/archive/volume"
 )
 
 // batch is how many messages are put together, as by the worker of a busy server.
@@ -41,7 +39,14 @@ func (o options) archive(ctx context.Context, fill func(putter) error) (s sizes,
 	if err != nil {
 		return s, err
 	}
-	if err := errors.Join(fill(into(store)), store.Close(), repack(ctx, dir)); err != nil {
+	err = fill(into(store))
+	if err == nil {
+		err = store.Seal(ctx)
+	}
+	if err == nil {
+		err = store.Repack(ctx, archive.RepackOptions{})
+	}
+	if err := errors.Join(err, store.Close()); err != nil {
 		return s, err
 	}
 	for at, n := range map[string]*int64{"volumes": &s.volumes, "ledger": &s.ledger, "catalog.db": &s.catalog} {
@@ -50,20 +55,6 @@ func (o options) archive(ctx context.Context, fill func(putter) error) (s sizes,
 		}
 	}
 	return s, nil
-}
-
-func repack(ctx context.Context, dir string) error {
-	set, err := volume.OpenSet(ctx, volume.Options{FS: disk.OS(), Dir: filepath.Join(dir, "volumes"), Quarantine: filepath.Join(dir, "quarantine")}, nil)
-	if err != nil {
-		return err
-	}
-	_, err = set.Seal(ctx)
-	for _, v := range set.Volumes() {
-		if err == nil {
-			_, err = set.Repack(ctx, v.Number, volume.RepackOptions{})
-		}
-	}
-	return errors.Join(err, set.Close())
 }
 
 func size(root string) (n int64, err error) {
