@@ -53,7 +53,7 @@ type Server struct {
 	handler  http.Handler
 }
 
-// New makes a Server. Close ends it.
+// New makes a Server.
 func New(opts Options) (*Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -65,7 +65,6 @@ func New(opts Options) (*Server, error) {
 	client := api.InProcess(opts.API)
 	var err error
 	if s.exports, err = exports.NewJobs(client, opts.ExportDir, opts.Now, opts.Logger); err != nil {
-		s.sessions.Close()
 		return nil, err
 	}
 	s.pages, err = pages.New(pages.Options{
@@ -93,11 +92,8 @@ func New(opts Options) (*Server, error) {
 	return s, nil
 }
 
-// Close ends sessions and exports.
-func (s *Server) Close() {
-	s.exports.Close()
-	s.sessions.Close()
-}
+// Close ends exports under way.
+func (s *Server) Close() { s.exports.Close() }
 
 // LogInLink returns the path of a link that logs the named user in, once.
 func (s *Server) LogInLink(name string, valid time.Duration) string { return s.pages.Link(name, valid) }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"golang.org/x/time/rate"
 
@@ -89,9 +90,10 @@ func (s *Server) gate(w http.ResponseWriter, code int, v *View, p *loginPage) er
 	return s.render(w, code, "login", v, p)
 }
 
-// local returns the path if it stays on this server, else "/".
+// local returns the path if it stays on this server, else "/". Browsers drop
+// tabs and line ends from addresses, and take a backslash for a slash.
 func local(path string) string {
-	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsAny(path, "\\\r\n") {
+	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsRune(path, '\\') || strings.ContainsFunc(path, unicode.IsControl) {
 		return "/"
 	}
 	return path

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/v2"
-	"github.com/alexedwards/scs/v2/memstore"
 )
 
 // Defaults of Options.
@@ -32,15 +31,11 @@ type Options struct {
 
 // Manager keeps sessions. It is safe for concurrent use.
 type Manager struct {
-	scs   *scs.SessionManager
-	store *memstore.MemStore
-	now   func() time.Time
+	scs *scs.SessionManager
+	now func() time.Time
 }
 
-// sweep is how often ended sessions are thrown away.
-const sweep = 5 * time.Minute
-
-// New makes a Manager. Close stops it.
+// New makes a Manager.
 func New(opts Options) *Manager {
 	if opts.Idle == 0 {
 		opts.Idle = DefaultIdle
@@ -51,19 +46,20 @@ func New(opts Options) *Manager {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	m := &Manager{scs: scs.New(), store: memstore.NewWithCleanupInterval(sweep), now: opts.Now}
-	m.scs.Store = m.store
-	m.scs.IdleTimeout, m.scs.Lifetime, m.scs.HashTokenInStore = opts.Idle, opts.Lifetime, true
-	c := &m.scs.Cookie
-	c.Name, c.HttpOnly, c.SameSite, c.Secure, c.Path, c.Persist = "postkeep_session", true, http.SameSiteLaxMode, opts.Secure, "/", false
+	name := "postkeep_session"
 	if opts.Secure {
-		c.Name = "__Host-postkeep_session" // browsers take it from this host over TLS only
+		name = "__Host-postkeep_session" // browsers take it from this host over TLS only
 	}
-	return m
+	// scs.New would start a goroutine that nothing can stop.
+	return &Manager{now: opts.Now, scs: &scs.SessionManager{
+		IdleTimeout: opts.Idle, Lifetime: opts.Lifetime, HashTokenInStore: true,
+		Store: &store{kept: map[string]kept{}}, Codec: scs.GobCodec{},
+		ErrorFunc: func(w http.ResponseWriter, _ *http.Request, err error) {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		},
+		Cookie: scs.SessionCookie{Name: name, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: opts.Secure, Path: "/"},
+	}}
 }
-
-// Close stops the sweeping.
-func (m *Manager) Close() { m.store.StopCleanup() }
 
 // Wrap gives every request of h its session.
 func (m *Manager) Wrap(h http.Handler) http.Handler { return m.scs.LoadAndSave(h) }
