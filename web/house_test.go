@@ -112,6 +112,7 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 // browser is somebody with a browser: it keeps cookies and follows no redirect.
 type browser struct {
 	t    *testing.T
+	ctx  context.Context
 	base string
 	http.Client
 }
@@ -122,7 +123,7 @@ func newBrowser(t *testing.T, h http.Handler, base, from string) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &browser{t: t, base: base, Client: http.Client{
+	return &browser{t: t, ctx: t.Context(), base: base, Client: http.Client{
 		Transport: direct{h, from}, Jar: jar,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -142,7 +143,7 @@ func (a answer) to() string { return a.header.Get("Location") }
 
 func (b *browser) do(method, path, body string, header ...string) answer {
 	b.t.Helper()
-	r, err := http.NewRequestWithContext(b.t.Context(), method, b.base+path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(b.ctx, method, b.base+path, strings.NewReader(body))
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -101,6 +101,10 @@ func (s *Server) LogInLink(name string, valid time.Duration) string { return s.p
 // SetupLink returns the path of a link under which the first user is made.
 func (s *Server) SetupLink(valid time.Duration) string { return s.pages.Link("", valid) }
 
+// Patterns are the routes that need somebody known, or lead there, as
+// http.ServeMux writes them.
+func (s *Server) Patterns() []string { return append(s.opts.API.Patterns(), s.pages.Patterns()...) }
+
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
 // policy lets a page load what it is made of, and nothing else.
@@ -117,6 +121,7 @@ func (s *Server) headers(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store") // mail does not stay in a browser's cache; static files do
 		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 		if s.opts.Secure {
 			h.Set("Strict-Transport-Security", "max-age=31536000")

@@ -110,6 +110,15 @@ func (s *Server) routes() []route {
 	}...)
 }
 
+// Patterns are the routes, as http.ServeMux writes them.
+func (s *Server) Patterns() []string {
+	var all []string
+	for _, r := range s.routes() {
+		all = append(all, r.pattern)
+	}
+	return all
+}
+
 // refused is the error for a principal who lacks the permission.
 func refused(p *access.Principal, what access.Permission) error {
 	switch {

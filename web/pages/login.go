@@ -188,22 +188,20 @@ func (s *Server) setup(w http.ResponseWriter, r *http.Request, v *View) error {
 	for _, role := range r.PostForm["role"] {
 		roles = append(roles, access.Role(role))
 	}
-	password := r.PostFormValue("password")
-	err := users.CheckPassword(password)
-	if err == nil {
-		if err := s.door.Record(r.Context(), p.Name, "first user", map[string]any{"roles": roles}); err != nil {
-			return err
-		}
-		err = s.door.Users.Add(r.Context(), users.User{Name: p.Name, Roles: roles}, password)
-	}
-	if errors.Is(err, users.ErrInvalid) {
+	password, first := r.PostFormValue("password"), users.User{Name: p.Name, Roles: roles}
+	if err := errors.Join(first.Check(), users.CheckPassword(password)); err != nil {
 		p.Wrong = err.Error()
 		return s.render(w, http.StatusBadRequest, "setup", v, p)
 	}
-	if err != nil {
+	if _, ok := s.peek(secret, true); !ok {
+		return staleLink(v) // somebody else was faster
+	}
+	if err := s.door.Record(r.Context(), p.Name, "first user", map[string]any{"roles": roles}); err != nil {
 		return err
 	}
-	s.peek(secret, true)
+	if err := s.door.Users.Add(r.Context(), first, password); err != nil {
+		return err
+	}
 	return s.enter(w, r, p.Name, "login", "/")
 }
 

@@ -130,6 +130,15 @@ func (s *Server) routes() []page {
 	}
 }
 
+// Patterns are the routes but for static files, as http.ServeMux writes them.
+func (s *Server) Patterns() []string {
+	var all []string
+	for _, r := range s.routes() {
+		all = append(all, r.pattern)
+	}
+	return all
+}
+
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
 // handle checks the principal, and turns an error into a page that says it.

@@ -184,7 +184,8 @@ func (s *Store) find(name string) int {
 // validName is what can stand in a ledger, a URL and on a command line.
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._@+-]{0,63}$`)
 
-func (u *User) check() error {
+// Check says why a user cannot be as they are, with ErrInvalid.
+func (u *User) Check() error {
 	switch {
 	case !validName.MatchString(u.Name):
 		return fmt.Errorf("%w: name %q, want 1 to 64 of a-z 0-9 . _ @ + -", ErrInvalid, u.Name)
@@ -215,7 +216,7 @@ func (s *Store) Add(ctx context.Context, u User, password string) error {
 	u.Created, u.Password, u.Tokens = s.opts.Now().UTC(), "", nil
 	slices.Sort(u.Roles)
 	u.Roles = slices.Compact(u.Roles)
-	if err := u.check(); err != nil {
+	if err := u.Check(); err != nil {
 		return err
 	}
 	if password != "" {
@@ -256,7 +257,7 @@ func (s *Store) Update(name string, fn func(*User) error) error {
 		if users[i].Name != name {
 			return nil, fmt.Errorf("%w: a name cannot change, the ledger has it", ErrInvalid)
 		}
-		return users, users[i].check()
+		return users, users[i].Check()
 	})
 }
 
