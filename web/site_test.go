@@ -93,7 +93,9 @@ func (s *site) index(index *indexer.Index) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	done := make(chan error, 1)
-	go func() { done <- indexer.NewWorker(index, s.store, nil, indexer.WorkerOptions{Interval: 50 * time.Millisecond}).Run(ctx) }()
+	go func() {
+		done <- indexer.NewWorker(index, s.store, nil, indexer.WorkerOptions{Interval: 50 * time.Millisecond}).Run(ctx)
+	}()
 	s.t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
