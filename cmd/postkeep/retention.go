@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/archive/retention"
 	"github.com/postkeep/postkeep/internal/config"
 	"github.com/postkeep/postkeep/web/api"
 )
@@ -88,9 +89,13 @@ func (a *app) policyListCommand() *cobra.Command {
 				}
 				rows := make([][]string, len(rules))
 				for i, r := range rules {
-					rows[i] = []string{fit(oneLine(r.Name), 20), fit(oneLine(r.Mailbox), 16), fit(oneLine(r.Query), 24), r.Min.String(), r.Max.String()}
+					basis := r.Basis
+					if basis == "" {
+						basis = retention.Archived
+					}
+					rows[i] = []string{fit(oneLine(r.Name), 18), fit(oneLine(r.Mailbox), 14), fit(oneLine(r.Query), 22), string(basis), r.Min.String(), r.Max.String()}
 				}
-				return table(a.stdout, a.styleFor(a.stdout), []string{"rule", "mailbox", "query", "at least", "at most"}, 3, rows)
+				return table(a.stdout, a.styleFor(a.stdout), []string{"rule", "mailbox", "query", "from", "at least", "at most"}, 4, rows)
 			})
 		},
 	}

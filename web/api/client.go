@@ -69,7 +69,11 @@ const maxProblem = 64 << 10
 // do sends a request; an answer that is no success becomes its Problem. The
 // caller closes the body.
 func (c *Client) do(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
-	u := url.URL{Scheme: "http", Host: "postkeep", Path: path, RawQuery: query.Encode()}
+	plain, err := url.PathUnescape(path)
+	if err != nil {
+		return nil, err
+	}
+	u := url.URL{Scheme: "http", Host: "postkeep", Path: plain, RawPath: path, RawQuery: query.Encode()}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
 		return nil, err
