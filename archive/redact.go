@@ -232,6 +232,8 @@ func (s *Store) emptyQuarantine() error {
 
 // scrub removes from the catalog's file what was deleted in it.
 func (s *Store) scrub(ctx context.Context) error {
+	s.rebuild.Lock() // what is being made anew may have taken it in before
+	defer s.rebuild.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.whole(); err != nil {
