@@ -123,7 +123,7 @@ func fromElsewhere() []string {
 		"malformed", "encrypted", "signed", "journal", "bounce", "partial", "held", "report",
 		"Newest first", "Oldest first", "Best match first", "Largest first", "By sender", "Chain of custody",
 		"search", "view", "export", "hold", "policy", "disposal-intent", "disposal-done", "config", "deposit", "poll", "verify",
-		"waiting", "running",
+		"waiting", "running", "planned", "approved", "interrupted", "applied", "retention", "erasure",
 		"seal", "repack", "rebuild", "recovered", "anchor", "open", "close", "Message", "Text", "Headers", "Parts", "Source"}
 }
 
