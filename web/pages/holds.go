@@ -3,6 +3,7 @@ package pages
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/postkeep/postkeep/archive"
@@ -52,7 +53,8 @@ func (s *Server) placeHold(w http.ResponseWriter, r *http.Request, v *View) erro
 	if err != nil {
 		return err
 	}
-	http.Redirect(w, r, "/holds?done=placed", http.StatusSeeOther)
+	// The page of the hold finds out what it covers.
+	http.Redirect(w, r, "/holds/"+url.PathEscape(h.Name)+"?done=placed", http.StatusSeeOther)
 	return nil
 }
 
@@ -61,7 +63,7 @@ func (s *Server) hold(w http.ResponseWriter, r *http.Request, v *View) error {
 	if err != nil {
 		return err
 	}
-	return s.showHolds(w, r, v, http.StatusOK, &holdsPage{One: &h})
+	return s.showHolds(w, r, v, http.StatusOK, &holdsPage{One: &h, Done: r.FormValue("done")})
 }
 
 func (s *Server) releaseHold(w http.ResponseWriter, r *http.Request, v *View) error {
@@ -153,6 +155,10 @@ func (s *Server) changeRetention(w http.ResponseWriter, r *http.Request, v *View
 		var plan archive.Plan
 		plan, err = s.opts.API.MakePlan(ctx, false)
 		to = "/retention/" + plan.ID
+		if err == nil && plan.ID == "" {
+			p.Said = v.T("Nothing is due that is not held.")
+			return s.showRetention(w, r, v, http.StatusOK, p)
+		}
 	case "approve":
 		_, err = s.opts.API.ApprovePlan(ctx, id)
 		to = "/retention/" + id
