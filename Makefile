@@ -16,7 +16,7 @@ LINT       := bin/tools/golangci-lint-$(LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build test deps vet lint gotest cross fuzz bench scale demo torture clean
+.PHONY: help build test deps vet lint gotest cross fuzz bench benchindex scale demo torture clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -50,6 +50,9 @@ fuzz: ## every fuzz target for FUZZTIME (5s)
 
 bench: ## benchmarks: BENCH=regexp PKG=./archive/...
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
+
+benchindex: ## real mail in MAIL=DIR: speed, size and memory of the index, times of searches
+	go run ./internal/bench/index -mail "$(MAIL)"
 
 scale: ## 10,000 mailboxes every 5 minutes for ten minutes: lateness, CPU, memory
 	go run ./internal/bench/mailboxes

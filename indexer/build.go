@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync/atomic"
 
 	"github.com/postkeep/postkeep/archive"
 )
@@ -94,7 +95,32 @@ type builder struct {
 	waiting []*request
 	// purged are the messages of the last Purge, and the last ledger index of the
 	// archive at that time: what is not later must not be indexed again.
-	purged map[digest]int64
+	purged  map[digest]int64
+	merging atomic.Bool // while a closed generation is merged down
+}
+
+// mostSegments is how many segments a closed generation may have: it is merged down to one
+// when it is closed, and updates add some.
+const mostSegments = 4
+
+// tidy has one closed generation merged down meanwhile, if there is one that needs it.
+func (b *builder) tidy(ctx context.Context) {
+	if b.merging.Load() {
+		return
+	}
+	for _, s := range b.index.slots {
+		if s.last == open || s.rebuild || s.lacking() || s.gen.tidied || s.gen.segments() <= mostSegments {
+			continue
+		}
+		s.gen.tidied = true
+		b.merging.Store(true)
+		b.merges.Go(func() {
+			s.gen.mergeDown(ctx)
+			b.merging.Store(false)
+			b.index.stir()
+		})
+		return
+	}
 }
 
 // unwanted reports whether a message has been purged since its last deposit.
@@ -311,9 +337,6 @@ func (b *builder) finish(ctx context.Context, s *slot) error {
 	done := slot{first: s.first, last: s.last, gen: s.next}
 	if err := b.index.swap(s, &done); err != nil {
 		return err
-	}
-	if done.last != open {
-		b.merges.Go(func() { done.gen.mergeDown(ctx) })
 	}
 	old := s.gen
 	if err := old.close(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -78,13 +79,13 @@ func (c *counts) see(value []byte) {
 }
 
 // seeDate takes the value of a facet that comes from the date of a hit.
-func (c *counts) seeDate(key string, zone *time.Location) {
-	format := "2006"
-	if c.facet == FacetMonth {
-		format = "2006-01"
-	}
+func (c *counts) seeDate(year int, month time.Month) {
 	var buf [16]byte
-	c.see(keyTime(key).In(zone).AppendFormat(buf[:0], format))
+	text := strconv.AppendInt(buf[:0], int64(10_000+year), 10)[1:] // with leading zeros
+	if c.facet == FacetMonth {
+		text = append(text, '-', byte('0'+month/10), byte('0'+month%10))
+	}
+	c.see(text)
 }
 
 // commit counts what has been seen if the hit counts, and forgets it.

@@ -2,6 +2,7 @@ package indexer
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -346,8 +347,8 @@ func orderKey(received time.Time, id string) string {
 
 // keyTime returns the time that a timeKey or an orderKey begins with, in UTC.
 func keyTime(key string) time.Time {
-	var n int64
-	if _, err := fmt.Sscanf(key[:min(len(key), keyDigits)], "%x", &n); err != nil {
+	n, err := strconv.ParseInt(key[:min(len(key), keyDigits)], 16, 64)
+	if err != nil {
 		return time.Time{} // a document without the key
 	}
 	return time.Unix(n+year1, 0).UTC()

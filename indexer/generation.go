@@ -98,6 +98,7 @@ type generation struct {
 	bleve    bleve.Index
 	snippets *snippetFile
 	state    atomic.Pointer[state]
+	tidied   bool // merging down was tried; the worker's
 
 	failOnce sync.Once
 	failed   chan struct{} // closed when the generation is unusable
@@ -420,6 +421,21 @@ func (g *generation) close() error {
 	case <-timeout.C:
 		return errors.Join(err, fmt.Errorf("close index %s: no answer for %s", g.dir, closeTimeout))
 	}
+}
+
+// segments is the number of parts that a search goes through, 0 if that cannot be told.
+func (g *generation) segments() (n int) {
+	v, err := g.view()
+	if err != nil {
+		return 0
+	}
+	if s, ok := v.reader.(*scorch.IndexSnapshot); ok {
+		n = len(s.Segments())
+	}
+	if v.reader.Close() != nil {
+		return 0
+	}
+	return n
 }
 
 // mergeDown makes one segment of a generation that grows no more: it is smaller,

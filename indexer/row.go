@@ -96,9 +96,13 @@ func (r *row) deposit(term []byte) {
 
 // count counts the hit in all facets.
 func (r *row) count() {
+	if len(r.c.facets) == 0 {
+		return
+	}
+	year, month, _ := keyTime(string(r.dated)).In(r.c.zone).Date()
 	for _, f := range r.c.facets {
 		if f.field == "" {
-			f.seeDate(string(r.dated), r.c.zone)
+			f.seeDate(year, month)
 		}
 		f.commit(true)
 	}

@@ -431,3 +431,15 @@ func TestDamagedListOfGenerationsMeansARebuild(t *testing.T) {
 		start(t, dir, a, small).catchUp().complete().whole(25)
 	}
 }
+
+func TestMergedGenerationIsOneSegmentWithEverything(t *testing.T) {
+	a := newMemory()
+	numbered(a, 0, 42)
+	r := start(t, t.TempDir(), a, WorkerOptions{RollDocuments: 40, BatchMessages: 4}).catchUp().complete()
+	closed := r.slots[0].gen
+	closed.mergeDown(t.Context())
+	if n := closed.segments(); n != 1 {
+		t.Errorf("%d segments", n)
+	}
+	r.whole(42)
+}

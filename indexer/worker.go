@@ -172,6 +172,7 @@ func (w *Worker) step(ctx context.Context, b *builder) (more bool, err error) {
 	if err != nil {
 		return errors.Is(err, ErrUnusable), ifNot(err, ErrUnusable)
 	}
+	b.tidy(ctx)
 	return more || len(w.index.requests) > 0, b.answer()
 }
 
@@ -237,34 +238,21 @@ func (b *builder) catchUp(ctx context.Context) error {
 		return err
 	}
 	l := listing{after: s.Position, upTo: open, keep: b.wanted}
-	return b.run(ctx, l, func(inner context.Context, part batch) error {
+	return b.run(ctx, l, func(ctx context.Context, part batch) error {
 		if len(part.entries) == 0 && s.Complete && part.complete {
 			return nil // nothing new, and known to be complete
 		}
-		if err := b.describeEntries(inner, part.entries); err != nil {
+		if err := b.describeEntries(ctx, part.entries); err != nil {
 			return err
 		}
-		if err := b.index.commit(inner, part); err != nil {
+		if err := b.index.commit(ctx, part); err != nil {
 			return err
 		}
 		if part.whole {
-			return b.roll(ctx)
+			return b.index.roll(b.opts.RollDocuments)
 		}
 		return nil
 	})
-}
-
-// roll begins a new generation if the newest one is full, and has the full one
-// merged down meanwhile.
-func (b *builder) roll(ctx context.Context) error {
-	full := b.index.slots[len(b.index.slots)-1].gen
-	if err := b.index.roll(b.opts.RollDocuments); err != nil {
-		return err
-	}
-	if b.index.slots[len(b.index.slots)-1].gen != full {
-		b.merges.Go(func() { full.mergeDown(ctx) })
-	}
-	return nil
 }
 
 // run hands the batches of a listing to commit. Parsing of a batch goes on while
