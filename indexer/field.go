@@ -207,8 +207,7 @@ func stemTerm(b []byte, language, stem string) []byte {
 // room as a word. A word that is its own stem has none besides: who looks for
 // a stem looks for this word in texts of the language, too.
 func (f *field) addStem(term []byte, original string) {
-	stem := f.stems.stemmer.Stem(f.stems.language, term, original)
-	if stem != string(term) {
+	if stem := f.stems.stemmer.Stem(f.stems.language, term, original); stem != "" {
 		f.stems.term = stemTerm(f.stems.term, f.stems.language, stem)
 		f.count(f.stems.term)
 	}

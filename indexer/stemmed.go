@@ -1,6 +1,7 @@
 package indexer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -44,7 +45,7 @@ func newStemmedWord(t *query.Text) *stemmedWord {
 		for _, language := range words.Languages() {
 			// People leave out diacritics, without which the rules come to other results.
 			for _, spelling := range []string{t.Value[token.Start:token.End], w.term} {
-				s := stemIn{language, stemmer.Stem(language, token.Term, spelling)}
+				s := stemIn{language, cmp.Or(stemmer.Stem(language, token.Term, spelling), w.term)}
 				if !slices.Contains(w.stems, s) {
 					w.stems = append(w.stems, s)
 				}
@@ -160,7 +161,7 @@ func (w *stemmedWord) fits(s *words.Stemmer, language string, term []byte, origi
 		return true
 	}
 	for _, in := range w.stems {
-		if in.language == language && in.stem[0] == term[0] && s.Stem(language, term, original) == in.stem {
+		if in.language == language && in.stem[0] == term[0] && in.stem == cmp.Or(s.Stem(language, term, original), string(term)) {
 			return true
 		}
 	}

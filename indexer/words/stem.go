@@ -40,17 +40,21 @@ func NewStemmer() *Stemmer {
 	return &Stemmer{env: snowballstem.NewEnv(""), known: map[string]map[string]string{}}
 }
 
-// Stem returns the folded stem of a word in a language of Languages: term is the
-// folded word, original how it stands in the text. The rules need the
-// diacritics that folding takes away. Words with digits, very long ones and
-// those of other languages are their own stems.
+// Stem returns the folded stem of a word in a language of Languages, "" if the word
+// is its own: term is the folded word, original how it stands in the text. The
+// rules need the diacritics that folding takes away. Words with digits and very
+// long ones are their own stems. For words that it remembers Stem allocates nothing
+// if they are in ASCII.
 func (s *Stemmer) Stem(language string, term []byte, original string) string {
+	ascii, stemmable := kindOf(original)
+	if !stemmable {
+		return ""
+	}
 	known := s.known[language]
 	if known == nil {
 		known = make(map[string]string, 1024)
 		s.known[language] = known
 	}
-	ascii := isASCII(original)
 	if ascii {
 		if stem, ok := known[string(term)]; ok { // makes no string of term
 			return stem
@@ -63,13 +67,11 @@ func (s *Stemmer) Stem(language string, term []byte, original string) string {
 			return stem
 		}
 	}
-	stem := string(term)
-	if len(lower) <= maxStemBytes && !strings.ContainsAny(lower, "0123456789") {
-		s.env.SetCurrent(lower)
-		stemIn(language, s.env)
-		if folded := foldTerm(s.env.Current()); folded != "" {
-			stem = folded
-		}
+	s.env.SetCurrent(lower)
+	stemIn(language, s.env)
+	stem := foldTerm(s.env.Current())
+	if stem == string(term) {
+		stem = ""
 	}
 	if len(known) >= maxStems {
 		clear(known)
@@ -78,13 +80,18 @@ func (s *Stemmer) Stem(language string, term []byte, original string) string {
 	return stem
 }
 
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= utf8.RuneSelf {
-			return false
+// kindOf reports whether a word is in ASCII, and whether the rules are for such a word.
+func kindOf(word string) (ascii, stemmable bool) {
+	ascii = true
+	for i := range len(word) {
+		switch c := word[i]; {
+		case c >= utf8.RuneSelf:
+			ascii = false
+		case c >= '0' && c <= '9':
+			return ascii, false
 		}
 	}
-	return true
+	return ascii, len(word) <= maxStemBytes
 }
 
 // foldTerm folds a word, as All does.

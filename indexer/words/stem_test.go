@@ -8,7 +8,10 @@ import (
 
 func stem(s *Stemmer, language, word string) string {
 	for t := range All(word) {
-		return s.Stem(language, t.Term, word[t.Start:t.End])
+		if stem := s.Stem(language, t.Term, word[t.Start:t.End]); stem != "" {
+			return stem
+		}
+		return string(t.Term)
 	}
 	return ""
 }
@@ -56,6 +59,14 @@ func TestStemsAreTheSameWhenRemembered(t *testing.T) {
 	}
 }
 
+func TestKnownWordsTakeNoMemory(t *testing.T) {
+	s, term := NewStemmer(), []byte("running")
+	s.Stem("en", term, "Running")
+	if n := testing.AllocsPerRun(100, func() { s.Stem("en", term, "Running") }); n != 0 {
+		t.Errorf("%v allocations for a word that is known", n)
+	}
+}
+
 func FuzzStem(f *testing.F) {
 	f.Add("running")
 	f.Add("Häuser œuvre naïveté")
@@ -65,7 +76,7 @@ func FuzzStem(f *testing.F) {
 		for tok := range All(text) {
 			for _, language := range Languages() {
 				stem := s.Stem(language, tok.Term, text[tok.Start:tok.End])
-				if stem == "" || !utf8.ValidString(stem) || len(stem) > 2*MaxTermBytes {
+				if !utf8.ValidString(stem) || stem == string(tok.Term) || len(stem) > 2*MaxTermBytes {
 					t.Fatalf("%q in %s: %q", tok.Term, language, stem)
 				}
 			}
