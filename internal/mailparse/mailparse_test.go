@@ -256,8 +256,8 @@ func TestSummaryWithoutText(t *testing.T) {
 
 func TestAlternativesAreNotRepeated(t *testing.T) {
 	m := parse(t, "Content-Type: multipart/alternative; boundary=b\n\n--b\n\nHello World\nsecond line\n"+
-		"--b\nContent-Type: text/html\n\n<p>hello, <b>world!</b><p>Second line<p>only here: second\n--b--\n")
-	if got, want := m.Text(), "Hello World\nsecond line\nonly here: second\n"; got != want {
+		"--b\nContent-Type: text/html\n\n<p>hello, <b>world!</b><p>Second line<p>only here: second<p>line, hello\n--b--\n")
+	if got, want := m.Text(), "Hello World\nsecond line\nonly here: second\nline, hello\n"; got != want {
 		t.Errorf("text %q, want %q", got, want)
 	}
 }

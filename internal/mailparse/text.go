@@ -2,13 +2,14 @@ package mailparse
 
 import (
 	"hash/maphash"
+	"math/bits"
 	"strings"
 	"unicode"
 )
 
 // Text returns the text of the message for searching: its text parts, and of
 // enclosed messages the subjects, addresses and text. HTML that stands beside plain
-// text as an alternative adds only its lines with words that the plain text lacks. Text that
+// text as an alternative adds only its lines with words, or neighbours, that the plain text lacks. Text that
 // HTML hides and the targets of its links follow what it shows.
 // The text of attached files is not in it, see Part.Text, nor is that of a journal
 // report but for the enclosed message.
@@ -88,32 +89,52 @@ func (e *Enclosed) writeText(out *strings.Builder) {
 	}
 }
 
-// wordSet is the words of a text, as hashes.
+// wordSet is the words of a text, and the pairs of neighbours, as hashes.
 type wordSet struct {
 	seed maphash.Seed
 	has  map[uint64]struct{}
 }
 
 func newWordSet(text string) wordSet {
-	s := wordSet{seed: maphash.MakeSeed(), has: make(map[uint64]struct{}, len(text)/8)}
+	s := wordSet{seed: maphash.MakeSeed(), has: make(map[uint64]struct{}, len(text)/4)}
+	before := uint64(0)
 	for word := range strings.FieldsFuncSeq(text, notWord) {
-		s.has[s.hash(word)] = struct{}{}
+		this := s.hash(word)
+		s.has[this] = struct{}{}
+		s.has[pair(before, this)] = struct{}{}
+		before = this
 	}
 	return s
+}
+
+func pair(first, second uint64) uint64 { return bits.RotateLeft64(first, 1) ^ second }
+
+// hasLine reports whether the words of a line are in the set, each behind the one
+// before it: then the line is found by what it is found by without it, phrases included.
+func (s wordSet) hasLine(line string) bool {
+	before := uint64(0)
+	for word := range strings.FieldsFuncSeq(line, notWord) {
+		this := s.hash(word)
+		if _, ok := s.has[this]; !ok {
+			return false
+		}
+		if _, ok := s.has[pair(before, this)]; !ok && before != 0 {
+			return false
+		}
+		before = this
+	}
+	return true
 }
 
 func (s wordSet) hash(word string) uint64 { return maphash.String(s.seed, strings.ToLower(word)) }
 
 func notWord(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) }
 
-// writeNew writes the lines of text that have a word not in the set.
+// writeNew writes the lines of text that are not in the set.
 func (s wordSet) writeNew(out *strings.Builder, text string) {
 	for line := range strings.Lines(text) {
-		for word := range strings.FieldsFuncSeq(line, notWord) {
-			if _, ok := s.has[s.hash(word)]; !ok {
-				writeBlock(out, line)
-				break
-			}
+		if !s.hasLine(line) {
+			writeBlock(out, line)
 		}
 	}
 }
