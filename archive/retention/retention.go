@@ -66,6 +66,9 @@ func (r *Rule) Validate() error {
 	case r.Basis != "" && r.Basis != Archived && r.Basis != Date:
 		return fmt.Errorf("the basis %.40q is not known: want %s or %s", r.Basis, Archived, Date)
 	}
+	if r.Min.Rest%time.Second != 0 || r.Max.Rest%time.Second != 0 {
+		return errors.New("the periods of the rule are not whole seconds")
+	}
 	epoch := time.Unix(0, 0)
 	if !r.Min.IsZero() && !r.Max.IsZero() && r.Max.After(epoch).Before(r.Min.After(epoch)) {
 		return fmt.Errorf("the maximum period, %s, is shorter than the minimum, %s", r.Max, r.Min)
