@@ -152,8 +152,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.Serve
 
 // handle checks the principal, and turns an error into a page that says it.
 func (s *Server) handle(p page) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v := s.view(r)
+	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		v, w := s.view(r), &begun{ResponseWriter: out}
 		var err error
 		switch {
 		case p.may == open || v.Principal.May(p.may):
@@ -163,11 +163,35 @@ func (s *Server) handle(p page) http.Handler {
 		default:
 			err = forbidden(v)
 		}
-		if err != nil && r.Context().Err() == nil {
+		switch {
+		case err == nil || r.Context().Err() != nil:
+		case w.yes:
+			s.opts.Logger.Error("answer cut off", "path", r.URL.Path, "error", err)
+			panic(http.ErrAbortHandler) // nobody shall take half a download for the whole
+		default:
 			s.failed(w, r, v, err)
 		}
 	})
 }
+
+// begun notes whether an answer has begun.
+type begun struct {
+	http.ResponseWriter
+	yes bool
+}
+
+func (w *begun) WriteHeader(code int) {
+	w.yes = true
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *begun) Write(p []byte) (int, error) {
+	w.yes = true
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController find Flush.
+func (w *begun) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func forbidden(v *View) error {
 	if v.Principal == nil {
@@ -185,6 +209,7 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, v *View, err err
 		problem = &api.Problem{Status: http.StatusInternalServerError, Title: v.T("Something went wrong"), Detail: err.Error()}
 	}
 	v.Title = problem.Title
+	w.Header().Del("Content-Disposition") // of the download that this is not
 	if err := s.render(w, problem.Status, "error", v, problem); err != nil {
 		s.opts.Logger.Error("error page failed", "path", r.URL.Path, "error", err)
 		http.Error(w, problem.Title, problem.Status)
