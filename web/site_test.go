@@ -69,8 +69,10 @@ func newSite(t *testing.T, messages ...mail) *site {
 		s.check(err)
 	}
 	s.index(index)
+	compliance := archive.NewCompliance(t.Context(), s.store, archive.ComplianceOptions{Search: allMail{index}, Negates: api.Negates})
+	t.Cleanup(compliance.Close)
 	s.api = api.NewServer(api.Options{
-		Store: s.store, Index: index, Bus: bus, Poller: p, Users: s.users, Location: time.UTC, DataDir: dir,
+		Compliance: compliance, Store: s.store, Index: index, Bus: bus, Poller: p, Users: s.users, Location: time.UTC, DataDir: dir,
 		Mailboxes: func() []api.Mailbox { return nil },
 		RebuildCatalog: func(ctx context.Context) error {
 			return s.store.RebuildCatalog(ctx, func(context.Context, *archive.Store) error { return nil })
@@ -86,6 +88,13 @@ func newSite(t *testing.T, messages ...mail) *site {
 	s.check(err)
 	t.Cleanup(s.web.Close)
 	return s
+}
+
+// allMail searches without a scope, as holds do.
+type allMail struct{ *indexer.Index }
+
+func (x allMail) Each(ctx context.Context, query string, fn func(id string) error) error {
+	return x.Index.Each(ctx, query, nil, fn)
 }
 
 // index runs the index worker, and waits until everything is in the index.
