@@ -18,7 +18,7 @@ import (
 // Operations and the bytes at which writes are torn are a sample; with POSTKEEP_TORTURE they are all.
 func TestFaultInAnyOperationLosesNoReceipt(t *testing.T) {
 	all := os.Getenv("POSTKEEP_TORTURE") != ""
-	stride := 11
+	stride := 17
 	if all {
 		stride = 1
 	}
@@ -45,7 +45,7 @@ func faultOnce(t *testing.T, fault disktest.Fault) (disktest.Op, bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { _ = os.RemoveAll(tmp) }()
 	dir, image := filepath.Join(tmp, "data"), filepath.Join(tmp, "image")
 	if err := Create(t.Context(), dir, Options{}); err != nil {
 		t.Fatal(err)
