@@ -191,9 +191,9 @@ func (o *Options) fill() error {
 	switch {
 	case o.Parser == nil || o.SyncDir == nil || o.Out == "":
 		return fmt.Errorf("%w: Parser, SyncDir and Out are required", ErrOptions)
-	case traits[o.Format].open == nil:
+	case traits(o.Format).open == nil:
 		return fmt.Errorf("%w: there is no format %q", ErrOptions, o.Format)
-	case o.AttachmentText && !traits[o.Format].text:
+	case o.AttachmentText && !traits(o.Format).text:
 		return fmt.Errorf("%w: %s has no place for the text of attachments", ErrOptions, o.Format)
 	case o.SplitBytes < 0 || o.SplitBytes > 0 && o.single():
 		return fmt.Errorf("%w: only a directory can be split", ErrOptions)
@@ -223,7 +223,6 @@ type Result struct {
 	Omitted  int64 // duplicates, or others of a thread
 	Damaged  []string
 	Path     string // of the directory or file
-	Files    int64  // that the manifest lists
 	Event    int64  // ledger index of the export
 	Key      string // that signed the proof
 }

@@ -64,7 +64,7 @@ type item struct {
 
 func (it *item) reader() io.Reader { return io.NewSectionReader(it.body, 0, it.Size) }
 
-// traits say what a format is like.
+// A trait is what a format is like.
 type trait struct {
 	open    func(v *volume) (format, error)
 	content bool    // it needs the content of messages
@@ -72,15 +72,29 @@ type trait struct {
 	factor  float64 // octets on disk for every octet of mail, with room to spare
 }
 
-// traits are constant; a package variable because Go has no constant maps.
-var traits = map[Format]trait{
-	EML:         {open: openEML, factor: 1},
-	Mbox:        {open: openMbox, factor: 1.02},
-	Maildir:     {open: openMaildir, factor: 1},
-	Concordance: {open: openConcordance, content: true, text: true, factor: 2.5},
-	EDRM:        {open: openEDRM, content: true, text: true, factor: 2.5},
-	CSV:         {open: openCSV, content: true, factor: 0},
-	HTML:        {open: openHTML, content: true, factor: 2.5},
+// traits has no open for what is no format.
+func traits(f Format) trait {
+	const (
+		copies = 1.02 // From_ lines and quoting
+		texts  = 2.5  // natives of attachments and text beside the message
+	)
+	switch f {
+	case EML:
+		return trait{open: openEML, factor: copies}
+	case Mbox:
+		return trait{open: openMbox, factor: copies}
+	case Maildir:
+		return trait{open: openMaildir, factor: copies}
+	case Concordance:
+		return trait{open: openConcordance, content: true, text: true, factor: texts}
+	case EDRM:
+		return trait{open: openEDRM, content: true, text: true, factor: texts}
+	case CSV:
+		return trait{open: openCSV, content: true}
+	case HTML:
+		return trait{open: openHTML, content: true, factor: texts}
+	}
+	return trait{}
 }
 
 // newVolume begins a volume. resume says how far its shared files are there.
@@ -93,7 +107,7 @@ func (x *exporter) newVolume(number int, resume []File) (err error) {
 		v.resume[f.Path] = f
 	}
 	x.volume = v
-	v.format, err = traits[x.opts.Format].open(v)
+	v.format, err = traits(x.opts.Format).open(v)
 	return err
 }
 
@@ -253,7 +267,6 @@ func (x *exporter) note(e Entry) error {
 func (x *exporter) count(e *Entry) {
 	x.done++
 	x.ids.Write([]byte(e.ID + "\n"))
-	x.result.Files += int64(len(e.Files))
 	switch e.Omitted {
 	case "":
 		x.result.Messages++
@@ -275,7 +288,7 @@ func (x *exporter) message(ctx context.Context, m Message, e *Entry) error {
 		return err
 	}
 	it.entry = e
-	if traits[x.opts.Format].content || x.opts.Deduplicate || x.opts.OnePerThread {
+	if traits(x.opts.Format).content || x.opts.Deduplicate || x.opts.OnePerThread {
 		if it.content, err = x.opts.Parser.Parse(ctx, it.body, m.Size); err != nil {
 			return err
 		}

@@ -47,6 +47,10 @@ func (v *volume) family(ctx context.Context, it *item, natives, texts string) ([
 	for i, a := range it.content.Attachments {
 		docs = append(docs, document{number: x.bates(x.docs + int64(i) + 1), name: a.Name, mediaType: a.MediaType})
 	}
+	it.entry.Documents = int64(len(docs))
+	if len(docs) == 1 {
+		return docs, nil
+	}
 	taken := -1 // the attachment in x.file
 	finish := func() error {
 		n := taken
@@ -83,7 +87,6 @@ func (v *volume) family(ctx context.Context, it *item, natives, texts string) ([
 	if err == nil {
 		err = finish()
 	}
-	it.entry.Documents = int64(len(docs))
 	return docs, err
 }
 

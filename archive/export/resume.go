@@ -117,7 +117,7 @@ func (x *exporter) compare(ctx context.Context, r io.Reader, found resumed) (res
 		return found, fmt.Errorf("%w: %s: %w", ErrForeign, manifestName, err)
 	}
 	if !bytes.Equal(m.request, want) {
-		return found, fmt.Errorf("%w: %s is of another query, format or options: %s", ErrForeign, manifestName, bytes.TrimSpace(m.request))
+		return found, fmt.Errorf("%w: an export of another query, format or other options; choose another place", ErrForeign)
 	}
 	shared := sharedReaders{dir: x.dir, at: map[string]*sharedReader{}}
 	defer shared.close()

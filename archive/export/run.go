@@ -36,7 +36,7 @@ func (o *Options) request() request {
 		Query: o.Query, Format: o.Format, Deduplicate: o.Deduplicate, OnePerThread: o.OnePerThread,
 		SplitBytes: o.SplitBytes, AttachmentText: o.AttachmentText, TimeZone: o.Location.String(),
 	}
-	if traits[o.Format].text {
+	if traits(o.Format).text {
 		r.BatesPrefix, r.BatesStart = o.Bates.Prefix, o.Bates.Start
 	}
 	if o.Format == Mbox {
@@ -66,7 +66,7 @@ func Run(ctx context.Context, src Source, opts Options) (_ Result, err error) {
 	x := &exporter{opts: opts, keys: map[string]bool{}, ids: sha256.New()}
 	defer func() {
 		if x.sink != nil {
-			err = errors.Join(err, x.body.reset(), x.file.reset(), x.sink.abort())
+			err = errors.Join(err, x.body.reset(), x.file.reset(), x.sink.abort(err == nil || x.done > 0 || x.dir != nil && x.dir.resumed))
 		}
 		if err != nil {
 			err = fmt.Errorf("export to %s: %w", opts.Out, err)
@@ -170,7 +170,7 @@ func (x *exporter) room(p Plan) error {
 	if err != nil {
 		return fmt.Errorf("free space: %w", err)
 	}
-	need := int64(float64(p.Octets)*traits[x.opts.Format].factor) + (p.Messages-x.done)*(manifestRoom+blockRoom)
+	need := int64(float64(p.Octets)*traits(x.opts.Format).factor) + (p.Messages-x.done)*(manifestRoom+blockRoom)
 	if free < need {
 		return fmt.Errorf("%w: %d messages need about %d MiB, %d MiB are free: choose another file system, or a query that finds less",
 			ErrSpace, p.Messages, need>>20, free>>20)
@@ -267,6 +267,7 @@ func newDirSink(o *Options) (*dirSink, error) {
 		if err := os.MkdirAll(s.dir, dirPerm); err != nil {
 			return nil, err
 		}
+		s.isNew = true
 	}
 	return s, s.acquire()
 }

@@ -42,8 +42,8 @@ type sink interface {
 	mkdir(name string) error
 	// tempDir is where temporary files may lie.
 	tempDir() string
-	// abort lets go of everything and keeps what an export can be resumed from.
-	abort() error
+	// abort lets go of everything. With keep it leaves what an export can be resumed from.
+	abort(keep bool) error
 }
 
 // A growing file gets its name when it is finished.
@@ -88,6 +88,7 @@ type dirSink struct {
 	open    []*os.File      // growing
 	temp    *os.File        // being created
 	lock    io.Closer
+	isNew   bool // the directory was made by this export
 	resumed bool // the files that are there are those of this export
 }
 
@@ -197,8 +198,9 @@ func (d *dirGrowing) finish() error {
 }
 
 // abort closes the files that still grow, removes the one that is being created,
-// and gives up the lock.
-func (s *dirSink) abort() error {
+// and gives up the lock. Without keep it removes what it has made: nobody wants
+// the remains of an export that had not begun.
+func (s *dirSink) abort(keep bool) error {
 	var errs []error
 	if s.temp != nil && !errors.Is(s.temp.Close(), os.ErrClosed) {
 		errs = append(errs, os.Remove(s.temp.Name()))
@@ -207,9 +209,24 @@ func (s *dirSink) abort() error {
 		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
 			errs = append(errs, err)
 		}
+		if !keep {
+			_ = os.Remove(f.Name()) // it is not there any more if it was finished
+		}
 	}
 	s.open = nil
-	return errors.Join(append(errs, s.unlock())...)
+	errs = append(errs, s.unlock())
+	if keep {
+		return errors.Join(errs...)
+	}
+	for name := range s.made {
+		for ; name != "."; name = path.Dir(name) {
+			_ = os.Remove(s.place(name)) // if it is empty
+		}
+	}
+	if s.isNew {
+		_ = os.Remove(s.dir)
+	}
+	return errors.Join(errs...)
 }
 
 // walk calls fn with the name of every file below the directory, as the

@@ -105,6 +105,11 @@ func Verify(ctx context.Context, path string, opts VerifyOptions) (_ Report, err
 	}
 	v := &verification{ctx: ctx, opts: opts, tree: t}
 	defer func() { err = errors.Join(err, t.close()) }()
+	defer func() {
+		if v.mbox != nil {
+			_ = v.mbox.f.Close() // only read
+		}
+	}()
 	if err = v.run(); err == nil {
 		err = t.check(ctx, v.problem)
 	}

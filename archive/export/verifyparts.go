@@ -2,6 +2,7 @@ package export
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -190,7 +191,7 @@ type skipLine struct {
 func (s *skipLine) Write(p []byte) (int, error) {
 	n := len(p)
 	if !s.over {
-		i := strings.IndexByte(string(p), '\n')
+		i := bytes.IndexByte(p, '\n')
 		if i < 0 {
 			return n, nil
 		}

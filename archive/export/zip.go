@@ -51,7 +51,7 @@ func newZipSink(name string, to []age.Recipient) (_ *zipSink, err error) {
 	var w io.Writer = s.buf
 	if len(to) > 0 {
 		if s.age, err = age.Encrypt(s.buf, to...); err != nil {
-			return nil, errors.Join(err, s.abort())
+			return nil, errors.Join(err, s.abort(false))
 		}
 		w = s.age
 	}
@@ -140,7 +140,7 @@ func (s *zipSink) commit(syncDir func(string) error) error {
 }
 
 // abort removes everything that has no name yet.
-func (s *zipSink) abort() error {
+func (s *zipSink) abort(bool) error {
 	var errs []error
 	for _, g := range s.grew {
 		errs = append(errs, g.reset())

@@ -165,7 +165,7 @@ func (a *app) export(ctx context.Context, client *api.Client, opts export.Option
 	}
 	fmt.Fprintf(a.stdout, "%s messages, %s, in %s\n", count(r.Messages), size(r.Octets), r.Path)
 	if r.Omitted > 0 {
-		fmt.Fprintf(a.stdout, "%s left out as duplicates or others of a thread; %s names them\n", count(r.Omitted), "manifest.json")
+		fmt.Fprintf(a.stdout, "%s left out as duplicates or others of a thread; manifest.json names them\n", count(r.Omitted))
 	}
 	fmt.Fprintf(a.stdout, "recorded as event %s of the ledger, signed by %s\n", count(r.Event), export.Fingerprint(r.Key))
 	if len(r.Damaged) > 0 {

@@ -34,6 +34,8 @@ func resumable() map[string]func(*export.Options) {
 	all := map[string]func(*export.Options){}
 	for _, f := range export.Formats() {
 		all[string(f)] = func(o *export.Options) { o.Format = f }
+	}
+	for _, f := range []export.Format{export.Mbox, export.Concordance, export.HTML} {
 		all[string(f)+" in volumes"] = func(o *export.Options) { o.Format, o.SplitBytes = f, 24<<10 }
 	}
 	all["deduplicated"] = func(o *export.Options) { o.Format, o.Deduplicate = export.CSV, true }
@@ -160,6 +162,23 @@ func TestForeignFilesAreLeftAlone(t *testing.T) {
 		if after := snapshotAll(t, filepath.Dir(c2.opts.Out)); !maps.Equal(before, after) {
 			t.Errorf("%s was changed: %s", name, difference(after, before))
 		}
+	}
+}
+
+func TestExportThatDidNotBeginLeavesNothing(t *testing.T) {
+	c := instance(t, nasty())
+	for _, format := range export.Formats() {
+		dir := t.TempDir()
+		opts := options(format, filepath.Join(dir, "out"))
+		opts.Query = "(" // which is no query
+		if _, err := Run(t.Context(), c, opts); err == nil {
+			t.Errorf("%s: no error", format)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("%s: %v is left, %v", format, left, err)
+		}
+		opts.Query = "hello"
+		run(t, c, opts)
 	}
 }
 
