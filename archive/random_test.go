@@ -52,7 +52,7 @@ func fewer(t *testing.T) {
 		return
 	}
 	was := flag.Lookup("rapid.checks").Value.String()
-	if err := flag.Set("rapid.checks", "12"); err != nil {
+	if err := flag.Set("rapid.checks", "6"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = flag.Set("rapid.checks", was) })
