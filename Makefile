@@ -52,7 +52,7 @@ bench: ## benchmarks: BENCH=regexp PKG=./archive/...
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
 
 benchindex: ## real mail in MAIL=DIR: speed, size and memory of the index, times of searches
-	go run ./internal/bench/index -mail "$(MAIL)"
+	GOMEMLIMIT=450MiB go run ./internal/bench/index -mail "$(MAIL)"
 
 scale: ## 10,000 mailboxes every 5 minutes for ten minutes: lateness, CPU, memory
 	go run ./internal/bench/mailboxes

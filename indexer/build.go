@@ -163,7 +163,7 @@ func (b *builder) answer() error {
 	var purging, building bool
 	for _, s := range b.index.slots {
 		purging = purging || s.purge
-		building = building || s.rebuild || s.lacking() && s.last != open
+		building = building || s.rebuild || s.lacking()
 	}
 	var err error
 	b.waiting = slices.DeleteFunc(b.waiting, func(r *request) bool {
@@ -195,12 +195,12 @@ func (b *builder) forget(ctx context.Context, ids []string, upTo int64) error {
 	return b.index.markPurged(ctx, ids)
 }
 
-// markAll asks for a rebuild of every slot.
+// markAll asks for a rebuild of every slot, but for those that are being built already.
 func (x *Index) markAll() error {
 	slots := make([]*slot, len(x.slots))
 	for i, s := range x.slots {
 		marked := *s
-		marked.rebuild = true
+		marked.rebuild = s.rebuild || !s.gen.born || !s.lacking()
 		slots[i] = &marked
 	}
 	return x.set(slots)

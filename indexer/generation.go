@@ -93,6 +93,7 @@ const stateKey = "postkeep.state"
 type generation struct {
 	dir      string
 	mapping  int
+	born     bool // made by this process
 	log      *slog.Logger
 	onFail   func()
 	bleve    bleve.Index
@@ -131,7 +132,7 @@ func createGeneration(dir string, first int64, now time.Time, log *slog.Logger, 
 		return nil, fmt.Errorf("create index: %w", err)
 	}
 	g := newGeneration(dir, log, onFail)
-	g.mapping = mappingVersion
+	g.mapping, g.born = mappingVersion, true
 	// The mapping is not used: documents are built field by field. It is there
 	// because Bleve stores one, and to make documents that it would map find nothing.
 	m := mapping.NewIndexMapping()

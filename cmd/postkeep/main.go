@@ -3,14 +3,21 @@ package main
 
 import (
 	"context"
+	"math"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	_ "time/tzdata" // time zones where the system has none, as in a container made FROM scratch
 )
 
 // version is set by the linker (make build).
 var version = "devel"
+
+// softMemory is the size in bytes above which the garbage collector works
+// harder. Without it the garbage of indexing, of which a third is needed, took 650 MiB; with
+// it 460 MiB, for 2 % more processor time.
+const softMemory = 450 << 20
 
 func main() {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -23,6 +30,9 @@ func main() {
 		os.Exit(exitFailed) // whoever asks twice wants it now; what is not receipted is still on the server
 	}()
 	restrictFiles()
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // GOMEMLIMIT is not set
+		debug.SetMemoryLimit(softMemory)
+	}
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}
 	os.Exit(a.run(ctx, os.Args[1:]))
 }
