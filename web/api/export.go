@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -156,6 +157,10 @@ func (s *Server) planExport(ctx context.Context, req *ExportRequest) (plan Expor
 			return nil
 		}
 		m, err := s.opts.Store.Message(ctx, id)
+		if errors.Is(err, archive.ErrNotFound) { // disposed of in this moment
+			plan.Messages--
+			return nil
+		}
 		plan.Octets += m.Size
 		return err
 	})
@@ -196,6 +201,9 @@ func (s *Server) complete(ctx context.Context) error {
 
 func (s *Server) exportOne(ctx context.Context, tw *tar.Writer, id string) error {
 	m, err := s.opts.Store.Message(ctx, id)
+	if errors.Is(err, archive.ErrNotFound) { // disposed of in this moment
+		return nil
+	}
 	if err != nil {
 		return err
 	}
