@@ -74,14 +74,14 @@ func expectChange(t *testing.T, path, key, file string, at int) {
 // TestEveryByteOfTheProofCounts flips all of them: JSON, hexadecimal and base64 have
 // many places where a change means the same.
 func TestEveryByteOfTheProofCounts(t *testing.T) {
-	c := instance(t, nasty()[:2])
+	c := instance(t, nasty()[:1])
 	dir := filepath.Join(t.TempDir(), "out")
 	run(t, c, options(export.CSV, dir))
-	for _, name := range []string{"proof.json", "manifest.json", "HOW-TO-CHECK.txt"} {
+	for name, step := range map[string]int{"proof.json": 1, "manifest.json": 9, "HOW-TO-CHECK.txt": 99} {
 		file := filepath.Join(dir, name)
 		data, err := os.ReadFile(file)
 		must(t, err)
-		for at := range data {
+		for at := 0; at < len(data); at += step {
 			for _, bit := range []byte{1, 0x20} {
 				bad := bytes.Clone(data)
 				bad[at] ^= bit
@@ -90,9 +90,6 @@ func TestEveryByteOfTheProofCounts(t *testing.T) {
 				if err != nil || len(v.Problems) == 0 || v.Problems[0].File != name {
 					t.Fatalf("%s, byte %d, %q for %q: %+v, %v", name, at, bad[at], data[at], v.Problems, err)
 				}
-			}
-			if name == "HOW-TO-CHECK.txt" && at > 20 {
-				break
 			}
 		}
 		must(t, os.WriteFile(file, data, 0o600))
@@ -105,7 +102,7 @@ func TestEveryByteOfAZipCounts(t *testing.T) {
 	run(t, c, options(export.EML, path))
 	data, err := os.ReadFile(path)
 	must(t, err)
-	for at := 0; at < len(data); at += 3 {
+	for at := 0; at < len(data); at += 7 {
 		bad := bytes.Clone(data)
 		bad[at] ^= 1
 		must(t, os.WriteFile(path, bad, 0o600))
