@@ -44,6 +44,7 @@ func operations() map[string]operation {
 	ops := map[string]operation{
 		"GET /api/v1/openapi.json":               {summary: "This document", out: json.RawMessage(nil)},
 		"GET /api/v1/status":                     {summary: "State of the instance", out: Status{}},
+		"GET /api/v1/metrics":                    {summary: "State of the instance for Prometheus", media: "text/plain"},
 		"GET /api/v1/mailboxes":                  {summary: "Mailboxes of configuration and archive", out: []Mailbox{}},
 		"GET /api/v1/mailboxes/{name}/polls":     {summary: "Polls of a mailbox, newest first", query: []parameter{name, limitParameter()}, out: []archive.RecordedPoll{}},
 		"POST /api/v1/polls":                     {summary: "Poll now, and tell of it until everything is searchable", in: PollRequest{}, out: PollEvent{}, lines: true},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/archive/disk"
 	"github.com/postkeep/postkeep/archive/export"
 	"github.com/postkeep/postkeep/indexer"
 	"github.com/postkeep/postkeep/indexer/query"
@@ -77,6 +78,7 @@ func (s *Server) routes() []route {
 	return append(s.complyRoutes(), []route{
 		{"GET /api/v1/openapi.json", access.Anyone, s.document},
 		{"GET /api/v1/status", access.Operate, s.status},
+		{"GET /api/v1/metrics", access.Operate, s.metrics},
 		{"GET /api/v1/mailboxes", access.Operate, s.mailboxes},
 		{"GET /api/v1/mailboxes/{name}/polls", access.Operate, s.mailboxPolls},
 		{"POST /api/v1/polls", access.Operate, s.polls},
@@ -209,11 +211,19 @@ func writeJSON(w http.ResponseWriter, v any) error {
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
+	st, err := s.state(r.Context())
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, st)
+}
+
+// state is the state of the instance, with what is wrong in words.
+func (s *Server) state(ctx context.Context) (Status, error) {
 	st := Status{Version: s.opts.Version, Running: s.opts.Running, DataDir: s.opts.DataDir}
 	var err error
 	if st.Archive, err = s.opts.Store.Status(ctx); err != nil {
-		return err
+		return st, err
 	}
 	st.Fingerprint = export.Fingerprint(st.Archive.Key)
 	if s.opts.Bus != nil {
@@ -223,10 +233,16 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	}
 	last, err := s.opts.Store.LastDeposit(ctx)
 	if err != nil {
-		return err
+		return st, err
 	}
 	st.Index = IndexStatus{Documents: s.opts.Index.Count(), Position: s.opts.Index.Position()}
 	st.Index.Behind = st.Index.Position < last
+	if st.Index.Generations, err = s.opts.Index.Generations(); err != nil {
+		st.Problem = append(st.Problem, "index: "+err.Error())
+	}
+	if free, err := disk.Free(s.opts.DataDir); err == nil { // not every file system tells
+		st.FreeBytes = free
+	}
 	if st.Index.Partial, err = s.lacking(ctx); err != nil {
 		st.Problem = append(st.Problem, "index: "+err.Error())
 	}
@@ -236,7 +252,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	}
 	if s.opts.Anchors != nil {
 		if st.Anchors, err = s.opts.Anchors(ctx); err != nil {
-			return err
+			return st, err
 		}
 		for _, a := range st.Anchors {
 			if a.Error != "" {
@@ -258,7 +274,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	if s.opts.Problems != nil {
 		st.Problem = append(st.Problem, s.opts.Problems()...)
 	}
-	return writeJSON(w, st)
+	return st, nil
 }
 
 // lacking is why the index may lack messages, "" if it has all of them.
@@ -277,9 +293,18 @@ func (s *Server) lacking(ctx context.Context) (string, error) {
 }
 
 func (s *Server) mailboxes(w http.ResponseWriter, r *http.Request) error {
-	held, err := s.opts.Store.Mailboxes(r.Context())
+	boxes, err := s.boxes(r.Context())
 	if err != nil {
 		return err
+	}
+	return writeJSON(w, boxes)
+}
+
+// boxes are the mailboxes of the configuration, then the others of the archive.
+func (s *Server) boxes(ctx context.Context) ([]Mailbox, error) {
+	held, err := s.opts.Store.Mailboxes(ctx)
+	if err != nil {
+		return nil, err
 	}
 	byName := map[string]archive.Mailbox{}
 	for _, h := range held {
@@ -301,7 +326,7 @@ func (s *Server) mailboxes(w http.ResponseWriter, r *http.Request) error {
 			out = append(out, Mailbox{Name: h.Name, Deposits: h.Deposits, Bytes: h.Bytes, LastPoll: h.LastPoll})
 		}
 	}
-	return writeJSON(w, out)
+	return out, nil
 }
 
 // maxPollRequest is the size of a request that names ten thousand mailboxes.

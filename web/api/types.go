@@ -91,14 +91,16 @@ type Mailbox struct {
 
 // Status is the state of an instance.
 type Status struct {
-	Version string          `json:"version"`
-	Running bool            `json:"running"` // polls are scheduled; false in a single command
-	DataDir string          `json:"data_dir"`
-	Archive archive.Status  `json:"archive"`
-	Index   IndexStatus     `json:"index"`
-	Streams pipeline.Status `json:"streams"`
-	Anchors []AnchorStatus  `json:"anchors,omitempty"`
-	Problem []string        `json:"problems,omitempty"` // what needs an operator
+	Version string         `json:"version"`
+	Running bool           `json:"running"` // polls are scheduled; false in a single command
+	DataDir string         `json:"data_dir"`
+	Archive archive.Status `json:"archive"`
+	Index   IndexStatus    `json:"index"`
+	// FreeBytes is the room on the data directory's file system, 0 if it does not tell.
+	FreeBytes int64           `json:"free_bytes,omitempty"`
+	Streams   pipeline.Status `json:"streams"`
+	Anchors   []AnchorStatus  `json:"anchors,omitempty"`
+	Problem   []string        `json:"problems,omitempty"` // what needs an operator
 	// Fingerprint is that of the ledger's key, by which exports are verified.
 	Fingerprint string `json:"fingerprint"`
 }
@@ -118,6 +120,8 @@ type IndexStatus struct {
 	Behind    bool   `json:"behind"`   // the archive has more
 	// Partial says why the index is not complete, "" if it is.
 	Partial string `json:"partial,omitempty"`
+	// Generations are its parts, oldest first.
+	Generations []indexer.Generation `json:"generations,omitempty"`
 }
 
 // Problem is an error answer (RFC 9457).

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"errors"
+	"html/template"
 	"io"
 	"net/http"
 	"net/url"
@@ -21,6 +22,7 @@ const (
 	asParts   = "parts"
 	asSource  = "source"
 	asCustody = "custody"
+	asPreview = "preview"
 )
 
 // messagePage is one message in one of its views.
@@ -30,6 +32,7 @@ type messagePage struct {
 	As        string
 	Views     []view
 	Custody   archive.Custody
+	Pictures  []attached    // of the preview
 	Thread    []api.Message // the conversation, if there is more than this message
 	Source    string        // the beginning of the raw bytes
 	SourceCut bool
@@ -37,6 +40,41 @@ type messagePage struct {
 }
 
 type view struct{ As, Name string }
+
+// attached is an attachment that is shown: a picture as a data URI.
+type attached struct {
+	Name string
+	URI  template.URL
+}
+
+// maxPictures bounds what a preview shows.
+const maxPictures = 20
+
+// preview loads the attached pictures that a browser may show.
+func (s *Server) preview(r *http.Request, p *messagePage) error {
+	for _, part := range p.Files() {
+		if !previewed(&part) || len(p.Pictures) == maxPictures {
+			continue
+		}
+		resp, err := s.opts.API.Part(r.Context(), p.ID, part.Path)
+		if err != nil {
+			return err
+		}
+		content, err := io.ReadAll(io.LimitReader(resp.Body, maxPicture))
+		if err := errors.Join(err, resp.Body.Close()); err != nil {
+			return err
+		}
+		// What it is, not what it says it is.
+		if kind := http.DetectContentType(content); safehtml.Harmless(kind) {
+			p.Pictures = append(p.Pictures, attached{part.FileName, template.URL(safehtml.DataURI(kind, content))}) //nolint:gosec // a raster image
+		}
+	}
+	return nil
+}
+
+func previewed(part *api.Part) bool {
+	return part.Attachment && safehtml.Harmless(part.MediaType) && part.Size <= maxPicture
+}
 
 // maxSource is how much of the raw bytes is shown; the rest is a download.
 const maxSource = 256 << 10
@@ -57,11 +95,19 @@ func (s *Server) message(w http.ResponseWriter, r *http.Request, v *View) error 
 		p.Views = append(p.Views, view{asText, "Message"})
 	}
 	p.Views = append(p.Views, view{asHeaders, "Headers"}, view{asParts, "Parts"}, view{asSource, "Source"}, view{asCustody, "Chain of custody"})
+	if slices.ContainsFunc(p.Structure.Parts, func(part api.Part) bool { return previewed(&part) }) {
+		p.Views = slices.Insert(p.Views, 1, view{asPreview, "Pictures"})
+	}
 	if !slices.ContainsFunc(p.Views, func(o view) bool { return o.As == p.As }) {
 		p.As = p.Views[0].As
 	}
 	if p.As == asSource {
 		if p.Source, p.SourceCut, err = s.source(r, d.ID); err != nil {
+			return err
+		}
+	}
+	if p.As == asPreview {
+		if err := s.preview(r, p); err != nil {
 			return err
 		}
 	}

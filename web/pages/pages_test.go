@@ -121,7 +121,7 @@ func TestEveryTextIsInGermanToo(t *testing.T) {
 func fromElsewhere() []string {
 	return []string{"user", "auditor", "officer", "admin", "local", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 		"malformed", "encrypted", "signed", "journal", "bounce", "partial", "held", "report",
-		"Newest first", "Oldest first", "Best match first", "Largest first", "By sender", "Chain of custody",
+		"Newest first", "Oldest first", "Best match first", "Largest first", "By sender", "Chain of custody", "Pictures",
 		"search", "view", "export", "hold", "policy", "disposal-intent", "disposal-done", "config", "deposit", "poll", "verify",
 		"waiting", "running", "planned", "approved", "interrupted", "applied", "retention", "erasure",
 		"seal", "repack", "rebuild", "recovered", "anchor", "open", "close", "Message", "Text", "Headers", "Parts", "Source"}
