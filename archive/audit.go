@@ -81,6 +81,22 @@ func (s *Store) Audit(ctx context.Context, q AuditQuery) (events []AuditEvent, n
 	return events, 0, nil
 }
 
+// Event returns one entry of the ledger. The error is ledger.ErrNoEvent where there is none.
+func (s *Store) Event(ctx context.Context, index int64) (AuditEvent, error) {
+	e, err := s.ledger.Entry(ctx, index)
+	if err != nil {
+		return AuditEvent{}, err
+	}
+	return auditEvent(&e), nil
+}
+
+func auditEvent(e *ledger.Entry) AuditEvent {
+	return AuditEvent{
+		Index: e.Index, Time: e.Time, Type: string(e.Type), Actor: e.Actor, IDs: e.IDs, Volume: e.Volume, End: e.End,
+		Details: bytes.Clone(e.Details), Erased: e.Erased, Damaged: e.Damaged,
+	}
+}
+
 // auditWindow returns the events of a window that fit, and whether it begins
 // before what is wanted, so that no earlier one can fit.
 func (s *Store) auditWindow(ctx context.Context, q *AuditQuery, begin, end int64) (window []AuditEvent, older bool, err error) {
@@ -90,10 +106,7 @@ func (s *Store) auditWindow(ctx context.Context, q *AuditQuery, begin, end int64
 		}
 		older = older || e.Time.Before(q.Since)
 		if q.fits(&e) {
-			window = append(window, AuditEvent{
-				Index: e.Index, Time: e.Time, Type: string(e.Type), Actor: e.Actor, IDs: e.IDs, Volume: e.Volume, End: e.End,
-				Details: bytes.Clone(e.Details), Erased: e.Erased, Damaged: e.Damaged,
-			})
+			window = append(window, auditEvent(&e))
 		}
 		return nil
 	})
@@ -112,8 +125,17 @@ func (q *AuditQuery) fits(e *ledger.Entry) bool {
 	case len(q.Types) > 0 && !slices.Contains(q.Types, string(e.Type)):
 		return false
 	}
-	return q.Object == "" || bytes.Contains(e.Details, []byte(q.Object)) ||
+	return q.Object == "" || bytes.Contains(e.Details, []byte(q.Object)) || bytes.Contains(e.Details, escaped(q.Object)) ||
 		slices.ContainsFunc(e.IDs, func(id string) bool { return strings.HasPrefix(id, q.Object) })
+}
+
+// escaped is a text as it stands inside a JSON string, where "<" is \u003c.
+func escaped(text string) []byte {
+	b, err := json.Marshal(text)
+	if err != nil { // a string always can
+		return []byte(text)
+	}
+	return b[1 : len(b)-1]
 }
 
 // Completeness is what happened to a mailbox on one day.
@@ -136,39 +158,65 @@ type Completeness struct {
 	Inconsistent int `json:"inconsistent,omitempty"`
 }
 
-// pollPage is how many polls are read at a time.
-const pollPage = 1000
+// pollPage is how many polls are read at a time: some MiB at most, with what servers answered.
+const pollPage = 100
 
-// Completeness tells, day by day in loc, what the polls of a mailbox found, from
-// the day of its first poll on, so that a gap is seen. from is the first moment
-// wanted and to the first one after.
-func (s *Store) Completeness(ctx context.Context, mailbox string, from, to time.Time, loc *time.Location) ([]Completeness, error) {
+// CompletenessQuery says what is to be told.
+type CompletenessQuery struct {
+	Mailbox  string
+	From, To time.Time // the first moment wanted, and the first one after
+	// Due is until when there should have been polls, such as now for a mailbox that is
+	// still polled. Zero ends with the last poll.
+	Due      time.Time
+	Location *time.Location // whose days are meant
+}
+
+// Completeness tells, day by day, what the polls of a mailbox found, so that a gap
+// is seen: from From, or the mailbox's first poll, until its last one, or the day before Due.
+func (s *Store) Completeness(ctx context.Context, q CompletenessQuery) ([]Completeness, error) {
 	days := map[string]*Completeness{}
-	var first, last time.Time
-	for before := int64(0); ; {
-		polls, err := s.Polls(ctx, mailbox, before, pollPage)
+	var oldest, newest time.Time
+	for before, more := int64(0), true; more; {
+		polls, err := s.Polls(ctx, q.Mailbox, before, pollPage)
 		if err != nil {
 			return nil, err
 		}
 		for i := range polls {
 			p := &polls[i]
-			if before = p.Ledger; p.Started.Before(from) || !p.Started.Before(to) {
+			before, oldest = p.Ledger, p.Started
+			if newest.IsZero() {
+				newest = p.Started
+			}
+			if p.Started.Before(q.From) || !p.Started.Before(q.To) {
 				continue
 			}
-			if first = p.Started; last.IsZero() {
-				last = p.Started
-			}
-			day := p.Started.In(loc).Format(time.DateOnly)
+			day := p.Started.In(q.Location).Format(time.DateOnly)
 			if days[day] == nil {
-				days[day] = &Completeness{Mailbox: mailbox, Day: day, Gap: true}
+				days[day] = &Completeness{Mailbox: q.Mailbox, Day: day, Gap: true}
 			}
 			days[day].add(&p.PollReport)
 		}
-		if len(polls) < pollPage || polls[len(polls)-1].Started.Before(from) {
-			break
-		}
+		more = len(polls) == pollPage && !oldest.Before(q.From)
 	}
-	return everyDay(days, mailbox, first.In(loc), last.In(loc)), nil
+	if newest.IsZero() {
+		return []Completeness{}, nil
+	}
+	first, last := later(oldest, q.From), newest
+	if !q.Due.IsZero() {
+		y, m, d := q.Due.In(q.Location).Date()
+		last = later(last, time.Date(y, m, d, 0, 0, 0, 0, q.Location).Add(-1)) // today may see its poll yet
+	}
+	if !last.Before(q.To) {
+		last = q.To.Add(-1)
+	}
+	return everyDay(days, q.Mailbox, first.In(q.Location), last.In(q.Location)), nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // add takes a poll in; later ones come first.
@@ -192,95 +240,15 @@ func (c *Completeness) add(p *PollReport) {
 // everyDay lists the days from first to last, also those without a poll.
 func everyDay(days map[string]*Completeness, mailbox string, first, last time.Time) []Completeness {
 	out := []Completeness{}
-	if len(days) == 0 {
-		return out
-	}
-	end := last.Format(time.DateOnly)
-	for at := time.Date(first.Year(), first.Month(), first.Day(), 12, 0, 0, 0, first.Location()); ; at = at.AddDate(0, 0, 1) {
+	// Days begin at noon here: a clock may be set forward at midnight.
+	at := time.Date(first.Year(), first.Month(), first.Day(), 12, 0, 0, 0, first.Location())
+	for end := last.Format(time.DateOnly); at.Format(time.DateOnly) <= end; at = at.AddDate(0, 0, 1) {
 		day := at.Format(time.DateOnly)
-		if c := days[day]; c != nil {
-			out = append(out, *c)
-		} else {
-			out = append(out, Completeness{Mailbox: mailbox, Day: day, Gap: true})
+		c := days[day]
+		if c == nil {
+			c = &Completeness{Mailbox: mailbox, Day: day, Gap: true}
 		}
-		if day >= end {
-			return out
-		}
+		out = append(out, *c)
 	}
-}
-
-// Custody is what the archive knows of where a message came from and what
-// happened to it.
-type Custody struct {
-	ID     string `json:"id"` // SHA-256 of the bytes
-	Size   int64  `json:"size"`
-	Volume uint32 `json:"volume"`
-	Offset int64  `json:"offset"` // of the message in the uncompressed tar stream
-	// Deposits are the receipts, in order.
-	Deposits []DepositRecord `json:"deposits"`
-	// Events are those of the ledger that name the message, in order, but for
-	// the deposits.
-	Events []AuditEvent `json:"events"`
-}
-
-// A DepositRecord is a deposit with its place in the ledger and its poll.
-type DepositRecord struct {
-	Ledger int64 `json:"ledger"`
-	Deposit
-	// Poll is the report of the session that brought it, nil if there is none.
-	Poll *RecordedPoll `json:"poll,omitempty"`
-}
-
-// Custody returns the chain of custody of a message: every deposit with the poll
-// that brought it, and every later event about the message. It reads the ledger
-// from the first deposit on.
-func (s *Store) Custody(ctx context.Context, id string) (Custody, error) {
-	row, ok, err := s.catalog.Message(ctx, id)
-	if err != nil {
-		return Custody{}, err
-	}
-	if !ok {
-		return Custody{}, fmt.Errorf("%w: %s", ErrNotFound, id)
-	}
-	c := Custody{ID: id, Size: row.Size, Volume: row.Volume, Offset: row.Offset, Events: []AuditEvent{}}
-	held, err := s.catalog.ByMessage(ctx, id)
-	if err != nil {
-		return Custody{}, err
-	}
-	from := s.ledger.Size()
-	for _, h := range held {
-		d, err := detailsOf(h)
-		if err != nil {
-			return Custody{}, err
-		}
-		c.Deposits = append(c.Deposits, DepositRecord{Ledger: h.Index, Deposit: d.Deposit})
-		from = min(from, h.Index)
-	}
-	return c, s.custodyEvents(ctx, &c, from)
-}
-
-func (s *Store) custodyEvents(ctx context.Context, c *Custody, from int64) error {
-	bySession := map[string][]int{}
-	for i, d := range c.Deposits {
-		bySession[d.Source.Session] = append(bySession[d.Source.Session], i)
-	}
-	return s.ledger.Read(ctx, from, func(e ledger.Entry) error {
-		switch {
-		case e.Type == ledger.TypePoll:
-			var p PollReport
-			if json.Unmarshal(e.Details, &p) != nil {
-				return nil // erased or damaged: the poll is not known any more
-			}
-			for _, i := range bySession[p.Session] {
-				c.Deposits[i].Poll = &RecordedPoll{Ledger: e.Index, PollReport: p}
-			}
-		case e.Type == ledger.TypeDeposit || !slices.Contains(e.IDs, c.ID):
-		default:
-			c.Events = append(c.Events, AuditEvent{
-				Index: e.Index, Time: e.Time, Type: string(e.Type), Actor: e.Actor, IDs: []string{c.ID},
-				Details: bytes.Clone(e.Details), Erased: e.Erased, Damaged: e.Damaged,
-			})
-		}
-		return nil
-	})
+	return out
 }

@@ -162,6 +162,25 @@ func (c *Compliance) ReleaseHold(ctx context.Context, name, reason, actor string
 	return h, err
 }
 
+// Covering lists the holds that cover a message, oldest first, also those that were released.
+func (c *Compliance) Covering(ctx context.Context, id string) ([]Hold, error) {
+	holds, err := c.store.Holds(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	covering := []Hold{}
+	for _, h := range holds {
+		covered := false
+		if err := c.opts.Search.Each(ctx, "("+h.Terms()+") id:"+id, func(string) error { covered = true; return nil }); err != nil {
+			return nil, fmt.Errorf("hold %q: %w", h.Name, err)
+		}
+		if covered {
+			covering = append(covering, h)
+		}
+	}
+	return covering, nil
+}
+
 // firstHits is how many ids of an evaluation its event names: enough to look into it.
 const firstHits = 100
 

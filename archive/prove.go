@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/postkeep/postkeep/archive/ledger"
@@ -38,11 +39,14 @@ func (s *Store) Deposits(ctx context.Context, id string) ([]Deposited, error) {
 // An ExportBegun is what the ledger says of an export before any message
 // leaves the archive.
 type ExportBegun struct {
-	Stage    string `json:"stage"` // stageBegun
+	Stage    string `json:"stage"`           // stageBegun or stageCovers
+	Begun    int64  `json:"begun,omitempty"` // of stageCovers: the index of the first event
 	Query    string `json:"query"`
 	Format   string `json:"format"`
 	Messages uint64 `json:"messages"`       // that the query found
 	Skip     int64  `json:"skip,omitempty"` // how many of them an earlier, interrupted export has
+	// Deposits are ledger indexes, ascending: one of a deposit of each message that leaves.
+	Deposits Runs `json:"deposits,omitempty"`
 }
 
 // An ExportSealed is what the ledger says of a finished export: with the hash of
@@ -58,6 +62,7 @@ type ExportSealed struct {
 
 const (
 	stageBegun  = "begun"
+	stageCovers = "covers" // more of the deposits
 	stageSealed = "sealed"
 )
 
@@ -72,11 +77,26 @@ type Seal struct {
 // ErrNoExport means that no export began with the given event.
 var ErrNoExport = errors.New("no such export")
 
+// depositsPerEvent keeps the details of an event of an export below what the ledger
+// takes, however far apart its deposits are.
+const depositsPerEvent = 40_000
+
 // BeginExport records that messages are about to leave the archive, and returns
-// the index by which the export is sealed later. It fills in the stage.
-func (s *Store) BeginExport(ctx context.Context, actor string, e ExportBegun) (int64, error) {
-	e.Stage = stageBegun
-	return s.Record(ctx, Action{Type: ActionExport, Actor: actor, Details: e})
+// the index by which the export is sealed later. deposits has the ledger index of a deposit of each
+// of them, in any order; it is sorted. BeginExport fills in the stage and the deposits.
+func (s *Store) BeginExport(ctx context.Context, actor string, e ExportBegun, deposits []int64) (int64, error) {
+	slices.Sort(deposits)
+	n := min(len(deposits), depositsPerEvent)
+	e.Stage, e.Deposits = stageBegun, NewRuns(deposits[:n])
+	begun, err := s.Record(ctx, Action{Type: ActionExport, Actor: actor, Details: e})
+	for part := range slices.Chunk(deposits[n:], depositsPerEvent) {
+		if err != nil {
+			return 0, err
+		}
+		e.Stage, e.Begun, e.Deposits = stageCovers, begun, NewRuns(part)
+		_, err = s.Record(ctx, Action{Type: ActionExport, Actor: actor, Details: e})
+	}
+	return begun, err
 }
 
 // SealExport records the manifest of an export that began with the event begun.

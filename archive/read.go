@@ -49,7 +49,7 @@ func (s *Store) Known(ctx context.Context, mailbox string, listed []Listing) ([]
 		}
 		if len(held) == 0 || len(buried) > 0 && buried[len(buried)-1].Index > held[len(held)-1].Index {
 			for _, t := range buried {
-				out = append(out, Holding{Listing: l, ID: t.ID, Received: t.Received, Disposed: true})
+				out = append(out, Holding{Listing: l, ID: t.ID, Received: t.Received, Index: t.Index, Disposed: true})
 			}
 		}
 	}
@@ -68,7 +68,7 @@ func holdingOf(h catalog.Held) (Holding, error) {
 	d, err := detailsOf(h)
 	return Holding{
 		Listing: Listing{UIDL: d.UIDL, Size: d.ListedSize}, ID: h.ID,
-		HeaderHash: d.HeaderHash, Received: d.Received,
+		HeaderHash: d.HeaderHash, Received: d.Received, Index: h.Index,
 	}, err
 }
 
@@ -322,6 +322,7 @@ func (s *Store) Mailboxes(ctx context.Context) ([]Mailbox, error) {
 			if err := json.Unmarshal(r.LastPoll, out[i].LastPoll); err != nil {
 				return nil, fmt.Errorf("catalog: last poll of %s: %w", r.Name, err)
 			}
+			out[i].LastPoll.Replies = nil // for those who look into one poll
 		}
 	}
 	return out, nil

@@ -44,6 +44,9 @@ type Source struct {
 	TLS      string `json:"tls,omitempty"`     // "TLS 1.3", or "" for a plain connection
 	Session  string `json:"session,omitempty"` // id of the poll session
 	Number   int    `json:"number,omitempty"`  // message number in the session
+	// Stream and Sequence are the JetStream stream that carried it, and its place in that.
+	Stream   string `json:"stream,omitempty"`
+	Sequence uint64 `json:"sequence,omitempty"`
 }
 
 // A Receipt says that a delivery is durable: bytes and deposit fsynced in
@@ -78,6 +81,8 @@ type Holding struct {
 	ID         string    `json:"id"`
 	HeaderHash string    `json:"header_hash,omitempty"`
 	Received   time.Time `json:"received"`
+	// Index is the ledger index of the deposit.
+	Index int64 `json:"index"`
 	// Disposed means that the message was archived and disposed of by a rule:
 	// known, but never fetched again.
 	Disposed bool `json:"disposed,omitempty"`
@@ -136,7 +141,32 @@ type PollReport struct {
 	Inconsistent bool `json:"inconsistent,omitempty"`
 	// Index is the highest ledger index among the session's receipts, -1 if none.
 	Index int64 `json:"index"`
+	// Replies is what the server answered to DELE and QUIT, of each POP3 session that sent DELE.
+	Replies []SessionReplies `json:"replies,omitempty"`
+	// Unnoted is how many answers to DELE had no room in Replies.
+	Unnoted int `json:"unnoted,omitempty"`
 }
+
+// SessionReplies is what a server answered to the deletions of one POP3 session.
+type SessionReplies struct {
+	Session string        `json:"session"`
+	DELE    []DELEReplies `json:"dele"`
+	// QUIT is the answer to QUIT, "" if none came: nobody knows then whether the server deleted.
+	QUIT string `json:"quit,omitempty"`
+}
+
+// DELEReplies are the messages to which a server answered in the same words.
+type DELEReplies struct {
+	// Reply is the line, with NumberMark in place of the message number.
+	Reply string `json:"reply"`
+	// Numbers are those of the messages in the session, and Deposits, in the same order, the ledger
+	// indexes of their deposits, made by this session or by an earlier one.
+	Numbers  Runs `json:"numbers"`
+	Deposits Runs `json:"deposits"`
+}
+
+// NumberMark stands for the message number in a DELEReplies.
+const NumberMark = "{n}"
 
 // Consistent reports whether the numbers of the report add up.
 func (r *PollReport) Consistent() bool {

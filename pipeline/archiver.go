@@ -166,6 +166,9 @@ func (a *Archiver) put(ctx context.Context, items []item) error {
 	batch := make([]archive.Delivery, len(items))
 	for i, it := range items {
 		e := it.envelope
+		if meta, err := it.msg.Metadata(); err == nil {
+			e.Deposit.Source.Stream, e.Deposit.Source.Sequence = meta.Stream, meta.Sequence.Stream
+		}
 		batch[i] = archive.Delivery{ID: e.ID, Size: e.Size, Body: it.reader(), Deposit: e.Deposit}
 	}
 	receipts, err := a.store.Put(ctx, batch)

@@ -20,7 +20,18 @@ type (
 	Holding = archive.Holding
 	// PollReport is the reconciliation of one poll of one mailbox.
 	PollReport = archive.PollReport
+	// SessionReplies and DELEReplies are what a server answered to deletions.
+	SessionReplies = archive.SessionReplies
+	DELEReplies    = archive.DELEReplies
+	// Runs is a list of numbers in few characters.
+	Runs = archive.Runs
 )
+
+// NumberMark stands for the message number in a DELEReplies.
+const NumberMark = archive.NumberMark
+
+// NewRuns makes Runs.
+func NewRuns(numbers []int64) Runs { return archive.NewRuns(numbers) }
 
 // Token encodes a mailbox name as one token of a NATS subject and one key of a
 // KV bucket. Different names give different tokens: letters, digits, '-' and

@@ -138,7 +138,7 @@ func (s *session) accept(i int, r pipeline.Receipt) {
 			s.poller.quirks.note(s.mailbox.Name, func(q *quirk) { q.noTOPUntil = now.Add(distrustTOP) })
 		}
 	}
-	it.delete = s.mailbox.Delete.due(received, now)
+	it.delete, it.deposit = s.mailbox.Delete.due(received, now), r.Index
 }
 
 // keep notes why what could have been deleted was not.
@@ -175,7 +175,10 @@ func (s *session) deleteAndQuit(ctx context.Context) error {
 	if err := s.fenced(ctx); err != nil {
 		return err
 	}
+	var answers replies
+	defer func() { s.keepReplies(s.source.Session, &answers) }()
 	err := s.conn.Delete(ctx, numbers, func(number int, err error) {
+		answers.note(number, s.items[s.at[number]].deposit, s.conn.LastReply(), err == nil)
 		o := &s.outcomes[s.at[number]]
 		o.deleted = err == nil
 		if err != nil {
@@ -187,6 +190,7 @@ func (s *session) deleteAndQuit(ctx context.Context) error {
 	}
 	if err == nil {
 		err = s.conn.Quit(ctx)
+		answers.quit = s.conn.LastReply()
 	}
 	if err != nil {
 		s.keep(whyQuit)

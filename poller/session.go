@@ -58,6 +58,7 @@ type item struct {
 	confirm bool              // compare its header with that of the holding
 	changed bool              // and it was another one
 	damaged bool              // the archive cannot read its copy any more
+	deposit int64             // ledger index of the deposit for which it may be deleted
 	delete  bool              // confirmed
 	fetch   bool
 }
@@ -384,7 +385,7 @@ func (s *session) confirmed(i int, m *pop3.Message) {
 	switch {
 	case err != nil:
 	case confirmable && hash == it.holding.HeaderHash:
-		it.delete = it.due
+		it.delete, it.deposit = it.due, it.holding.Index
 	default:
 		it.fetch, it.changed = true, true
 		s.outcomes[i] = outcome{why: whyEnded}

@@ -25,6 +25,8 @@ type visit struct {
 	loggedIn   time.Time     // last login
 	loginDelay time.Duration // that the server wants between logins (RFC 2449, section 6.5)
 
+	replyRoom int // bytes left for the server's answers in the report
+
 	gone    []result // deleted, by all sessions
 	rest    []result // what else the last session listed
 	settled map[pipeline.Listing]outcome
@@ -55,7 +57,7 @@ const recordWait = 30 * time.Second
 // poll runs one visit and makes its report known, whatever happens.
 func (p *Poller) poll(ctx context.Context, m Mailbox, req pipeline.PollRequest) error {
 	v := &visit{
-		poller: p, mailbox: m, id: newID(),
+		poller: p, mailbox: m, id: newID(), replyRoom: maxReplyBytes,
 		report: pipeline.PollReport{Mailbox: m.Name, Request: req.ID, Started: p.opts.Now().UTC(), Index: -1},
 	}
 	v.report.Session = v.id
@@ -74,7 +76,9 @@ func (p *Poller) poll(ctx context.Context, m Mailbox, req pipeline.PollRequest) 
 		"deleted", r.Deleted, "kept", r.Kept, "bytes", r.Bytes, "seconds", r.Seconds, "error", r.Error)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWait)
 	defer cancel()
-	return errors.Join(p.bus.RecordPoll(ctx, *r), p.bus.PublishReport(ctx, *r))
+	err = p.bus.RecordPoll(ctx, *r)
+	r.Replies = nil // for the ledger, not for those who watch
+	return errors.Join(err, p.bus.PublishReport(ctx, *r))
 }
 
 // leased runs the sessions under the mailbox's lease. When ctx ends they have

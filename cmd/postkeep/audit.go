@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -105,9 +104,13 @@ func eventAbout(e *archive.AuditEvent) string {
 		}
 		parts = append(parts, ids)
 	}
-	parts = append(parts, detailWords(e.Details)...)
+	if words := eventWords(e); words != "" {
+		parts = append(parts, words)
+	}
 	return oneLine(fit(strings.Join(parts, ", "), aboutBytes))
 }
+
+func eventWords(e *archive.AuditEvent) string { return strings.Join(detailWords(e.Details), ", ") }
 
 // detailWords writes the simple fields of details as words.
 func detailWords(details json.RawMessage) []string {
@@ -121,7 +124,7 @@ func detailWords(details json.RawMessage) []string {
 	for name, v := range fields {
 		switch v := v.(type) {
 		case string:
-			if v != "" && name != "id" {
+			if v != "" && name != "id" && name != "deposits" { // which are for programs
 				words = append(words, name+" "+v)
 			}
 		case json.Number:
@@ -229,64 +232,4 @@ func plural(n int, one, many string) string {
 		return "1 " + one
 	}
 	return count(n) + " " + many
-}
-
-func (a *app) showCustody(ctx context.Context, cfg *config.Config, client *api.Client, id string, asJSON bool) error {
-	c, err := client.Custody(ctx, id)
-	if err != nil {
-		return err
-	}
-	if asJSON {
-		return jsonLines(a.stdout, []archive.Custody{c})
-	}
-	return a.printCustody(cfg, c)
-}
-
-// printCustody shows where a message came from and what happened to it.
-func (a *app) printCustody(cfg *config.Config, c archive.Custody) error {
-	st := a.styleFor(a.stdout)
-	at := func(t time.Time) string { return t.In(cfg.TimeZone.Location).Format("2006-01-02 15:04:05 -07:00") }
-	say := func(name, format string, args ...any) {
-		fmt.Fprintf(a.stdout, "  %s %s\n", st.dim(pad(name, 11)), printable(fmt.Sprintf(format, args...)))
-	}
-	fmt.Fprintln(a.stdout, st.bold("Bytes"))
-	say("SHA-256", "%s", c.ID)
-	say("size", "%s bytes", count(c.Size))
-	say("place", "volume %d, offset %s of the tar stream", c.Volume, count(c.Offset))
-	for i, d := range c.Deposits {
-		fmt.Fprintln(a.stdout, "\n"+st.bold(fmt.Sprintf("Deposit %d", i+1)))
-		say("received", "%s", at(d.Received))
-		say("mailbox", "%s", d.Mailbox)
-		if d.Source.Host != "" {
-			tls := d.Source.TLS
-			if tls == "" {
-				tls = "no TLS"
-			}
-			say("server", "%s as %s, %s", d.Source.Host, d.Source.User, tls)
-		}
-		if d.UIDL != "" {
-			say("UIDL", "%s, listed with %s bytes", d.UIDL, count(d.ListedSize))
-		}
-		if d.Source.Session != "" {
-			say("session", "%s, message %d", d.Source.Session, d.Source.Number)
-		}
-		say("ledger", "event %d", d.Ledger)
-		if p := d.Poll; p != nil {
-			say("poll", "event %d: listed %d, archived %d, known %d, left %d; deleted %d, kept %d",
-				p.Ledger, p.Listed, p.Archived, p.Known, p.Left, p.Deleted, p.Kept)
-			if p.Error != "" {
-				say("", "%s", p.Error)
-			}
-		}
-	}
-	if len(c.Events) > 0 {
-		fmt.Fprintln(a.stdout, "\n"+st.bold("Afterwards"))
-	}
-	for _, e := range c.Events {
-		line := fmt.Sprintf("%8d  %s  %s  %s", e.Index, at(e.Time), pad(e.Type, 15), e.Actor)
-		if _, err := fmt.Fprintln(a.stdout, fit(printable(line), a.width())); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -38,6 +38,7 @@ type Conn struct {
 	caps        Capabilities
 	outstanding int      // commands whose answers have not been read to their end
 	secrets     []string // what must not be repeated in errors
+	reply       string   // first line of the last answer, raw
 	broken      *Error   // why the session is unusable
 }
 
@@ -162,6 +163,11 @@ func (c *Conn) TLS() *tls.ConnectionState {
 	state := c.tls.ConnectionState()
 	return &state
 }
+
+// LastReply returns the first line of the last answer, made fit for a log, "" if
+// the last method got none. While Delete calls back it is the answer that the
+// call is about.
+func (c *Conn) LastReply() string { return c.words(c.reply) }
 
 // Quit ends the session: the server deletes what is marked and answers, then
 // the connection is closed, whatever happens. After an error it is unknown

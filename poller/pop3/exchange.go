@@ -11,6 +11,7 @@ var errConnectTimeout = errors.New("connecting took too long")
 
 // run calls f while ctx can interrupt it.
 func (c *Conn) run(ctx context.Context, op string, f func() error) error {
+	c.reply = ""
 	if c.broken != nil {
 		return &Error{Op: op, Host: c.addr, Kind: KindClosed, Err: fmt.Errorf("the session has ended: %w", c.broken)}
 	}
@@ -91,6 +92,7 @@ func (c *Conn) write(op string, commands []byte, count int) error {
 func (c *Conn) readStatus(op string) (status, error) {
 	c.guard.newAnswer()
 	s, err := readStatus(c.br)
+	c.reply = s.original
 	c.guard.newAnswer() // what follows need not make up for a late start
 	if err == nil && s.more && op != opLogin {
 		err = protocolError("the answer is a SASL challenge")

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/postkeep/postkeep/archive"
-	"github.com/postkeep/postkeep/web/access"
 )
 
 // AuditResult answers GET /api/v1/audit.
@@ -79,7 +79,8 @@ func (s *Server) audit(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, AuditResult{events, next})
 }
 
-// completeness tells day by day what was listed, archived, left and failed.
+// completeness tells day by day what was listed, archived, left and failed. For a mailbox that is configured there
+// should be polls until now.
 func (s *Server) completeness(w http.ResponseWriter, r *http.Request) error {
 	from, err := s.moment(r, "from", false)
 	to, err2 := s.moment(r, "to", true)
@@ -89,58 +90,35 @@ func (s *Server) completeness(w http.ResponseWriter, r *http.Request) error {
 	if to.IsZero() {
 		to = time.Now().AddDate(1, 0, 0) // clocks differ
 	}
-	names := r.URL.Query()["mailbox"]
-	if len(names) == 0 {
-		boxes, err := s.opts.Store.Mailboxes(r.Context())
-		if err != nil {
-			return err
-		}
-		for _, b := range boxes {
+	boxes, err := s.opts.Store.Mailboxes(r.Context())
+	if err != nil {
+		return err
+	}
+	names, wanted := []string{}, r.URL.Query()["mailbox"]
+	for _, b := range boxes {
+		if len(wanted) == 0 || slices.Contains(wanted, b.Name) {
 			names = append(names, b.Name)
+		}
+	}
+	for _, name := range wanted {
+		if !slices.Contains(names, name) && !s.configured(name) {
+			return &Problem{Status: http.StatusNotFound, Title: "Not found",
+				Detail: "no mailbox " + strconv.Quote(name) + " in the configuration or the archive (postkeep mailbox list shows them)"}
 		}
 	}
 	out := []archive.Completeness{}
 	for _, name := range names {
-		days, err := s.opts.Store.Completeness(r.Context(), name, from, to, s.location())
+		q := archive.CompletenessQuery{Mailbox: name, From: from, To: to, Location: s.location()}
+		if s.configured(name) {
+			q.Due = time.Now()
+		}
+		days, err := s.opts.Store.Completeness(r.Context(), q)
 		if err != nil {
 			return err
 		}
 		out = append(out, days...)
 	}
 	return writeJSON(w, out)
-}
-
-// custody is the chain of custody of a message. What others did with it is for
-// those who may read the ledger.
-func (s *Server) custody(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
-	m, err := s.find(ctx, r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	if _, err := s.opts.Store.Record(ctx, archive.Action{
-		Type: archive.ActionView, Actor: Actor(ctx), IDs: []string{m.ID}, Details: map[string]string{"as": "chain of custody"},
-	}); err != nil {
-		return fmt.Errorf("the view could not be recorded, nothing is shown: %w", err)
-	}
-	c, err := s.opts.Store.Custody(ctx, m.ID)
-	if err != nil {
-		return err
-	}
-	p := access.Of(ctx)
-	if !p.Scope.All {
-		kept := c.Deposits[:0]
-		for _, d := range c.Deposits {
-			if p.Scope.Sees(d.Mailbox, d.Received) {
-				kept = append(kept, d)
-			}
-		}
-		c.Deposits = kept
-	}
-	if !p.May(access.Audit) {
-		c.Events = []archive.AuditEvent{}
-	}
-	return writeJSON(w, c)
 }
 
 // AuditRequest says which events are wanted; the fields are the parameters of
@@ -179,9 +157,4 @@ func (c *Client) Completeness(ctx context.Context, mailboxes []string, from, to 
 		v.Set("to", to)
 	}
 	return get[[]archive.Completeness](ctx, c, "/api/v1/completeness", v)
-}
-
-// Custody returns the chain of custody of a message.
-func (c *Client) Custody(ctx context.Context, id string) (archive.Custody, error) {
-	return get[archive.Custody](ctx, c, "/api/v1/messages/"+url.PathEscape(id)+"/custody", nil)
 }

@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -18,6 +21,7 @@ import (
 type Client struct {
 	http  *http.Client
 	close func() error
+	view  int64 // to which requests belong, 0 for none
 }
 
 // dialTimeout bounds connecting to the socket: it answers at once or never.
@@ -73,6 +77,13 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	if err != nil {
 		return nil, err
 	}
+	if c.view > 0 {
+		query = maps.Clone(query)
+		if query == nil {
+			query = url.Values{}
+		}
+		query.Set("view", strconv.FormatInt(c.view, 10))
+	}
 	u := url.URL{Scheme: "http", Host: "postkeep", Path: plain, RawPath: path, RawQuery: query.Encode()}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
@@ -118,9 +129,14 @@ func (c *Client) Mailboxes(ctx context.Context) ([]Mailbox, error) {
 	return get[[]Mailbox](ctx, c, "/api/v1/mailboxes", nil)
 }
 
-// Message returns a message by its id or an unambiguous prefix of it.
-func (c *Client) Message(ctx context.Context, id string) (Detail, error) {
-	return get[Detail](ctx, c, "/api/v1/messages/"+url.PathEscape(id), nil)
+// Message returns a message by its id or an unambiguous prefix of it. with names what else
+// of it the same view is going to show, such as WithStructure; see Within.
+func (c *Client) Message(ctx context.Context, id string, with ...string) (Detail, error) {
+	var v url.Values
+	if len(with) > 0 {
+		v = url.Values{"with": {strings.Join(with, ",")}}
+	}
+	return get[Detail](ctx, c, "/api/v1/messages/"+url.PathEscape(id), v)
 }
 
 // Raw writes the exact bytes of a message to w. An error means that w did not

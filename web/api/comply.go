@@ -389,9 +389,7 @@ func (s *Server) buried(w http.ResponseWriter, r *http.Request, notFound error) 
 		return notFound
 	}
 	last := graves[len(graves)-1]
-	if _, err := s.opts.Store.Record(ctx, archive.Action{
-		Type: archive.ActionView, Actor: Actor(ctx), IDs: []string{last.ID}, Details: map[string]string{"as": "tombstone"},
-	}); err != nil {
+	if _, err := s.viewed(ctx, last.ID, "tombstone"); err != nil {
 		return err
 	}
 	m := archive.Message{ID: last.ID, Size: last.Size, Received: graves[0].Received}

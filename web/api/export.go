@@ -99,13 +99,13 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	if err := s.complete(ctx); err != nil {
 		return err
 	}
-	plan, each, err := s.planExport(ctx, &req)
+	plan, deposits, each, err := s.planExport(ctx, &req)
 	if err != nil {
 		return err
 	}
 	if plan.Export, err = s.opts.Store.BeginExport(ctx, Actor(ctx), archive.ExportBegun{
 		Query: req.Query, Format: req.Format, Messages: uint64(plan.Messages), Skip: req.Skip,
-	}); err != nil {
+	}, deposits); err != nil {
 		return fmt.Errorf("the export could not be recorded and is not made: %w", err)
 	}
 	h := w.Header()
@@ -126,9 +126,9 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	return tw.Close()
 }
 
-// planExport goes through the messages once, to say how much there is, and that those
+// planExport goes through the messages once, to say how much there is, of which deposits, and that those
 // to be skipped are still the first ones.
-func (s *Server) planExport(ctx context.Context, req *ExportRequest) (plan ExportPlan, each func(func(id string) error) error, err error) {
+func (s *Server) planExport(ctx context.Context, req *ExportRequest) (plan ExportPlan, deposits []int64, each func(func(id string) error) error, err error) {
 	each = func(fn func(id string) error) error { return s.opts.Index.Each(ctx, req.Query, scopeOf(ctx), fn) }
 	if req.NewestFirst {
 		// The index goes one way. 32 bytes for a message are little enough.
@@ -138,7 +138,7 @@ func (s *Server) planExport(ctx context.Context, req *ExportRequest) (plan Expor
 			ids = append(ids, [sha256.Size]byte(b))
 			return err
 		}); err != nil {
-			return plan, nil, err
+			return plan, nil, nil, err
 		}
 		slices.Reverse(ids)
 		each = func(fn func(id string) error) error {
@@ -161,14 +161,21 @@ func (s *Server) planExport(ctx context.Context, req *ExportRequest) (plan Expor
 			plan.Messages--
 			return nil
 		}
+		if err != nil {
+			return err
+		}
 		plan.Octets += m.Size
+		held, err := s.seen(ctx, id)
+		if len(held) > 0 {
+			deposits = append(deposits, held[0].Index)
+		}
 		return err
 	})
 	if err == nil && req.Skip > 0 && (plan.Messages < req.Skip || hex.EncodeToString(skipped.Sum(nil)) != req.SkipHash) {
 		err = &Problem{Status: http.StatusConflict, Title: "Conflict",
 			Detail: "the query finds other messages than when the export was begun: export to another place"}
 	}
-	return plan, each, err
+	return plan, deposits, each, err
 }
 
 // seen are the deposits of a message that the principal may see.

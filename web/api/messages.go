@@ -95,40 +95,56 @@ func (s *Server) find(ctx context.Context, prefix string) (archive.Message, erro
 	return m, nil
 }
 
-// opened is a message that is about to be shown: its view is in the ledger.
-func (s *Server) opened(ctx context.Context, prefix, how string) (archive.Message, io.ReadCloser, error) {
+// open finds a message and opens its bytes, which may be shown once that is recorded.
+func (s *Server) open(ctx context.Context, prefix string) (archive.Message, io.ReadCloser, error) {
 	m, err := s.find(ctx, prefix)
 	if err != nil {
 		return m, nil, err
 	}
-	id := m.ID
-	body, err := s.opts.Store.OpenMessage(ctx, id)
+	body, err := s.opts.Store.OpenMessage(ctx, m.ID)
+	return m, body, err
+}
+
+// opened is a message that is about to be shown: its view is in the ledger, as how, or as one of a view that
+// named one of what.
+func (s *Server) opened(r *http.Request, how string, what ...string) (archive.Message, io.ReadCloser, error) {
+	m, body, err := s.open(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return m, nil, err
 	}
-	if _, err := s.opts.Store.Record(ctx, archive.Action{
-		Type: archive.ActionView, Actor: Actor(ctx), IDs: []string{id}, Details: map[string]string{"as": how},
-	}); err != nil {
-		return m, nil, fmt.Errorf("the view could not be recorded, the message is not shown: %w", joinClose(err, body))
+	if err := s.show(r, m.ID, how, what...); err != nil {
+		return m, nil, joinClose(err, body)
 	}
 	return m, body, nil
 }
 
 func (s *Server) message(w http.ResponseWriter, r *http.Request) error {
-	m, body, err := s.opened(r.Context(), r.PathValue("id"), "text")
+	ctx := r.Context()
+	with, err := viewOf(r)
+	if err != nil {
+		return err
+	}
+	m, body, err := s.open(ctx, r.PathValue("id"))
 	if errors.Is(err, archive.ErrNotFound) {
 		return s.buried(w, r, err)
 	}
 	if err != nil {
 		return err
 	}
-	parsed, err := mailparse.Parse(r.Context(), body, mailparse.Options{MaxTextBytes: maxShownText})
+	parsed, err := mailparse.Parse(ctx, body, mailparse.Options{MaxTextBytes: maxShownText})
 	if err := joinClose(err, body); err != nil {
 		return err
 	}
-	d := Detail{Message: messageOf(&m), MessageID: parsed.MessageID, Deposits: m.Deposits}
+	if !slices.ContainsFunc(parsed.Parts, func(p mailparse.Part) bool { return p.MediaType == "text/html" }) {
+		with = slices.DeleteFunc(with, func(name string) bool { return name == WithHTML })
+	}
+	index, err := s.viewed(ctx, m.ID, strings.Join(with, ", "))
+	if err != nil {
+		return err
+	}
+	d := Detail{Message: messageOf(&m), MessageID: parsed.MessageID, Deposits: m.Deposits, View: index}
 	d.addProblems(parsed)
-	if d.Disposed, err = s.graves(r.Context(), m.ID); err != nil {
+	if d.Disposed, err = s.graves(ctx, m.ID); err != nil {
 		return err
 	}
 	d.Text, d.Cut = cutText(parsed.Text(), maxShownText)
@@ -148,7 +164,7 @@ func cutText(text string, most int) (string, bool) {
 // raw sends the bytes exactly as the server sent them. Damage on the disk cuts
 // the answer off, so that nobody takes it for the message.
 func (s *Server) raw(w http.ResponseWriter, r *http.Request) error {
-	m, body, err := s.opened(r.Context(), r.PathValue("id"), "raw")
+	m, body, err := s.opened(r, "raw", WithSource)
 	if errors.Is(err, archive.ErrNotFound) {
 		return s.gone(r, err)
 	}

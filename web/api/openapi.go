@@ -57,11 +57,11 @@ func operations() map[string]operation {
 		"POST /api/v1/exports":                   {summary: "The exact bytes of all messages that a query finds, as a tar", in: ExportRequest{}, media: "application/x-tar"},
 		"POST /api/v1/exports/{id}/seal":         {summary: "Record the manifest of an export", in: SealRequest{}, out: archive.Seal{}},
 		"POST /api/v1/exports/{id}/proofs":       {summary: "Proofs that events are in the ledger", in: ProofRequest{}, out: ledger.EventProof{}, lines: true},
-		"GET /api/v1/messages/{id}":              {summary: "A message with its text", out: Detail{}},
-		"GET /api/v1/messages/{id}/raw":          {summary: "The exact bytes of a message", media: "message/rfc822"},
-		"GET /api/v1/messages/{id}/structure":    {summary: "Headers and parts of a message", out: Structure{}},
-		"GET /api/v1/messages/{id}/parts/{path}": {summary: "The decoded content of a part, always as a download", media: mediaBytes},
-		"GET /api/v1/messages/{id}/custody":      {summary: "Where a message came from and what happened to it", out: archive.Custody{}},
+		"GET /api/v1/messages/{id}":              {summary: "A message with its text", query: []parameter{withParameter()}, out: Detail{}},
+		"GET /api/v1/messages/{id}/raw":          {summary: "The exact bytes of a message", query: []parameter{viewParameter()}, media: "message/rfc822"},
+		"GET /api/v1/messages/{id}/structure":    {summary: "Headers and parts of a message", query: []parameter{viewParameter()}, out: Structure{}},
+		"GET /api/v1/messages/{id}/parts/{path}": {summary: "The decoded content of a part, always as a download", query: []parameter{viewParameter()}, media: mediaBytes},
+		"GET /api/v1/messages/{id}/custody":      {summary: "Where a message came from and what happened to it", query: []parameter{viewParameter()}, out: Custody{}},
 		"GET /api/v1/audit": {summary: "The ledger, newest first", query: []parameter{
 			{name: "since", about: "day or time"}, {name: "until", about: "day or time"}, {name: "actor", about: "beginning of who did it"},
 			{name: "type", about: "types, separated by commas"}, {name: "object", about: "beginning of a message id, or a word of the details"},
@@ -94,7 +94,17 @@ func searchParameters() []parameter {
 		{name: "facets", about: "count by these, separated by commas: mailbox, domain, year, month, filetype, flag"},
 		{name: "facet_limit", about: "how many values of each", number: true},
 		{name: "threads", about: "true: one hit a thread"},
+		viewParameter(),
 	}
+}
+
+func withParameter() parameter {
+	return parameter{name: "with", about: "what else the same view is going to show, separated by commas: structure, conversation, html, pictures, source, custody. " +
+		"One event in the ledger names all of it"}
+}
+
+func viewParameter() parameter {
+	return parameter{name: "view", about: "view of an answer to /messages/{id} whose with named this: it is not recorded again", number: true}
 }
 
 func limitParameter() parameter {

@@ -48,7 +48,7 @@ const maxShownHeaders = 2_000
 
 // structure tells how a message is made, without its text.
 func (s *Server) structure(w http.ResponseWriter, r *http.Request) error {
-	m, body, err := s.opened(r.Context(), r.PathValue("id"), "structure")
+	m, body, err := s.opened(r, "structure", WithStructure, WithHTML)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (s *Server) structure(w http.ResponseWriter, r *http.Request) error {
 // believed by a browser: it is always a download.
 func (s *Server) part(w http.ResponseWriter, r *http.Request) error {
 	wanted := r.PathValue("path")
-	m, body, err := s.opened(r.Context(), r.PathValue("id"), "part "+wanted)
+	m, body, err := s.opened(r, "part "+wanted, WithHTML, WithPictures)
 	if err != nil {
 		return err
 	}

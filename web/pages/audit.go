@@ -78,7 +78,7 @@ func wordsOf(details json.RawMessage) []detail {
 	for name, value := range fields {
 		switch value := value.(type) {
 		case string:
-			if value != "" && name != "id" && !strings.HasPrefix(value, "0001-01-01T") {
+			if value != "" && name != "id" && name != "deposits" && !strings.HasPrefix(value, "0001-01-01T") {
 				words = append(words, detail{name, value})
 			}
 		case json.Number:

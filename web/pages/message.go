@@ -7,9 +7,9 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
-	"github.com/postkeep/postkeep/archive"
 	"github.com/postkeep/postkeep/web/api"
 	"github.com/postkeep/postkeep/web/safehtml"
 )
@@ -31,7 +31,7 @@ type messagePage struct {
 	Structure api.Structure
 	As        string
 	Views     []view
-	Custody   archive.Custody
+	Custody   api.Custody
 	Pictures  []attached    // of the preview
 	Thread    []api.Message // the conversation, if there is more than this message
 	Source    string        // the beginning of the raw bytes
@@ -51,12 +51,12 @@ type attached struct {
 const maxPictures = 20
 
 // preview loads the attached pictures that a browser may show.
-func (s *Server) preview(r *http.Request, p *messagePage) error {
+func preview(r *http.Request, within *api.Client, p *messagePage) error {
 	for _, part := range p.Files() {
 		if !previewed(&part) || len(p.Pictures) == maxPictures {
 			continue
 		}
-		resp, err := s.opts.API.Part(r.Context(), p.ID, part.Path)
+		resp, err := within.Part(r.Context(), p.ID, part.Path)
 		if err != nil {
 			return err
 		}
@@ -81,12 +81,14 @@ const maxSource = 256 << 10
 
 func (s *Server) message(w http.ResponseWriter, r *http.Request, v *View) error {
 	ctx, id := r.Context(), r.PathValue("id")
-	d, err := s.opts.API.Message(ctx, id)
+	as := r.FormValue("as")
+	d, err := s.opts.API.Message(ctx, id, shownWith(as)...)
 	if err != nil {
 		return err
 	}
-	p := &messagePage{Detail: d, As: r.FormValue("as"), Query: r.FormValue("q")}
-	if p.Structure, err = s.opts.API.Structure(ctx, d.ID); err != nil {
+	within := s.opts.API.Within(d.View)
+	p := &messagePage{Detail: d, As: as, Query: r.FormValue("q")}
+	if p.Structure, err = within.Structure(ctx, d.ID); err != nil {
 		return err
 	}
 	if p.hasHTML() {
@@ -102,21 +104,21 @@ func (s *Server) message(w http.ResponseWriter, r *http.Request, v *View) error 
 		p.As = p.Views[0].As
 	}
 	if p.As == asSource {
-		if p.Source, p.SourceCut, err = s.source(r, d.ID); err != nil {
+		if p.Source, p.SourceCut, err = source(r, within, d.ID); err != nil {
 			return err
 		}
 	}
 	if p.As == asPreview {
-		if err := s.preview(r, p); err != nil {
+		if err := preview(r, within, p); err != nil {
 			return err
 		}
 	}
 	if p.As == asCustody {
-		if p.Custody, err = s.opts.API.Custody(ctx, d.ID); err != nil {
+		if p.Custody, err = within.Custody(ctx, d.ID); err != nil {
 			return err
 		}
 	}
-	if p.Thread, err = s.thread(r, d.ID); err != nil {
+	if p.Thread, err = thread(r, within, d.ID); err != nil {
 		return err
 	}
 	v.Title = d.Subject
@@ -126,12 +128,29 @@ func (s *Server) message(w http.ResponseWriter, r *http.Request, v *View) error 
 	return s.render(w, http.StatusOK, "message", v, p)
 }
 
+// shownWith is what a page shows of a message in one of its views: the ledger has it
+// in one event.
+func shownWith(as string) []string {
+	with := []string{api.WithStructure, api.WithConversation}
+	switch as {
+	case asSource:
+		return append(with, api.WithSource)
+	case asCustody:
+		return append(with, api.WithCustody)
+	case asPreview:
+		return append(with, api.WithPictures)
+	case asText, asHeaders, asParts:
+		return with
+	}
+	return append(with, api.WithHTML)
+}
+
 // maxThread is how many messages of a conversation are listed.
 const maxThread = 50
 
 // thread lists the conversation of a message, oldest first; none if it is alone.
-func (s *Server) thread(r *http.Request, id string) ([]api.Message, error) {
-	found, err := s.opts.API.Search(r.Context(), api.SearchRequest{Query: "thread:" + id, Sort: "date", Limit: maxThread})
+func thread(r *http.Request, view *api.Client, id string) ([]api.Message, error) {
+	found, err := view.Search(r.Context(), api.SearchRequest{Query: "thread:" + id, Sort: "date", Limit: maxThread})
 	if badRequest(err) != nil || err == nil && len(found.Hits) < 2 {
 		return nil, nil
 	}
@@ -171,9 +190,9 @@ func (p *messagePage) Link(as string) string {
 func (p *messagePage) Back() string { return "/search?" + url.Values{"q": {p.Query}}.Encode() }
 
 // source returns the beginning of the raw bytes as text.
-func (s *Server) source(r *http.Request, id string) (string, bool, error) {
+func source(r *http.Request, view *api.Client, id string) (string, bool, error) {
 	var b strings.Builder
-	err := s.opts.API.Raw(r.Context(), id, &limited{&b, maxSource})
+	err := view.Raw(r.Context(), id, &limited{&b, maxSource})
 	cut := errors.Is(err, errEnough)
 	if cut {
 		err = nil
@@ -206,7 +225,12 @@ const maxFrameHTML = 4 << 20
 // frame shows the HTML of a message on its own, for a sandboxed frame: no
 // script, no form, no load from anywhere.
 func (s *Server) frame(w http.ResponseWriter, r *http.Request, v *View) error {
-	st, err := s.opts.API.Structure(r.Context(), r.PathValue("id"))
+	index, err := strconv.ParseInt(r.FormValue("view"), 10, 64)
+	if err != nil {
+		index = 0 // a view of its own
+	}
+	view := s.opts.API.Within(index)
+	st, err := view.Structure(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err
 	}
@@ -216,7 +240,7 @@ func (s *Server) frame(w http.ResponseWriter, r *http.Request, v *View) error {
 	if path == "" {
 		return &api.Problem{Status: http.StatusNotFound, Title: v.T("This message has no HTML")}
 	}
-	resp, err := s.opts.API.Part(r.Context(), st.ID, path)
+	resp, err := view.Part(r.Context(), st.ID, path)
 	if err != nil {
 		return err
 	}
@@ -227,7 +251,7 @@ func (s *Server) frame(w http.ResponseWriter, r *http.Request, v *View) error {
 		}
 	}
 	clean, err := safehtml.Clean(io.LimitReader(resp.Body, maxFrameHTML), safehtml.Options{
-		Charset: charset, Picture: func(contentID string) string { return s.picture(r, &st, contentID) },
+		Charset: charset, Picture: func(contentID string) string { return picture(r, view, &st, contentID) },
 		Blocked: v.T("picture not loaded"),
 	})
 	if err := errors.Join(err, resp.Body.Close()); err != nil {
@@ -249,12 +273,12 @@ const maxPicture = 2 << 20
 
 // picture returns an enclosed picture as a data URI, "" if there is none that
 // is harmless.
-func (s *Server) picture(r *http.Request, st *api.Structure, contentID string) string {
+func picture(r *http.Request, view *api.Client, st *api.Structure, contentID string) string {
 	for _, part := range st.Parts {
 		if part.ContentID != contentID || contentID == "" || part.Size > maxPicture || !safehtml.Harmless(part.MediaType) {
 			continue
 		}
-		resp, err := s.opts.API.Part(r.Context(), st.ID, part.Path)
+		resp, err := view.Part(r.Context(), st.ID, part.Path)
 		if err != nil {
 			return ""
 		}
