@@ -30,6 +30,7 @@ const (
 	ActionExport  = ActionType(ledger.TypeExport)
 	ActionRebuild = ActionType(ledger.TypeRebuild)
 	ActionUser    = ActionType(ledger.TypeUser)
+	ActionConfig  = ActionType(ledger.TypeConfig)
 )
 
 // Record writes the action to the ledger and returns its index. When Record

@@ -104,6 +104,11 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 		return nil, err
 	}
 	i.describe(cfg)
+	if to >= toDispose { // what only reads goes by nothing that matters here
+		if err := i.recordConfig(ctx, cfg, "start"); err != nil {
+			return nil, err
+		}
+	}
 	if i.users, err = users.Open(cfg.DataDir, users.Options{}); err != nil {
 		return nil, err
 	}
@@ -186,7 +191,10 @@ func (i *instance) recall(ctx context.Context) error {
 
 // reload takes over the mailboxes of a changed configuration. Sessions under
 // way end as they began.
-func (i *instance) reload(cfg *config.Config) error {
+func (i *instance) reload(ctx context.Context, cfg *config.Config) error {
+	if err := i.recordConfig(ctx, cfg, "reload"); err != nil {
+		return err
+	}
 	if err := i.poller.Update(mailboxes(cfg, i.log)); err != nil {
 		return err
 	}
@@ -304,15 +312,8 @@ func (i *instance) close() error {
 func (i *instance) describe(cfg *config.Config) {
 	out := make([]api.Mailbox, 0, len(cfg.Mailboxes))
 	for _, m := range cfg.Mailboxes {
-		policy := "after_archive"
-		switch {
-		case m.Delete.Never:
-			policy = "never"
-		case m.Delete.After > 0:
-			policy = "after " + m.Delete.After.String()
-		}
 		out = append(out, api.Mailbox{
-			Name: m.Name, Schedule: string(m.Schedule), Delete: policy,
+			Name: m.Name, Schedule: string(m.Schedule), Delete: m.Delete.String(),
 			Server: net.JoinHostPort(m.Host, strconv.Itoa(m.Port)),
 		})
 	}

@@ -62,7 +62,7 @@ func (a *app) reloads(ctx context.Context, cfg *config.Config, i *instance) {
 		}
 		next, err := config.Load(a.configPath)
 		if err == nil {
-			err = i.reload(next)
+			err = i.reload(ctx, next)
 		}
 		if err != nil {
 			i.log.Error("the configuration was not taken over", "error", err)

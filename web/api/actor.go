@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"os"
 	"os/user"
 	"strconv"
 
@@ -54,6 +55,15 @@ func userName(uid uint32) string {
 		return u.Username
 	}
 	return "uid " + id
+}
+
+// SystemUser is who runs this process, with the user behind sudo.
+func SystemUser() string {
+	name := currentUser()
+	if origin := os.Getenv("SUDO_USER"); origin != "" && len(origin) <= maxActorBytes && name == userName(0) {
+		name += " (sudo by " + strconv.QuoteToASCII(origin) + ")"
+	}
+	return name
 }
 
 func currentUser() string {
