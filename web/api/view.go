@@ -19,7 +19,7 @@ import (
 const (
 	WithStructure    = "structure"
 	WithConversation = "conversation"
-	WithHTML         = "html" // structure and parts
+	WithHTML         = "html"     // structure and parts
 	WithPictures     = "pictures" // parts
 	WithSource       = "source"
 	WithCustody      = "custody"
