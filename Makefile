@@ -4,6 +4,9 @@ VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo d
 # Packages, benchmarks, time of each fuzz target, rounds of the crash tests.
 PKG        ?= ./...
 BENCH      ?= .
+# Cases and rounds of the comparison with other programs (internal/bench/peers).
+CASES      ?= a,b,c,d,e,f,g,h,i
+PAIRS      ?= 5
 FUZZTIME   ?= 5s
 ROUNDS     ?= 20
 # "required": tests with real servers fail where these are missing. Empty: they are skipped.
@@ -16,7 +19,7 @@ LINT       := bin/tools/golangci-lint-$(LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build test deps vet lint gotest cross fuzz bench benchindex scale demo torture clean
+.PHONY: help build test deps vet lint gotest cross fuzz bench microbench benchindex scale demo torture clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -48,7 +51,10 @@ cross: ## build for all platforms, without cgo
 fuzz: ## every fuzz target for FUZZTIME (5s)
 	.ci/fuzz $(FUZZTIME)
 
-bench: ## benchmarks: BENCH=regexp PKG=./archive/...
+bench: ## Postkeep beside mpop, notmuch, mu and others, in turns: CASES=a,b,d PAIRS=5 (all: hours)
+	go run ./internal/bench/peers -cases $(CASES) -pairs $(PAIRS)
+
+microbench: ## Go benchmarks: BENCH=regexp PKG=./archive/...
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
 
 benchindex: ## real mail in MAIL=DIR: speed, size and memory of the index, times of searches

@@ -157,7 +157,7 @@ func (a *app) tour(ctx context.Context, client *api.Client, cfg *config.Config, 
 	say("%s", st.bold("2. postkeep poll: download, archive, receipt, delete, index"))
 	b := a.newBars()
 	var reports []archive.PollReport
-	err = client.Poll(ctx, nil, func(e api.PollEvent) {
+	err = client.Poll(ctx, api.PollRequest{}, func(e api.PollEvent) {
 		switch {
 		case e.Progress != nil:
 			b.show(*e.Progress)

@@ -15,6 +15,9 @@ func (i *instance) purposeOf(ctx context.Context, to purpose) (purpose, error) {
 	if err != nil || len(pending) == 0 || i.store.ReadOnly() != nil || i.store.Unreadable() != nil {
 		return to, err
 	}
+	if to == toArchive {
+		return toPoll, nil // a disposal needs the index worker
+	}
 	return max(to, toDispose), nil
 }
 

@@ -67,7 +67,8 @@ const (
 	toRead                              // archive and index
 	toWatch                             // and the streams
 	toDispose                           // and what brings the rest of them into the archive
-	toPoll                              // and sessions with mail servers
+	toArchive                           // and sessions with mail servers, but nothing is indexed
+	toPoll                              // and it is
 	toRun                               // by schedule, with the API on the socket
 )
 
@@ -227,7 +228,7 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, fa
 	worker := indexer.NewWorker(i.index, i.store, wake, i.indexing)
 	i.stage(ctx, "index worker", fail, func(ctx context.Context) error {
 		defer stopWake()
-		if i.store.Unreadable() != nil { // problems says so
+		if to == toArchive || i.store.Unreadable() != nil { // problems says so
 			<-ctx.Done()
 			return nil
 		}
@@ -237,7 +238,7 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, fa
 		return nil
 	}
 	i.stage(ctx, "archive worker", fail, pipeline.NewArchiver(i.bus, i.store, pipeline.ArchiverOptions{Logger: i.log}).Run)
-	if to < toPoll {
+	if to < toArchive {
 		return nil
 	}
 	i.stage(ctx, "keeper of the volumes", fail, i.store.Maintain)

@@ -20,7 +20,7 @@ import (
 
 func (a *app) pollCommand() *cobra.Command {
 	var (
-		names  []string
+		req    api.PollRequest
 		asJSON bool
 	)
 	cmd := &cobra.Command{
@@ -41,13 +41,17 @@ messages were left.`,
 			if err != nil {
 				return err
 			}
-			if err := a.checkNames(cfg, names); err != nil {
+			if err := a.checkNames(cfg, req.Mailboxes); err != nil {
 				return usage(err)
 			}
-			return a.with(cmd.Context(), toPoll, func(_ *config.Config, client *api.Client) error {
+			to := toPoll
+			if req.Unindexed {
+				to = toArchive
+			}
+			return a.with(cmd.Context(), to, func(_ *config.Config, client *api.Client) error {
 				bars := a.newBars()
 				var reports []archive.PollReport
-				err := client.Poll(cmd.Context(), names, func(e api.PollEvent) {
+				err := client.Poll(cmd.Context(), req, func(e api.PollEvent) {
 					switch {
 					case e.Progress != nil:
 						bars.show(*e.Progress)
@@ -61,7 +65,8 @@ messages were left.`,
 			})
 		},
 	}
-	cmd.Flags().StringArrayVar(&names, "mailbox", nil, "poll only this mailbox (repeatable)")
+	cmd.Flags().StringArrayVar(&req.Mailboxes, "mailbox", nil, "poll only this mailbox (repeatable)")
+	cmd.Flags().BoolVar(&req.Unindexed, "no-index", false, "end when the messages are archived; the running instance indexes them,\nor the next poll")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return cmd
 }

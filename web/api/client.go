@@ -161,10 +161,10 @@ func (c *Client) Part(ctx context.Context, id, path string) (*http.Response, err
 	return c.do(ctx, http.MethodGet, "/api/v1/messages/"+url.PathEscape(id)+"/parts/"+url.PathEscape(path), nil, nil)
 }
 
-// Poll polls the mailboxes, all if none is named, and hands every event to fn.
-// It returns when everything archived is searchable.
-func (c *Client) Poll(ctx context.Context, mailboxes []string, fn func(PollEvent)) error {
-	body, err := json.Marshal(PollRequest{Mailboxes: mailboxes})
+// Poll polls mailboxes and hands every event to fn. It returns when everything archived
+// is searchable, unless req says otherwise.
+func (c *Client) Poll(ctx context.Context, req PollRequest, fn func(PollEvent)) error {
+	body, err := json.Marshal(req)
 	if err != nil {
 		return err
 	}

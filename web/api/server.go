@@ -351,7 +351,7 @@ func (s *Server) polls(w http.ResponseWriter, r *http.Request) error {
 		Progress: func(p pipeline.Progress) { lines.write(PollEvent{Progress: &p}) },
 		Report:   func(p pipeline.PollReport) { lines.write(PollEvent{Report: &p}) },
 	})
-	if err == nil {
+	if err == nil && !req.Unindexed {
 		err = s.indexed(r.Context(), reports)
 	}
 	if err != nil {

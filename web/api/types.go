@@ -64,6 +64,9 @@ type SearchResult struct {
 // PollRequest asks for polls of the mailboxes, of all if none is named.
 type PollRequest struct {
 	Mailboxes []string `json:"mailboxes"`
+	// Unindexed ends the answer when the messages are archived, without waiting
+	// until they are searchable.
+	Unindexed bool `json:"unindexed,omitempty"`
 }
 
 // PollEvent is one line of the answer to a PollRequest. One field is set.

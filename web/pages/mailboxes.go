@@ -137,7 +137,7 @@ func (s *Server) pollNow(w http.ResponseWriter, r *http.Request, _ *View) error 
 	}
 	names := r.PostForm["mailbox"]
 	if r.Header.Get("Accept") != "application/x-ndjson" {
-		if err := s.opts.API.Poll(r.Context(), names, func(api.PollEvent) {}); err != nil {
+		if err := s.opts.API.Poll(r.Context(), api.PollRequest{Mailboxes: names}, func(api.PollEvent) {}); err != nil {
 			return err
 		}
 		to := "/mailboxes"
@@ -153,7 +153,7 @@ func (s *Server) pollNow(w http.ResponseWriter, r *http.Request, _ *View) error 
 		// A browser that has gone ends the poll through the context.
 		_ = errors.Join(enc.Encode(e), flush.Flush())
 	}
-	if err := s.opts.API.Poll(r.Context(), names, send); err != nil {
+	if err := s.opts.API.Poll(r.Context(), api.PollRequest{Mailboxes: names}, send); err != nil {
 		send(api.PollEvent{Error: err.Error()})
 		return nil
 	}

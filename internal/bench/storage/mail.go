@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 
+	"github.com/postkeep/postkeep/internal/bench/fill"
 	"github.com/postkeep/postkeep/internal/corpus"
 )
 
@@ -53,7 +54,7 @@ func delivered(msg []byte, n int) []byte {
 	fields := []string{
 		fmt.Sprintf("Delivered-To: mailbox-%d@example.com", n),
 		fmt.Sprintf("Received: from mx%d.example.com (mx%[1]d.example.com [192.0.2.%d])", n%3, 10+n%3),
-		fmt.Sprintf("\tby mail.example.com (Postfix) with ESMTPS id %.12s%02d", corpusID(msg), n),
+		fmt.Sprintf("\tby mail.example.com (Postfix) with ESMTPS id %.12s%02d", fill.SHA256(msg), n),
 		fmt.Sprintf("\tfor <mailbox-%d@example.com>; Mon, 2 Mar 2026 10:%02[1]d:27 +0100 (CET)", n),
 	}
 	return append([]byte(strings.Join(fields, eol)+eol), msg...)
