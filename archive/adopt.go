@@ -54,6 +54,12 @@ func (s *Store) adopt(ctx context.Context) error {
 		s.opts.Logger.Error("archive is read-only", "dir", s.dir, "reason", s.readOnly)
 		return nil
 	}
+	var damage *volume.DamageError
+	if errors.As(err, &damage) {
+		s.readOnly = fmt.Errorf("the volumes hold messages that the ledger does not know, and they are damaged (postkeep verify --deep says where): %w", err)
+		s.opts.Logger.Error("archive is read-only", "dir", s.dir, "reason", s.readOnly)
+		return nil
+	}
 	if err != nil || s.adopted == 0 {
 		return err
 	}

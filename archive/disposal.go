@@ -194,6 +194,9 @@ func (c *Compliance) decide(ctx context.Context, p *Plan, actor string) (*Dispos
 		return nil, err
 	}
 	evaluations, err := c.recheck(ctx, p, cs, rule, out)
+	if err == nil {
+		err = c.complete(ctx) // an index that failed meanwhile has named less than there is
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -60,10 +60,35 @@ func (s *Store) tryCatalog(ctx context.Context, path string) (err error) {
 	if s.catalog, err = catalog.Open(ctx, path); err != nil {
 		return err
 	}
+	if err := s.older(ctx); err != nil {
+		// The catalog stays as it is: it is all that knows of what the ledger lacks.
+		s.readOnly, s.unsigned = errors.Join(s.readOnly, err), errors.Join(s.unsigned, err)
+		return nil
+	}
 	if err := s.catalogFits(ctx); err != nil {
 		return err
 	}
 	return s.replay(ctx)
+}
+
+// ErrOlderLedger means that the ledger is an older copy than the catalog beside it.
+var ErrOlderLedger = errors.New("the ledger was put back from an older copy")
+
+// older is an error if the catalog has taken in events of this ledger that the
+// ledger has no more. It is written after the ledger has been fsynced, so that no
+// crash can do that. To go on would sign another history than the one that
+// was signed before, without the holds and receipts in between.
+func (s *Store) older(ctx context.Context) error {
+	position, err := s.catalog.Position(ctx)
+	if err != nil || position <= s.ledger.Size() {
+		return nil //nolint:nilerr // catalogFits says what is wrong with the catalog
+	}
+	verifier, err := s.catalog.Meta(ctx, verifierMeta)
+	if err != nil || verifier != s.ledger.Verifier() {
+		return nil //nolint:nilerr // as above
+	}
+	return fmt.Errorf("%w: it has %d events, the catalog knows of %d; put the newer ledger back, or, if it is lost, "+
+		"accept the older one with: postkeep rebuild catalog (while no instance runs)", ErrOlderLedger, s.ledger.Size(), position)
 }
 
 func (s *Store) dropCatalog(path string) error {

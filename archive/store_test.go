@@ -528,7 +528,7 @@ func TestAnOlderVolumeOpensReadOnlyWithTheReason(t *testing.T) {
 	}
 }
 
-func TestAnOlderLedgerAdoptsWhatTheVolumesHold(t *testing.T) {
+func TestAnOlderLedgerIsReadOnlyUntilItIsAcceptedAndThenAdoptsWhatTheVolumesHold(t *testing.T) {
 	s, dir := create(t)
 	mustPut(t, s, delivery("sales", "1", "hello"))
 	if err := s.Close(); err != nil {
@@ -545,7 +545,29 @@ func TestAnOlderLedgerAdoptsWhatTheVolumesHold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
+	report, err := VerifyDir(t.Context(), dir, Options{}, VerifyOptions{})
+	if err != nil || report.Damages == report.Repairable {
+		t.Errorf("verification finds %+v, %v", report, err)
+	}
+
+	// The catalog has seen the newer one: nobody signs another history unasked.
 	s = reopen(t, dir, Options{})
+	if err := s.ReadOnly(); !errors.Is(err, ErrOlderLedger) {
+		t.Errorf("read-only because %v", err)
+	}
+	if _, err := s.Put(t.Context(), []Delivery{delivery("sales", "3", "no")}); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("Put: %v", err)
+	}
+	if _, err := s.Record(t.Context(), Action{Type: ActionView, Actor: "a"}); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("Record: %v", err)
+	}
+	content(t, s, want.ID)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	s = reopen(t, dir, Options{RebuildCatalog: true}) // as an operator accepts it
 	m, err := s.Message(t.Context(), want.ID)
 	if err != nil || len(m.Deposits) != 1 || m.Deposits[0].Mailbox != "support" {
 		t.Fatalf("adopted message is %+v, %v", m, err)

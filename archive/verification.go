@@ -313,6 +313,8 @@ func (v *verification) openCatalog(ctx context.Context) error {
 		v.noted("there is no catalog: it is made anew when the archive is opened")
 	case errors.Is(err, errBehind):
 		v.noted("%v", err)
+	case errors.Is(err, ErrOlderLedger):
+		v.damage(Damage{File: filepath.ToSlash(filepath.Join(ledgerName, "events.jsonl")), What: s.older(ctx).Error()})
 	default:
 		v.damage(Damage{File: catalogName, Repairable: true, What: fmt.Sprintf("%v: it is made anew when the archive is opened", err)})
 	}
@@ -341,7 +343,7 @@ func (v *verification) usableCatalog(ctx context.Context, path string) (err erro
 	if s.catalog, err = catalog.Open(ctx, path); err != nil || s.ledger == nil || s.ledger.Damage() != nil {
 		return err // it knows more than a damaged ledger
 	}
-	if err := s.catalogFits(ctx); err != nil {
+	if err := errors.Join(s.older(ctx), s.catalogFits(ctx)); err != nil {
 		return err
 	}
 	position, err := s.catalog.Position(ctx)

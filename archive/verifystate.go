@@ -18,13 +18,16 @@ const (
 	// progressEvery is how often that is noted: so much is read again after a crash.
 	progressEvery = 10 * time.Second
 	// progressVersion is raised when an older note would be misread; it is then ignored.
-	progressVersion = 1
+	progressVersion = 2
+	// keepProgress is how long what was read is taken for still there.
+	keepProgress = 14 * 24 * time.Hour
 )
 
 // A verifyNote is how far a deep verification came.
 type verifyNote struct {
-	Version int   `json:"version"`
-	Ledger  int64 `json:"ledger"` // the events below are verified
+	Version int    `json:"version"`
+	Name    string `json:"name"`   // verifier of the ledger
+	Ledger  int64  `json:"ledger"` // the events below are verified
 	// Volumes below Volume are verified, and of that one all entries below Next.
 	Volume uint32       `json:"volume"`
 	Next   int64        `json:"next"`
@@ -49,6 +52,9 @@ func (v *verification) resume() error {
 	if json.Unmarshal(data, &n) != nil || n.Version != progressVersion || n.Report.Volume != v.o.Volume {
 		return nil // it is a convenience: without it everything is read
 	}
+	if n.Ledger > v.store.ledger.Size() || v.store.opts.Now().Sub(n.Report.Started) > keepProgress || n.Name != v.store.ledger.Verifier() {
+		return nil // of another archive, of one that was put back, or too old to vouch for anything
+	}
 	v.note = n
 	fresh := v.report
 	v.report = n.Report
@@ -64,7 +70,7 @@ func (v *verification) keep() error {
 	if !v.o.Deep {
 		return nil
 	}
-	v.note.Version, v.note.Report = progressVersion, v.report
+	v.note.Version, v.note.Report, v.note.Name = progressVersion, v.report, v.store.ledger.Verifier()
 	data, err := json.Marshal(v.note)
 	if err != nil {
 		return err

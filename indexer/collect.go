@@ -25,6 +25,7 @@ type plan struct {
 	// threads asks for one hit a thread, the first one in the order.
 	threads bool
 	apart   bool // journal reports of the same message are not one hit
+	whole   bool // an error where the index lacks something
 	facets  []*counts
 	zone    *time.Location // of facets
 }
@@ -73,8 +74,15 @@ func collect(ctx context.Context, slots []*slot, q bq.Query, p plan) (c *collect
 		}
 	}()
 	for _, s := range slices.Backward(slots) {
-		if s.gen.usable() != nil || p.within.misses(s.gen.state.Load()) {
-			continue // of one that has failed the result says that it is partial
+		if p.within.misses(s.gen.state.Load()) {
+			continue
+		}
+		// Of the open slot the caller knows from Position whether it is complete.
+		if err := s.gen.usable(); err != nil || p.whole && s.last != open && s.lacking() {
+			if p.whole {
+				return c, errors.Join(err, ErrLacking)
+			}
+			continue // the result says that it is partial
 		}
 		if err := c.add(ctx, s.gen, q); err != nil {
 			return c, err

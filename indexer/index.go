@@ -34,6 +34,8 @@ var (
 	// ErrUnusable means that a generation has failed and waits for the worker to
 	// build it again.
 	ErrUnusable = errors.New("a part of the search index has failed and will be rebuilt")
+	// ErrLacking means that the index cannot name all messages that a query fits.
+	ErrLacking = errors.New("a part of the search index is being rebuilt; try again when it is complete (postkeep status says so)")
 	// ErrClosed means that the Index was closed.
 	ErrClosed = errors.New("search index is closed")
 	// ErrLocked means that another process has the index open.

@@ -266,7 +266,9 @@ const eachPage = 10_000
 // Each calls fn with the id of every message that the query fits within the scope,
 // nil for everything, in the order in which they were received, until fn returns
 // an error, which it returns. Journal reports of the same message are all among them. A message that is
-// indexed meanwhile may or may not be; fn may use the Index.
+// indexed meanwhile may or may not be; fn may use the Index. Where a part of the index has
+// failed or is not complete the error is ErrLacking: who disposes or exports must
+// not take less for all.
 func (x *Index) Each(ctx context.Context, q string, scope *Scope, fn func(id string) error) error {
 	node, err := query.Parse(q)
 	if err != nil {
@@ -276,7 +278,7 @@ func (x *Index) Each(ctx context.Context, q string, scope *Scope, fn func(id str
 	if err != nil {
 		return err
 	}
-	p := plan{order: o, size: x.eachPage, apart: true}
+	p := plan{order: o, size: x.eachPage, apart: true, whole: true}
 	for {
 		compiled, err := x.compile(ctx, node, scope, &p)
 		if err != nil {

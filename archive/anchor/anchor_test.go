@@ -37,7 +37,7 @@ func newLedger(t testing.TB) (*ledger.Log, [][]byte) {
 	t.Cleanup(func() { l.Close() })
 	checkpoints := [][]byte{l.Checkpoint()}
 	for range 3 {
-		if _, err := l.Append(context.Background(), []ledger.Event{{Type: ledger.TypeOpen}}); err != nil {
+		if _, err := l.Append(context.Background(), []ledger.Event{{Type: ledger.TypeVerify}}); err != nil {
 			t.Fatal(err)
 		}
 		checkpoints = append(checkpoints, l.Checkpoint())

@@ -113,7 +113,8 @@ func (h *Hold) Terms() string {
 			c = strings.TrimSpace(c)
 			names = append(names, "mailbox:"+quote(c))
 			if strings.Contains(c, "@") {
-				names = append(names, "participant:"+quote(c))
+				// rcpt: has what servers noted, such as Delivered-To, and journal reports.
+				names = append(names, "participant:"+quote(c), "rcpt:"+quote(c))
 			}
 		}
 		parts = append(parts, "("+strings.Join(names, " OR ")+")")

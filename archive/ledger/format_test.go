@@ -26,7 +26,7 @@ func goldenEvents() []Event {
 			Details: map[string]any{"mailbox": "sales", "uidl": "<1&2>", "listed_size": 1234},
 		},
 		{Type: TypeSearch, Actor: "Jörg \"J\" <j@example.com>", Details: json.RawMessage(`{ "query" : "from:\u00e9ric" }`)},
-		{Type: TypeOpen, Actor: "system"},
+		{Type: "open", Actor: "system"}, // a type that readers do not know,
 	}
 }
 

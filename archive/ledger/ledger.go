@@ -44,8 +44,6 @@ const (
 	TypeSeal           Type = "seal"            // a volume was finished
 	TypeRecovered      Type = "recovered"       // something was repaired after a crash
 	TypeAnchor         Type = "anchor"          // a checkpoint was taken to where it cannot be taken back
-	TypeOpen           Type = "open"            // the archive was opened
-	TypeClose          Type = "close"           // the archive was closed in good order
 )
 
 const (

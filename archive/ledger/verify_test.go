@@ -74,7 +74,7 @@ func mixedLedger(t testing.TB) (opt Options, files map[string]string) {
 	if err := l.Erase(context.Background(), []int64{5, 90}); err != nil {
 		t.Fatal(err)
 	}
-	mustAppend(t, l, Event{Type: TypeExport, Actor: "ä \"quoted\" \\ <&>", Details: strings.Repeat("long ", 8000)}, Event{Type: TypeClose, Actor: "system"})
+	mustAppend(t, l, Event{Type: TypeExport, Actor: "ä \"quoted\" \\ <&>", Details: strings.Repeat("long ", 8000)}, Event{Type: TypeVerify, Actor: "system"})
 	mustClose(t, l)
 	files = snapshotDir(t, opt.Dir)
 	maps.Copy(files, snapshotDir(t, opt.KeyDir))

@@ -64,11 +64,25 @@ func (s *Set) finishSeal(v *vol, mode fs.FileMode) {
 		err = nil
 	}
 	if writable(mode) {
-		err = errors.Join(err, s.o.FS.Chmod(v.path, disk.SealedPerm), s.o.FS.SyncDir(s.o.Dir))
+		// The table was read from memory: whether it is on the disk nobody has waited for.
+		err = errors.Join(err, s.harden(v), s.o.FS.Chmod(v.path, disk.SealedPerm), s.o.FS.SyncDir(s.o.Dir))
 	}
 	if err != nil {
 		s.o.Logger.Warn("sealed volume is not tidied up", "volume", v.number, "error", err)
 	}
+}
+
+// harden writes the end of a volume again, with its seek table, and fsyncs the file.
+func (s *Set) harden(v *vol) error {
+	f, err := s.o.FS.OpenFile(v.path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	err = rewrite(f, last(v.frames).end(), v.size)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 func writable(mode fs.FileMode) bool { return mode.Perm()&0o200 != 0 }

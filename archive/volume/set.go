@@ -89,6 +89,11 @@ func OpenSet(ctx context.Context, o Options, known map[uint32]int64) (*Set, erro
 		if err == nil {
 			err = o.FS.SyncDir(filepath.Dir(o.Dir))
 		}
+		if err == nil {
+			// What is found now may be a rename that a crash came before: nobody may rely on it
+			// until it cannot be taken back.
+			err = o.FS.SyncDir(o.Dir)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("volume directory: %w", err)
 		}

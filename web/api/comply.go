@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/mail"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postkeep/postkeep/archive"
@@ -152,6 +154,11 @@ func negates(n query.Node) (not bool, err error) {
 		if n.Name == query.Held {
 			return false, &Problem{Status: http.StatusBadRequest, Title: "Bad request", Detail: "is:held cannot be part of what decides about holds and retention"}
 		}
+	case *query.Date:
+		if n.From.Unit != 0 || n.To.Unit != 0 {
+			return false, &Problem{Status: http.StatusBadRequest, Title: "Bad request",
+				Detail: "days counted from today, such as 30d, would mean others tomorrow: holds and retention rules need days like 2024-03-31"}
+		}
 	}
 	for _, one := range inside {
 		also, err := negates(one)
@@ -176,11 +183,35 @@ func (s *Server) placeHold(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.custodians(r.Context(), &h); err != nil {
+		return err
+	}
 	placed, err := s.opts.Compliance.PlaceHold(r.Context(), h, Actor(r.Context()))
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, placed)
+}
+
+// custodians takes addresses out of what is written as "Name <address>", and
+// refuses what is neither an address nor a mailbox: such a hold would cover nothing.
+func (s *Server) custodians(ctx context.Context, h *hold.Hold) error {
+	boxes, err := s.boxes(ctx)
+	if err != nil {
+		return err
+	}
+	for i, c := range h.Custodians {
+		if a, err := mail.ParseAddress(c); err == nil {
+			h.Custodians[i] = a.Address
+			continue
+		}
+		if strings.HasPrefix(c, "@") || slices.ContainsFunc(boxes, func(m Mailbox) bool { return m.Name == c }) {
+			continue
+		}
+		return &Problem{Status: http.StatusBadRequest, Title: "Bad request",
+			Detail: fmt.Sprintf("custodian %q is neither an address, nor a domain like @example.com, nor a mailbox (postkeep mailbox list shows them)", c)}
+	}
+	return nil
 }
 
 func (s *Server) evaluateHold(w http.ResponseWriter, r *http.Request) error {

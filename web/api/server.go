@@ -193,7 +193,7 @@ func problemOf(err error) *Problem {
 		p.Status = http.StatusNotFound
 	case errors.Is(err, archive.ErrAmbiguous):
 		p.Status = http.StatusConflict
-	case errors.Is(err, archive.ErrReadOnly), errors.Is(err, archive.ErrBroken):
+	case errors.Is(err, archive.ErrReadOnly), errors.Is(err, archive.ErrBroken), errors.Is(err, indexer.ErrLacking):
 		p.Status = http.StatusServiceUnavailable
 	}
 	if status := complyStatus(err); status != 0 {

@@ -124,7 +124,7 @@ func fromElsewhere() []string {
 		"Newest first", "Oldest first", "Best match first", "Largest first", "By sender", "Chain of custody", "Pictures",
 		"search", "view", "export", "hold", "policy", "disposal-intent", "disposal-done", "config", "deposit", "poll", "verify",
 		"waiting", "running", "planned", "approved", "interrupted", "applied", "retention", "erasure",
-		"seal", "repack", "rebuild", "recovered", "anchor", "open", "close", "Message", "Text", "Headers", "Parts", "Source"}
+		"seal", "repack", "rebuild", "recovered", "anchor", "Message", "Text", "Headers", "Parts", "Source"}
 }
 
 func TestDatesAndNumbersFollowTheLanguage(t *testing.T) {
