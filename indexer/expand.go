@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -150,6 +151,11 @@ func (q *phrase) Searcher(ctx context.Context, r index.IndexReader, _ mapping.In
 	}
 	if len(q.parts) == 1 && q.parts[0].kind == exactPart {
 		return searcher.NewTermSearcher(ctx, r, q.parts[0].text, q.field, q.boost, options)
+	}
+	if !slices.ContainsFunc(q.parts, func(p part) bool { return p.kind != exactPart && p != anyWord }) {
+		// Bleve tries every way to put the places of the words together, which in a text that
+		// repeats itself has no end; ours looks each place up.
+		return (&near{field: q.field, units: [][]part{q.parts}, boost: q.boost}).Searcher(ctx, r, nil, options)
 	}
 	limit := maxPhraseExpansions
 	if len(q.parts) == 1 {
