@@ -113,8 +113,11 @@ func (r *htmlReader) start() {
 	case atom.Noscript, atom.Noframes, atom.Noembed, atom.Iframe:
 		r.z.NextIsNotRawText() // mail programs run no scripts: it is shown
 	case atom.Img, atom.Input:
-		if !a.hidden {
+		if !a.hidden && len(a.alt) > 0 {
+			// It stands in place of a picture: not a part of the words beside it.
+			r.out().text([]byte(" "))
 			r.out().text(a.alt)
+			r.out().text([]byte(" "))
 		}
 		return
 	case atom.A, atom.Area:

@@ -88,7 +88,7 @@ func Detect(head []byte, mediaType, name string) Kind {
 		base = strings.ToLower(mediaType)
 	}
 	extension := strings.ToLower(path.Ext(name))
-	declared := strings.HasPrefix(base, "text/") || isMail(base, extension)
+	declared := strings.HasPrefix(base, "text/") || isMail(base, extension) || isText(extension)
 	if !looksLikeText(head, declared) {
 		return KindNone
 	}
@@ -118,6 +118,16 @@ func detectText(head []byte, mediaType, extension string) Kind {
 		return KindNone
 	}
 	return KindText
+}
+
+// isText reports whether files of that name are text, whatever their charset
+// makes of their octets.
+func isText(extension string) bool {
+	switch extension {
+	case ".txt", ".csv", ".tsv", ".htm", ".html", ".xhtml", ".xml", ".json", ".log", ".md", ".ics", ".vcf":
+		return true
+	}
+	return false
 }
 
 func isMail(mediaType, extension string) bool {
