@@ -20,9 +20,10 @@ type (
 	Holding = archive.Holding
 	// PollReport is the reconciliation of one poll of one mailbox.
 	PollReport = archive.PollReport
-	// SessionReplies and DELEReplies are what a server answered to deletions.
+	// SessionReplies is what a server answered to the deletions of a session.
 	SessionReplies = archive.SessionReplies
-	DELEReplies    = archive.DELEReplies
+	// DELEReplies is one answer, and the messages that it was given for.
+	DELEReplies = archive.DELEReplies
 	// Runs is a list of numbers in few characters.
 	Runs = archive.Runs
 )

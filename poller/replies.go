@@ -65,7 +65,7 @@ func generalised(reply string, number int) string {
 			return b.String()
 		}
 		end := at + len(n)
-		word := n
+		var word string
 		if (at == 0 || !digit(rest[at-1])) && (end == len(rest) || !digit(rest[end])) {
 			word = pipeline.NumberMark
 		} else { // inside of a longer number: pass over all of it
