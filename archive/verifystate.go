@@ -38,7 +38,7 @@ func (v *verification) notePath() string { return filepath.Join(v.store.dir, pro
 
 // resume takes up an interrupted verification of the same kind.
 func (v *verification) resume() error {
-	if !v.o.Deep || v.o.Restart {
+	if !v.o.Deep || v.o.Restart || v.store.ledger == nil {
 		return nil
 	}
 	data, err := disk.ReadFile(v.store.opts.FS, v.notePath(), maxProgress)
@@ -67,7 +67,7 @@ func (v *verification) resume() error {
 
 // keep notes how far the verification is.
 func (v *verification) keep() error {
-	if !v.o.Deep {
+	if !v.o.Deep || v.store.ledger == nil { // without a ledger nothing says whose note it is
 		return nil
 	}
 	v.note.Version, v.note.Report, v.note.Name = progressVersion, v.report, v.store.ledger.Verifier()
