@@ -19,7 +19,7 @@ LINT       := bin/tools/golangci-lint-$(LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build test deps vet lint gotest cross fuzz bench microbench benchindex scale demo torture clean
+.PHONY: help build test deps vet lint gotest cross fuzz bench microbench benchindex scale demo torture clean browser
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -27,7 +27,7 @@ help: ## list the targets
 build: ## build bin/postkeep for this machine
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/postkeep ./cmd/postkeep
 
-test: deps vet lint gotest cross fuzz ## everything that CI checks, after installing what it needs
+test: deps vet lint gotest browser cross fuzz ## everything that CI checks, after installing what it needs
 
 deps: ## install what the tests need (Debian packages: Dovecot, zstd, gcc and others)
 	.ci/deps
@@ -43,6 +43,10 @@ $(LINT):
 
 gotest: ## all tests with the race detector, which needs cgo; the program does not
 	CGO_ENABLED=1 go test -race -count=1 -timeout 20m $(PKG)
+
+browser: ## the pages in Chromium: journeys, accessibility, hostile mail (PICTURES=DIR takes pictures)
+	cd web/browser && npm ci --no-audit --no-fund --loglevel=error
+	POSTKEEP_BROWSER=1 POSTKEEP_SHOTS=$(PICTURES) go test -count=1 -timeout 20m -v -run '^TestBrowser$$' ./cmd/postkeep
 
 cross: ## build for all platforms, without cgo
 	@set -e; for p in $(PLATFORMS); do echo "build $$p"; \
