@@ -22,7 +22,7 @@ import (
 
 const (
 	// browserPatience bounds all journeys together.
-	browserPatience = 15 * time.Minute
+	browserPatience = 20 * time.Minute
 	// webPassword is that of everybody in the pages under test.
 	webPassword = "correct horse battery"
 )

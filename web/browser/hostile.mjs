@@ -12,6 +12,18 @@ async function guarded(browser, faults, at) {
   return page;
 }
 
+// guards makes sure that a script that ran, and a request that left, would be seen.
+async function guards(page, faults) {
+  for (const act of [() => window.pwned(), () => { new Image().src = "http://evil.invalid/x"; }]) {
+    await page.goto(base + "/profile");
+    const begun = performance.now();
+    await page.evaluate(act);
+    while (!faults.length && performance.now() - begun < 5_000) await page.evaluate(() => new Promise(requestAnimationFrame));
+    check(faults.length > 0, `this goes unseen: ${act}`);
+    faults.length = 0;
+  }
+}
+
 async function ids(page) {
   const answer = await page.request.get(`${base}/api/v1/search?q=mailbox:hostile&limit=1000`);
   return (await answer.json()).hits.map((m) => m.id);
@@ -23,6 +35,7 @@ export const journeys = {
     const first = await guarded(browser, faults, at);
     const all = await ids(first);
     check(all.length >= 100, `there are only ${all.length} hostile messages`);
+    await guards(first, faults);
     const work = async (page, place) => {
       for (let id = all.shift(); id; id = all.shift()) {
         for (const path of [`/m/${id}`, `/m/${id}/html`]) {
