@@ -133,7 +133,7 @@ func browserSite(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	if err := client.Poll(t.Context(), nil, func(api.PollEvent) {}); err != nil {
+	if err := client.Poll(t.Context(), api.PollRequest{}, func(api.PollEvent) {}); err != nil {
 		t.Fatal(err)
 	}
 	g, err := mailgen.New(mailgen.Options{Seed: 2, Count: 5})
