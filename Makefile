@@ -19,7 +19,7 @@ LINT       := bin/tools/golangci-lint-$(LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build test deps vet lint gotest cross fuzz bench microbench benchindex scale demo torture clean
+.PHONY: help build test deps vet lint gotest cross fuzz bench microbench benchindex scale demo torture clean browser benchweb
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -27,7 +27,7 @@ help: ## list the targets
 build: ## build bin/postkeep for this machine
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/postkeep ./cmd/postkeep
 
-test: deps vet lint gotest cross fuzz ## everything that CI checks, after installing what it needs
+test: deps vet lint gotest browser cross fuzz ## everything that CI checks, after installing what it needs
 
 deps: ## install what the tests need (Debian packages: Dovecot, zstd, gcc and others)
 	.ci/deps
@@ -44,6 +44,10 @@ $(LINT):
 gotest: ## all tests with the race detector, which needs cgo; the program does not
 	CGO_ENABLED=1 go test -race -count=1 -timeout 20m $(PKG)
 
+browser: ## the pages in Chromium: journeys, accessibility, hostile mail (PICTURES=DIR takes pictures)
+	cd web/browser && npm ci --no-audit --no-fund --loglevel=error
+	POSTKEEP_BROWSER=1 POSTKEEP_SHOTS=$(PICTURES) go test -count=1 -timeout 25m -v -run '^TestBrowser$$' ./cmd/postkeep
+
 cross: ## build for all platforms, without cgo
 	@set -e; for p in $(PLATFORMS); do echo "build $$p"; \
 	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -buildvcs=false ./...; done
@@ -59,6 +63,9 @@ microbench: ## Go benchmarks: BENCH=regexp PKG=./archive/...
 
 benchindex: ## real mail in MAIL=DIR: speed, size and memory of the index, times of searches
 	GOMEMLIMIT=450MiB go run ./internal/bench/index -mail "$(MAIL)"
+
+benchweb: ## real mail in MAIL=DIR: 50 searches at once for a minute, their times and the memory
+	go run ./internal/bench/web -mail "$(MAIL)"
 
 scale: ## 10,000 mailboxes every 5 minutes for ten minutes: lateness, CPU, memory
 	go run ./internal/bench/mailboxes

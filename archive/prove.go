@@ -74,8 +74,12 @@ type Seal struct {
 	Checkpoint string    `json:"checkpoint"`
 }
 
-// ErrNoExport means that no export began with the given event.
-var ErrNoExport = errors.New("no such export")
+var (
+	// ErrNoExport means that no export began with the given event.
+	ErrNoExport = errors.New("no such export")
+	// ErrExportRequest means that a manifest hash or a checkpoint is none.
+	ErrExportRequest = errors.New("cannot seal or prove an export")
+)
 
 // depositsPerEvent keeps the details of an event of an export below what the ledger
 // takes, however far apart its deposits are.
@@ -102,7 +106,7 @@ func (s *Store) BeginExport(ctx context.Context, actor string, e ExportBegun, de
 // SealExport records the manifest of an export that began with the event begun.
 func (s *Store) SealExport(ctx context.Context, actor string, begun int64, manifest string, messages int64) (Seal, error) {
 	if !validID(manifest) {
-		return Seal{}, fmt.Errorf("manifest hash %.100q is not a SHA-256 in lower-case hexadecimal", manifest)
+		return Seal{}, fmt.Errorf("%w: manifest hash %.100q is not a SHA-256 in lower-case hexadecimal", ErrExportRequest, manifest)
 	}
 	var b ExportBegun
 	event, err := s.ledger.Entry(ctx, begun)
@@ -134,7 +138,7 @@ func (s *Store) SealExport(ctx context.Context, actor string, begun int64, manif
 func (s *Store) ProveExport(ctx context.Context, actor, checkpoint string, indexes []int64, may func(Deposit) bool, fn func(ledger.EventProof) error) error {
 	prover, err := s.ledger.ProverFor([]byte(checkpoint))
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrExportRequest, err)
 	}
 	for _, index := range indexes {
 		event, err := s.ledger.Entry(ctx, index)

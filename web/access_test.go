@@ -104,6 +104,7 @@ func mayUse() map[string]string {
 		"GET /api/v1/retention/plans/{id}/certificate": officers,
 		"POST /api/v1/messages/{id}/erase":             officers,
 		"GET /api/v1/status":                           admins,
+		"GET /api/v1/metrics":                          admins,
 		"GET /api/v1/mailboxes":                        admins,
 		"GET /api/v1/mailboxes/{name}/polls":           admins,
 		"POST /api/v1/polls":                           admins,

@@ -35,7 +35,7 @@ type parameter struct {
 
 const (
 	mediaLines = "application/x-ndjson"
-	mediaBytes = "application/octet-stream"
+	mediaBytes = "*/*" // what the part says of itself
 )
 
 // operations describes every route by its pattern.

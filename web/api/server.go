@@ -187,7 +187,7 @@ func problemOf(err error) *Problem {
 	switch {
 	case errors.As(err, &problem):
 		return problem
-	case errors.As(err, &syntax), errors.As(err, &broad), errors.As(err, &request), errors.Is(err, indexer.ErrNoHolds):
+	case errors.As(err, &syntax), errors.As(err, &broad), errors.As(err, &request), errors.Is(err, indexer.ErrNoHolds), errors.Is(err, archive.ErrExportRequest):
 		p.Status = http.StatusBadRequest
 	case errors.Is(err, archive.ErrNotFound), errors.Is(err, archive.ErrNoExport), errors.Is(err, poller.ErrUnknownMailbox):
 		p.Status = http.StatusNotFound

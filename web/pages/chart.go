@@ -1,6 +1,9 @@
 package pages
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // chart is a row of bars, drawn as inline SVG by the template "chart".
 type chart struct {
@@ -41,6 +44,12 @@ type drawn struct {
 	bar
 	X, Y, Width, Height string
 	Slot                string // width with the gap
+}
+
+// Linked reports whether bars lead somewhere: then the drawing is no picture to
+// those who cannot see it, but a group of links.
+func (c chart) Linked() bool {
+	return slices.ContainsFunc(c.Bars, func(b bar) bool { return b.Link != "" })
 }
 
 // Drawn places the bars.
