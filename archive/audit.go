@@ -42,6 +42,16 @@ type AuditQuery struct {
 	Limit  int // of events; 0 is DefaultAuditLimit
 }
 
+// AuditTypes lists the types of events, those first that are about what people did.
+func AuditTypes() []string {
+	return []string{
+		string(ledger.TypeSearch), string(ledger.TypeView), string(ledger.TypeExport), string(ledger.TypeHold), string(ledger.TypePolicy),
+		string(ledger.TypeDisposalIntent), string(ledger.TypeDisposalDone), string(ledger.TypeUser), string(ledger.TypeConfig),
+		string(ledger.TypeDeposit), string(ledger.TypePoll), string(ledger.TypeVerify), string(ledger.TypeSeal), string(ledger.TypeRepack),
+		string(ledger.TypeRebuild), string(ledger.TypeRecovered), string(ledger.TypeAnchor),
+	}
+}
+
 // DefaultAuditLimit is some screens.
 const DefaultAuditLimit = 100
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/postkeep/postkeep/archive/ledger"
 	"github.com/postkeep/postkeep/pipeline"
+	"github.com/postkeep/postkeep/poller/pop3/pop3test"
 )
 
 func TestRepliesThatDifferInTheMessageNumberAreOneText(t *testing.T) {
@@ -91,5 +92,59 @@ func TestHostileRepliesStayWithinTheirRoom(t *testing.T) {
 	}
 	if texts := len(r.texts); texts > maxReplyTexts+1 {
 		t.Errorf("%d texts", texts)
+	}
+}
+
+func TestReportHasTheServersWordForEveryDeletion(t *testing.T) {
+	for name, c := range map[string]struct {
+		hook    pop3test.Hook
+		quit    string
+		replies int
+	}{
+		"deleted":        {nil, "+OK bye", 1},
+		"one is refused": {pop3test.Reply("DELE", "2", "-ERR [SYS/TEMP] locked"), "+OK bye", 2},
+		"QUIT is lost":   {drop("QUIT", ""), "", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hooks := []pop3test.Hook{c.hook, pop3test.On("QUIT", "", func(_ *pop3test.Session, normal pop3test.Answer) pop3test.Answer {
+				return pop3test.Edit(normal, func([]byte) []byte { return []byte("+OK bye\r\n") })
+			})}
+			if c.hook == nil {
+				hooks = hooks[1:]
+			}
+			r := newRig(t, rigOptions{messages: mails(3), server: pop3test.Config{Hook: pop3test.Hooks(hooks...)}})
+			if report := r.poll(); report.Replies != nil {
+				t.Errorf("those who watch get %+v", report.Replies)
+			}
+			polls, err := r.store.Polls(t.Context(), user, 0, 1)
+			if err != nil || len(polls) != 1 || len(polls[0].Replies) != 1 {
+				t.Fatalf("%+v, %v", polls, err)
+			}
+			got := polls[0].Replies[0]
+			if got.QUIT != c.quit || len(got.DELE) != c.replies || got.Session != polls[0].Session {
+				t.Errorf("%+v", got)
+			}
+			for number := int64(1); number <= 3; number++ {
+				found := 0
+				for _, d := range got.DELE {
+					place, ok := d.Numbers.Find(number)
+					if !ok {
+						continue
+					}
+					found++
+					index, _ := d.Deposits.At(place)
+					deposits, err := r.store.Since(t.Context(), index-1, 1)
+					if err != nil || len(deposits) != 1 || deposits[0].Index != index {
+						t.Errorf("message %d has no deposit %d", number, index)
+					}
+					if refused := strings.HasPrefix(d.Reply, "-ERR"); refused != (c.replies == 2 && number == 2) {
+						t.Errorf("message %d: %q", number, d.Reply)
+					}
+				}
+				if found != 1 {
+					t.Errorf("message %d has %d answers", number, found)
+				}
+			}
+		})
 	}
 }

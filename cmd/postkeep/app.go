@@ -142,14 +142,21 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 partly done.`,
 	return root
 }
 
-// usageArgs makes wrong arguments a usage error, everywhere.
+// usageArgs makes wrong arguments, and flags that are missing or do not go together, a usage error, everywhere.
 func usageArgs(cmd *cobra.Command) {
 	check := cmd.Args
 	if check == nil {
 		check = cobra.ArbitraryArgs
 	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
+		err := check(cmd, args)
+		if err == nil {
+			err = cmd.ValidateRequiredFlags()
+		}
+		if err == nil {
+			err = cmd.ValidateFlagGroups()
+		}
+		if err != nil {
 			return usage(fmt.Errorf("%w (%s --help says how)", err, cmd.CommandPath()))
 		}
 		return nil

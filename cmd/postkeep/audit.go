@@ -46,7 +46,7 @@ exports, holds, disposals, changes of users and configuration, verifications.`,
 	f.StringVar(&req.Since, "since", "", "first `day` or time")
 	f.StringVar(&req.Until, "until", "", "last `day`, or the first time after")
 	f.StringVar(&req.Actor, "actor", "", "who did it, or the beginning of the name")
-	f.StringVar(&req.Type, "type", "", "types of events, separated by commas")
+	f.StringVar(&req.Type, "type", "", "`types` of events, separated by commas: "+strings.Join(archive.AuditTypes(), ","))
 	f.StringVar(&req.Object, "object", "", "a message id or its beginning, a mailbox, a matter, a user")
 	f.IntVar(&req.Limit, "limit", archive.DefaultAuditLimit, "how many events, at most 10000")
 	f.Int64Var(&req.Before, "before", 0, "only events before this `index`")
@@ -110,7 +110,32 @@ func eventAbout(e *archive.AuditEvent) string {
 	return oneLine(fit(strings.Join(parts, ", "), aboutBytes))
 }
 
-func eventWords(e *archive.AuditEvent) string { return strings.Join(detailWords(e.Details), ", ") }
+// eventWords are the details of an event in words: of those that there are most of, in those of people.
+func eventWords(e *archive.AuditEvent) string {
+	if e.Type == "poll" {
+		var p archive.PollReport
+		if json.Unmarshal(e.Details, &p) == nil {
+			words := fmt.Sprintf("%s: listed %d = archived %d + known %d + left %d; deleted %d, kept %d",
+				p.Mailbox, p.Listed, p.Archived, p.Known, p.Left, p.Deleted, p.Kept)
+			if p.Error != "" {
+				words += "; " + p.Error
+			}
+			return words
+		}
+	}
+	return strings.Join(detailWords(e.Details), ", ")
+}
+
+// spoken reports whether a field of details is one for people. The others are for programs, or stand in the event's
+// first line.
+func spoken(name string) bool {
+	switch name {
+	case "id", "deposits", "request", "session", "started", "finished", "checkpoint", "header_hash", "volume", "offset", "n", "index",
+		"sha256", "manifest_sha256", "size", "received", "seconds":
+		return false
+	}
+	return true
+}
 
 // detailWords writes the simple fields of details as words.
 func detailWords(details json.RawMessage) []string {
@@ -122,9 +147,12 @@ func detailWords(details json.RawMessage) []string {
 	}
 	var words []string
 	for name, v := range fields {
+		if !spoken(name) {
+			continue
+		}
 		switch v := v.(type) {
 		case string:
-			if v != "" && name != "id" && name != "deposits" { // which are for programs
+			if v != "" {
 				words = append(words, name+" "+v)
 			}
 		case json.Number:
@@ -141,16 +169,16 @@ func detailWords(details json.RawMessage) []string {
 
 func (a *app) auditCSV(events []archive.AuditEvent) error {
 	w := csv.NewWriter(a.stdout)
-	rows := [][]string{{"index", "time", "type", "actor", "ids", "volume", "end", "erased", "details"}}
+	rows := [][]string{{"index", "time", "type", "actor", "ids", "volume", "end", "erased", "damaged", "details"}}
 	for _, e := range events {
 		rows = append(rows, []string{
 			strconv.FormatInt(e.Index, 10), e.Time.Format(time.RFC3339Nano), e.Type, e.Actor, strings.Join(e.IDs, " "),
-			strconv.FormatUint(uint64(e.Volume), 10), strconv.FormatInt(e.End, 10), strconv.FormatBool(e.Erased), string(e.Details),
+			strconv.FormatUint(uint64(e.Volume), 10), strconv.FormatInt(e.End, 10), strconv.FormatBool(e.Erased), strconv.FormatBool(e.Damaged), string(e.Details),
 		})
 	}
 	for _, row := range rows {
 		for i, cell := range row { // a spreadsheet would calculate it
-			if strings.HasPrefix(cell, "=") || strings.HasPrefix(cell, "+") || strings.HasPrefix(cell, "-") || strings.HasPrefix(cell, "@") {
+			if cell != "" && strings.IndexByte("=+-@\t\r", cell[0]) >= 0 {
 				row[i] = "'" + cell
 			}
 		}
@@ -171,7 +199,12 @@ func (a *app) completenessCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "completeness", Short: "Show day by day what polls listed, archived, left and failed", Args: cobra.NoArgs,
 		Long: `Shows, for each mailbox and day, what the polls listed, archived, left on the
-server and failed to do. A day on which no poll succeeded is a gap.`,
+server and failed to do. A day on which no poll succeeded is a gap; with gaps the
+exit code is 3. Of mailboxes that are still configured every day until yesterday is
+shown, of others those until their last poll. Days are those of time_zone.
+
+LISTED and LEFT are of the day's last poll that did not fail, ARCHIVED adds up.`,
+		Example: "  postkeep audit completeness --from 2026-01-01 --to 2026-03-31\n  postkeep audit completeness --mailbox sales --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(cmd.Context(), toRead, func(_ *config.Config, c *api.Client) error {
 				days, err := c.Completeness(cmd.Context(), mailboxes, from, to)
@@ -179,9 +212,14 @@ server and failed to do. A day on which no poll succeeded is a gap.`,
 					return err
 				}
 				if asJSON {
-					return jsonLines(a.stdout, days)
+					err = jsonLines(a.stdout, days)
+				} else {
+					err = a.printCompleteness(days)
 				}
-				return a.printCompleteness(days)
+				if err == nil && slices.ContainsFunc(days, func(d archive.Completeness) bool { return d.Gap }) {
+					return &exitError{code: exitPartly}
+				}
+				return err
 			})
 		},
 	}
@@ -220,11 +258,11 @@ func (a *app) printCompleteness(days []archive.Completeness) error {
 	if err := table(a.stdout, a.styleFor(a.stdout), []string{"DAY", "MAILBOX", "POLLS", "FAILED", "LISTED", "ARCHIVED", "LEFT", "RESULT"}, 2, rows); err != nil {
 		return err
 	}
-	if gaps > 0 {
-		fmt.Fprintf(a.stdout, "\n%s without a successful poll.\n", plural(gaps, "day", "days"))
-		return &exitError{code: exitPartly}
+	if gaps == 0 {
+		return nil
 	}
-	return nil
+	_, err := fmt.Fprintf(a.stdout, "\n%s without a successful poll.\n", plural(gaps, "day", "days"))
+	return err
 }
 
 func plural(n int, one, many string) string {

@@ -32,6 +32,11 @@ func TestMain(m *testing.M) {
 // instance is a server over an archive with the given messages, all indexed.
 func instance(t *testing.T, messages ...string) (*Server, *archive.Store) {
 	t.Helper()
+	return instanceOn(t, archive.Options{}, messages...)
+}
+
+func instanceOn(t *testing.T, options archive.Options, messages ...string) (*Server, *archive.Store) {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
 	check := func(err error) {
 		t.Helper()
@@ -39,8 +44,8 @@ func instance(t *testing.T, messages ...string) (*Server, *archive.Store) {
 			t.Fatal(err)
 		}
 	}
-	check(archive.Create(t.Context(), dir, archive.Options{}))
-	store, err := archive.Open(t.Context(), dir, archive.Options{})
+	check(archive.Create(t.Context(), dir, options))
+	store, err := archive.Open(t.Context(), dir, options)
 	check(err)
 	t.Cleanup(func() { _ = store.Close() })
 	index, err := indexer.Open(t.Context(), indexer.Options{Dir: filepath.Join(dir, "index")})
@@ -156,44 +161,6 @@ func TestEveryOperationIsRefusedToThoseWhoMayNot(t *testing.T) {
 				t.Errorf("%s for role %q: %d %s, want %d", route.pattern, role, w.Code, w.Body, want)
 			}
 		}
-	}
-}
-
-func TestWhatPeopleDoIsRecordedBeforeTheyAreAnswered(t *testing.T) {
-	s, store := instance(t, hello)
-	c := client(t, s)
-	events := func() int64 {
-		st, err := store.Status(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return st.Events
-	}
-	for name, act := range map[string]func() error{
-		"search": func() error { _, err := c.Search(t.Context(), SearchRequest{Query: "a", Limit: 1}); return err },
-		"view":   func() error { _, err := c.Message(t.Context(), idOf(hello)); return err },
-		"raw":    func() error { return c.Raw(t.Context(), idOf(hello), io.Discard) },
-		"export": func() error {
-			return c.Export(t.Context(), ExportRequest{Format: "eml"}, func(ExportPlan) error { return nil }, func(_ string, _ Exported, r io.Reader) error {
-				_, err := io.Copy(io.Discard, r)
-				return err
-			})
-		},
-	} {
-		before := events()
-		if err := act(); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if after := events(); after != before+1 {
-			t.Errorf("%s: %d events, before %d", name, after, before)
-		}
-	}
-	// Without a ledger there is nothing to see.
-	if err := store.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Search(t.Context(), SearchRequest{Query: "a", Limit: 1}); err == nil {
-		t.Error("a search that cannot be recorded was answered")
 	}
 }
 

@@ -57,6 +57,12 @@ func (s *Server) location() *time.Location {
 func (s *Server) audit(w http.ResponseWriter, r *http.Request) error {
 	q := archive.AuditQuery{Actor: r.FormValue("actor"), Object: r.FormValue("object"),
 		Types: strings.FieldsFunc(r.FormValue("type"), func(r rune) bool { return r == ',' })}
+	for _, name := range q.Types {
+		if !slices.Contains(archive.AuditTypes(), name) {
+			return &Problem{Status: http.StatusBadRequest, Title: "Bad request",
+				Detail: fmt.Sprintf("type is %q, want some of %s", name, strings.Join(archive.AuditTypes(), ","))}
+		}
+	}
 	var err, err2, err3 error
 	q.Since, err = s.moment(r, "since", false)
 	q.Until, err2 = s.moment(r, "until", true)
@@ -137,10 +143,10 @@ func (c *Client) Audit(ctx context.Context, r AuditRequest) (AuditResult, error)
 			v.Set(name, value)
 		}
 	}
-	if r.Before > 0 {
+	if r.Before != 0 {
 		v.Set("before", strconv.FormatInt(r.Before, 10))
 	}
-	if r.Limit > 0 {
+	if r.Limit != 0 {
 		v.Set("limit", strconv.Itoa(r.Limit))
 	}
 	return get[AuditResult](ctx, c, "/api/v1/audit", v)

@@ -23,14 +23,8 @@ type auditPage struct {
 	Gaps   int
 }
 
-// auditTypes are what people filter by.
-func auditTypes() []string {
-	return []string{"search", "view", "export", "hold", "policy", "disposal-intent", "disposal-done", "user", "config", "deposit", "poll",
-		"verify", "seal", "repack", "rebuild", "recovered", "anchor"}
-}
-
 func (s *Server) audit(w http.ResponseWriter, r *http.Request, v *View) error {
-	p := &auditPage{Types: auditTypes(), AuditRequest: api.AuditRequest{
+	p := &auditPage{Types: archive.AuditTypes(), AuditRequest: api.AuditRequest{
 		Since: r.FormValue("since"), Until: r.FormValue("until"), Actor: strings.TrimSpace(r.FormValue("actor")),
 		Type: r.FormValue("type"), Object: strings.TrimSpace(r.FormValue("object")), Limit: pageSize,
 	}}
