@@ -63,8 +63,12 @@ func looks(c *Client, id string) map[string]func(context.Context) (any, error) {
 		return seen.String(), err
 	}
 	return map[string]func(context.Context) (any, error){
-		"search":    func(ctx context.Context) (any, error) { return c.Search(ctx, SearchRequest{Query: "contract", Limit: 5}) },
-		"thread":    func(ctx context.Context) (any, error) { return c.Search(ctx, SearchRequest{Query: "thread:" + id, Limit: 5}) },
+		"search": func(ctx context.Context) (any, error) {
+			return c.Search(ctx, SearchRequest{Query: "contract", Limit: 5})
+		},
+		"thread": func(ctx context.Context) (any, error) {
+			return c.Search(ctx, SearchRequest{Query: "thread:" + id, Limit: 5})
+		},
 		"count":     func(ctx context.Context) (any, error) { return c.Search(ctx, SearchRequest{Query: "contract"}) },
 		"message":   func(ctx context.Context) (any, error) { return c.Message(ctx, id) },
 		"structure": func(ctx context.Context) (any, error) { return c.Structure(ctx, id) },
