@@ -45,7 +45,7 @@ export const journeys = {
           if (answer.status() !== 200) faults.push(`${path}: ${answer.status()}`);
           if (page.url() !== base + path) faults.push(`${path} led to ${page.url()}`);
           for (const frame of page.frames().slice(1)) {
-            if (!/\/m\/[0-9a-f]{64}\/html$/.test(frame.url())) faults.push(`${path}: a frame shows ${frame.url()}`);
+            if (!/\/m\/[0-9a-f]{64}\/html(\?view=\d+)?$/.test(frame.url())) faults.push(`${path}: a frame shows ${frame.url()}`);
           }
           if (!path.endsWith("/html") && await overflow(page) > 0) faults.push(`${path} is too wide`);
         }
@@ -96,7 +96,7 @@ export const journeys = {
     for (let i = 0; i < n; i++) {
       const hit = page.locator(".hit").nth(i);
       at.now = await hit.getAttribute("data-id");
-      const shown = page.waitForResponse((r) => r.url().includes("/m/" + at.now) && !r.url().endsWith("/html"));
+      const shown = page.waitForResponse((r) => r.url().includes("/m/" + at.now) && !r.url().includes("/html"));
       await hit.locator(".subject").dispatchEvent("click");
       await shown;
     }
