@@ -3,6 +3,7 @@ package document
 import (
 	"bytes"
 	"mime"
+	"net/http"
 	"path"
 	"strings"
 	"unicode/utf8"
@@ -89,7 +90,7 @@ func Detect(head []byte, mediaType, name string) Kind {
 	}
 	extension := strings.ToLower(path.Ext(name))
 	declared := strings.HasPrefix(base, "text/") || isMail(base, extension) || isText(extension)
-	if !looksLikeText(head, declared) {
+	if !looksLikeText(head, declared) || declared && isPicture(head) {
 		return KindNone
 	}
 	return detectText(head, base, extension)
@@ -128,6 +129,17 @@ func isText(extension string) bool {
 		return true
 	}
 	return false
+}
+
+// isPicture reports whether a file that is called text is a picture, sound, film
+// or font by its beginning. The signatures of some of them are letters only, so
+// that a NUL is asked for too.
+func isPicture(head []byte) bool {
+	if bytes.IndexByte(head, 0) < 0 {
+		return false
+	}
+	major, _, _ := strings.Cut(http.DetectContentType(head), "/")
+	return major == "image" || major == "audio" || major == "video" || major == "font"
 }
 
 func isMail(mediaType, extension string) bool {
