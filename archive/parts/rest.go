@@ -19,7 +19,7 @@ const traceFields = "return-path delivered-to x-original-to envelope-to x-envelo
 // rests returns where the rest of a message may begin that other copies of it have too: behind the first Received field, which
 // the last server has added, and behind all trace fields. No offset is 0 or comes twice.
 func rests(msg io.ReaderAt, size int64) ([]int64, error) {
-	r := bufio.NewReaderSize(io.NewSectionReader(msg, 0, min(size, maxTrace)), bufferBytes)
+	r := buffered(io.NewSectionReader(msg, 0, min(size, maxTrace)))
 	var (
 		at       []int64
 		off      int64

@@ -39,8 +39,8 @@ type scanner struct {
 }
 
 // scan returns the leaves of a message, in order.
-func scan(r io.Reader) ([]leaf, error) {
-	s := &scanner{r: bufio.NewReaderSize(r, bufferBytes)}
+func scan(r *io.SectionReader) ([]leaf, error) {
+	s := &scanner{r: buffered(r)}
 	// Without a boundary that it is in, the message ends with the stream.
 	if _, err := s.entity(0); !errors.Is(err, io.EOF) {
 		return nil, err
@@ -198,8 +198,8 @@ func newHeader(contentType, encoding string) header {
 
 // measure looks whether r is base64 in lines of one length with one kind of end of line, the last one shorter perhaps, with
 // nothing but white space around it. from and to of the step are without that.
-func measure(r io.Reader) (s step, ok bool, err error) {
-	b := bufio.NewReaderSize(r, bufferBytes)
+func measure(r *io.SectionReader) (s step, ok bool, err error) {
+	b := buffered(r)
 	var off int64
 	length, total := 0, int64(0) // of the line, of all
 	done := false                // nothing may follow

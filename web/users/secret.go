@@ -106,15 +106,18 @@ func (s *Store) leave() { <-s.gate }
 func (s *Store) LogIn(ctx context.Context, name, password string) (User, error) {
 	u, err := s.Get(name)
 	known := err == nil && u.Password != "" && !u.Disabled
-	against := u.Password
-	if !known {
-		against = s.decoy
-	}
 	if err := s.enter(ctx); err != nil {
 		return User{}, err
 	}
+	defer s.leave()
+	against, err := s.decoy() // also where it is not needed: the first log-in must not tell by its time
+	if err != nil {
+		return User{}, err
+	}
+	if known {
+		against = u.Password
+	}
 	right := matches(against, password)
-	s.leave()
 	switch {
 	case !known || !right:
 		return User{}, ErrRefused

@@ -102,7 +102,9 @@ type Store struct {
 	opts  Options
 	path  string
 	gate  chan struct{} // bounds hashing at a time
-	decoy string        // hash of a password that nobody has
+	// decoy is the hash of a password that nobody has, made when it is first needed: it takes 0.2 s of
+	// processor time, and every command opens a Store.
+	decoy func() (string, error)
 
 	mu    sync.RWMutex
 	users []User // sorted by name; what is handed out are copies
@@ -138,10 +140,7 @@ func Open(dir string, opts Options) (*Store, error) {
 		opts.HashMemory = argonMemory
 	}
 	s := &Store{opts: opts, path: filepath.Join(dir, dirName, fileName), gate: make(chan struct{}, hashersAtATime)}
-	var err error
-	if s.decoy, err = hash("not the password of anybody", opts.HashMemory); err != nil {
-		return nil, err
-	}
+	s.decoy = sync.OnceValues(func() (string, error) { return hash("not the password of anybody", opts.HashMemory) })
 	data, err := disk.ReadFile(opts.FS, s.path, maxFileBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil

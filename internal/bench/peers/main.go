@@ -29,13 +29,14 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
 
 // options are the command line.
 type options struct {
-	cases, dir, out, counts, binary string
+	cases, dir, out, counts, binary, only string
 
 	pairs, messages, restart, queries int
 	large                             int64
@@ -44,6 +45,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.cases, "cases", "a,b,c,d,e,f,g,h,i", "what to measure")
+	flag.StringVar(&o.only, "only", "", "measure only those whose name matches this regular expression, as postkeep|mpop")
 	flag.IntVar(&o.pairs, "pairs", 5, "how many times each is measured, in turns")
 	flag.IntVar(&o.messages, "messages", 0, "how many messages of the corpus to use; 0 is all, 20,000 of generated mail")
 	flag.IntVar(&o.queries, "queries", 300, "case d: how many queries")
@@ -71,6 +73,7 @@ type bench struct {
 	options
 	mail   mail
 	report *report
+	wanted *regexp.Regexp // the names of what is measured
 }
 
 func cases() map[string]func(*bench, context.Context) error {
@@ -116,6 +119,9 @@ func run(ctx context.Context, o options) (err error) {
 		}
 	}
 	b := &bench{options: o, report: &report{file: o.out}}
+	if b.wanted, err = regexp.Compile(o.only); err != nil {
+		return fmt.Errorf("-only: %w", err)
+	}
 	if b.mail, err = findMail(o.messages); err != nil {
 		return err
 	}

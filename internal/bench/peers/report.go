@@ -94,6 +94,10 @@ type result struct {
 // turns measures all contenders, one after the other, again and again, and prints a table. The first
 // one is what the others are compared with.
 func (b *bench) turns(ctx context.Context, title string, contenders []contender) error {
+	contenders = slices.DeleteFunc(contenders, func(c contender) bool { return !b.wanted.MatchString(c.name) })
+	if len(contenders) == 0 {
+		return nil
+	}
 	results, failed := make([][]result, len(contenders)), make([]int, len(contenders))
 	loads := []string{load()}
 	for round := range b.pairs {

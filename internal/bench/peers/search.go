@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,7 +52,7 @@ func (b *bench) searching(ctx context.Context) error {
 		return err
 	}
 	list := v.queries(b.queries)
-	searchers := b.searchers(dir, maildir)
+	searchers := slices.DeleteFunc(b.searchers(dir, maildir), func(s *searcher) bool { return !b.wanted.MatchString(s.name) })
 	for range b.pairs {
 		for _, s := range searchers {
 			if err := s.pass(ctx, list); err != nil {
