@@ -99,9 +99,9 @@ type Options struct {
 // Store keeps the users of an archive. It is safe for concurrent use, by one
 // process: whoever holds the lock of the data directory.
 type Store struct {
-	opts  Options
-	path  string
-	gate  chan struct{} // bounds hashing at a time
+	opts Options
+	path string
+	gate chan struct{} // bounds hashing at a time
 	// decoy is the hash of a password that nobody has, made when it is first needed: it takes 0.2 s of
 	// processor time, and every command opens a Store.
 	decoy func() (string, error)
