@@ -238,7 +238,11 @@ func matches(n query.Node, text string, m Indexable) bool {
 		return strings.Contains(text, "X-Flag: "+n.Name)
 	case *query.Date:
 		from, to := n.Bounds(received, time.UTC)
-		return !m.Received.Before(from) && (to.IsZero() || m.Received.Before(to))
+		in := func(at time.Time) bool { return !at.Before(from) && (to.IsZero() || at.Before(to)) }
+		if n.Received {
+			return slices.ContainsFunc(m.Deposits, func(d Arrival) bool { return in(d.Received) })
+		}
+		return in(m.Received)
 	case *query.Text:
 		if n.Field == query.Mailbox {
 			return slices.Contains(m.Mailboxes, n.Value)

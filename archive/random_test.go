@@ -82,8 +82,11 @@ type drawnPlan struct {
 	applied  bool
 }
 
-// A drawnHold covers what has the word, or cannot be searched, in the mailbox. Empty is any.
-type drawnHold struct{ word, mailbox string }
+// A drawnHold covers what has the word, or cannot be searched, in the mailbox, and was received within the days. Empty is any.
+type drawnHold struct {
+	word, mailbox string
+	from, to      time.Time // the first moment, and the first one after
+}
 
 // A drawnRule is for what has the word, in the mailbox. Empty is any; a word with a - is one that must be missing.
 type drawnRule struct {
@@ -105,9 +108,11 @@ func (w *world) covers(h drawnHold, d *drawnDeposit) bool {
 	if h.word != "" && !strings.Contains(d.text, h.word) && !unsearchable(d.text) {
 		return false
 	}
-	return h.mailbox == "" || slices.ContainsFunc(w.deposits, func(other *drawnDeposit) bool {
-		return other.id == d.id && !other.gone && other.mailbox == h.mailbox
-	})
+	some := func(fits func(*drawnDeposit) bool) bool {
+		return slices.ContainsFunc(w.deposits, func(other *drawnDeposit) bool { return other.id == d.id && !other.gone && fits(other) })
+	}
+	return (h.mailbox == "" || some(func(d *drawnDeposit) bool { return d.mailbox == h.mailbox })) &&
+		(h.from.IsZero() || some(func(d *drawnDeposit) bool { return !d.archived.Before(h.from) && d.archived.Before(h.to) }))
 }
 
 func (w *world) held(d *drawnDeposit) bool {
@@ -177,13 +182,19 @@ func (w *world) deposit(t *rapid.T) {
 
 func (w *world) place(t *rapid.T) {
 	w.count++
-	h := drawnHold{rapid.SampledFrom(words).Draw(t, "word"), rapid.SampledFrom(append(mailboxes, "")).Draw(t, "mailbox")}
+	h := drawnHold{word: rapid.SampledFrom(words).Draw(t, "word"), mailbox: rapid.SampledFrom(append(mailboxes, "")).Draw(t, "mailbox")}
 	name := fmt.Sprint("matter ", w.count)
 	order := hold.Hold{Name: name, Reason: "r", Query: h.word}
 	if h.mailbox != "" {
 		order.Custodians = []string{h.mailbox}
 	} else if h.word == "" {
 		order.Query = "*"
+	}
+	if rapid.Bool().Draw(t, "days") { // around now, also those to come
+		h.from = w.desk.now.UTC().Truncate(day).AddDate(0, 0, rapid.IntRange(-20, 10).Draw(t, "from"))
+		last := h.from.AddDate(0, 0, rapid.IntRange(0, 20).Draw(t, "to"))
+		h.to = last.AddDate(0, 0, 1)
+		order.From, order.To = h.from.Format(hold.DayLayout), last.Format(hold.DayLayout)
 	}
 	if _, err := w.desk.c.PlaceHold(t.Context(), order, "olga"); err != nil {
 		t.Fatal(err)

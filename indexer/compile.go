@@ -330,5 +330,9 @@ func (c compiler) date(d *query.Date) bq.Query {
 		hi = quarterOf(to)
 		text += "before " + to.Format(time.RFC3339)
 	}
-	return &ranges{field, rangeTerms(lo, hi), strings.TrimSpace(text)}
+	in := &ranges{field, rangeTerms(lo, hi), strings.TrimSpace(text)}
+	if d.Received && c.scope != nil {
+		return &arrived{in, lo, hi, newGate(c.scope)}
+	}
+	return in
 }

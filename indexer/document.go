@@ -2,6 +2,7 @@ package indexer
 
 import (
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -64,19 +65,19 @@ func (a *analyzer) newEntry(item archive.Indexable, m *mailparse.Message) *entry
 		addressField(fieldTo, m.To),
 		addressField(fieldCc, m.Cc),
 		addressField(fieldBcc, m.Bcc),
-		addressField(fieldParticipant, m.From, m.Sender, m.ReplyTo, m.To, m.Cc, m.Bcc, journaledRecipients(m)),
+		addressField(fieldParticipant, m.From, m.Sender, m.ReplyTo, m.To, m.Cc, m.Bcc, m.ResentFrom, m.ResentTo, journaledRecipients(m)),
 		fileNameField(names),
 		exactField(fieldMailbox, item.Mailboxes...),
 		exactField(fieldMessageID, m.MessageID),
 		keyField(fieldFlag, flags...),
-		addressField(fieldRecipient, envelopeRecipients(m)),
+		addressField(fieldRecipient, m.ResentTo, envelopeRecipients(m)),
 		keyField(fieldFileType, attachedTypes(m)...),
 		listField(m.ListID),
 		headerField(m.Header),
 		exactField(fieldLanguage, language, attachedLanguage),
 		keyField(fieldThread, threadKeys(m, item.ID)...),
 		numberField(fieldDate, quarterOf(date)),
-		numberField(fieldReceived, quarterOf(item.Received)),
+		numberField(fieldReceived, arrivals(item)...),
 		numberField(fieldSize, item.Size),
 		keyField(fieldDateKey, timeKey(date)),
 		keyField(fieldSizeKey, numberKey(item.Size)),
@@ -119,6 +120,17 @@ func depositKeys(item archive.Indexable) []string {
 		keys[i] = depositKey(d.Received, d.Mailbox)
 	}
 	return keys
+}
+
+// arrivals are the times at which a message was received, in quarters.
+func arrivals(item archive.Indexable) []int64 {
+	quarters := []int64{quarterOf(item.Received)}
+	for _, d := range item.Deposits {
+		if q := quarterOf(d.Received); !slices.Contains(quarters, q) {
+			quarters = append(quarters, q)
+		}
+	}
+	return quarters
 }
 
 // flagAttachment is what has:attachment looks for.
@@ -223,7 +235,7 @@ func envelopeRecipients(m *mailparse.Message) []mailparse.Address {
 		return nil
 	}
 	named := map[string]bool{}
-	for _, list := range [][]mailparse.Address{m.To, m.Cc, m.Bcc} {
+	for _, list := range [][]mailparse.Address{m.To, m.Cc, m.Bcc, m.ResentTo} {
 		for _, a := range list {
 			named[words.Fold(a.Addr)] = true
 		}

@@ -280,12 +280,15 @@ func levelTerm(level int, n int64) []byte {
 	return []byte{byte('a' + level), byte(n >> 32), byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
 }
 
-// numberField is a field for ranges. n is clamped to what can be told apart.
-func numberField(name string, n int64) *field {
+// numberField is a field for ranges, which find a document by any of its numbers. These
+// are clamped to what can be told apart.
+func numberField(name string, numbers ...int64) *field {
 	f := newField(name, exactOptions, levels)
-	n = min(max(n, 0), maxNumber)
-	for level := range levels {
-		f.add(levelTerm(level, n), 1)
+	for _, n := range numbers {
+		n = min(max(n, 0), maxNumber)
+		for level := range levels {
+			f.add(levelTerm(level, n), 1)
+		}
 	}
 	return f
 }

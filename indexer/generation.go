@@ -29,7 +29,7 @@ const (
 	// mappingVersion goes up whenever documents are made in another way: other
 	// words, another parser result that is worth a rebuild. A generation with another
 	// one answers until it has been rebuilt.
-	mappingVersion = 4
+	mappingVersion = 5
 
 	generationFile = "generation.json"
 	bleveDir       = "bleve"
@@ -60,7 +60,7 @@ type state struct {
 	// Complete means that the generation once held all that the archive did: it
 	// is not being built.
 	Complete bool `json:"complete"`
-	// From and To bound the time received of the documents, NewestDate their date.
+	// From and To bound the times received of the documents, NewestDate their date.
 	From       time.Time `json:"from,omitzero"`
 	To         time.Time `json:"to,omitzero"`
 	NewestDate time.Time `json:"newest_date,omitzero"`
@@ -72,16 +72,24 @@ type state struct {
 
 // extended is s with the bounds of one more document.
 func (s state) extended(e *entry) state {
-	if r := e.item.Received; s.From.IsZero() || r.Before(s.From) {
-		s.From = r.UTC()
-	}
-	if r := e.item.Received; r.After(s.To) {
-		s.To = r.UTC()
+	s = s.receivedAt(e.item.Received)
+	for _, d := range e.item.Deposits {
+		s = s.receivedAt(d.Received)
 	}
 	if e.date.After(s.NewestDate) {
 		s.NewestDate = e.date.UTC()
 	}
 	s.Reports = s.Reports || e.report
+	return s
+}
+
+func (s state) receivedAt(t time.Time) state {
+	if s.From.IsZero() || t.Before(s.From) {
+		s.From = t.UTC()
+	}
+	if t.After(s.To) {
+		s.To = t.UTC()
+	}
 	return s
 }
 

@@ -1,6 +1,7 @@
 package indexer
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/blevesearch/bleve/v2/search"
@@ -19,6 +20,7 @@ type row struct {
 	inside               bool // of the scope
 	group                []byte
 	key, received, dated []byte
+	earliest             []byte // time of the first deposit in the scope, as a key; empty without a scope
 }
 
 func (c *collector) newRow(v *view) (*row, error) {
@@ -44,7 +46,12 @@ func (r *row) read(id index.IndexInternalID) error {
 	for _, f := range r.c.facets {
 		f.commit(false)
 	}
-	return r.values.VisitDocValues(id, r.visit)
+	r.earliest = r.earliest[:0]
+	err := r.values.VisitDocValues(id, r.visit)
+	if len(r.earliest) > 0 {
+		copy(r.received, r.earliest) // the time of a deposit outside of the scope is nobody's business
+	}
+	return err
 }
 
 func (r *row) visit(field string, term []byte) {
@@ -87,6 +94,9 @@ func (r *row) deposit(term []byte) {
 		return
 	}
 	r.inside = true
+	if at := term[:keyDigits]; r.c.gate != nil && (len(r.earliest) == 0 || bytes.Compare(at, r.earliest) < 0) {
+		r.earliest = append(r.earliest[:0], at...)
+	}
 	for _, f := range r.c.facets {
 		if f.field == fieldDeposit {
 			f.see(mailbox)

@@ -80,7 +80,7 @@ func (c compiler) mailbox(p part) bq.Query {
 // span is a range of time; a zero end is none.
 type span struct{ from, to time.Time }
 
-// receivedIn is the time within which everything that a query finds was first received,
+// receivedIn is the time within which everything that a query finds was received once,
 // as far as that is plain to see.
 func (c compiler) receivedIn(n query.Node) span {
 	var s span
@@ -103,7 +103,7 @@ func (c compiler) receivedIn(n query.Node) span {
 	return s
 }
 
-// misses reports whether a generation has nothing that was first received in the span.
+// misses reports whether a generation has nothing that was received in the span.
 // Ranges of numbers are quarters of an hour, so that the ends are taken widely.
 func (s span) misses(st *state) bool {
 	const slack = quarter * time.Second

@@ -388,3 +388,26 @@ func TestThreadIsWholeWhereverItsMessagesAreAndInWhateverOrderTheyCame(t *testin
 		t.Errorf("a thread outside of the scope: %+v, %v", res, err)
 	}
 }
+
+func TestReceivedMeansTheDepositsOfTheScope(t *testing.T) {
+	a := newMemory()
+	for i, box := range []string{"secret", "mine", "secret"} { // in June, August, October
+		a.put("both", box, mail("a@x", "b@x", "Mon, 1 Jan 2024 10:00:00 +0000", "s", "hello"))
+		a.deposits[i].Received = received.AddDate(0, 2*i, 0)
+	}
+	r := start(t, t.TempDir(), a, WorkerOptions{}).catchUp()
+	for q, want := range map[string][2]uint64{ // of everybody, of the scope
+		"received:2024-06": {1, 0}, "received:2024-08": {1, 1}, "received:2024-10": {1, 0}, "received:2024-07": {0, 0},
+		"hello -received:2024-10": {0, 1}, "received:2024": {1, 1}, "received:2024-09..": {1, 0}, "hello (received:2024-06 OR received:2024-08)": {1, 1},
+	} {
+		for i, scope := range []*Scope{nil, {Mailboxes: []string{"mine"}}} {
+			res, err := r.Search(t.Context(), Request{Query: q, Scope: scope})
+			if err != nil || res.Total != want[i] {
+				t.Errorf("%s in scope %v: %+v, want %d: %v", q, scope, res, want[i], err)
+			}
+			if i == 1 && res != nil && res.Total == 1 && !res.Hits[0].Received.Equal(received.AddDate(0, 2, 0)) {
+				t.Errorf("%s: received %s, want the time of the deposit in the scope", q, res.Hits[0].Received)
+			}
+		}
+	}
+}

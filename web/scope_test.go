@@ -40,7 +40,8 @@ func first() time.Time { return time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC) }
 func last() time.Time  { return time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC) }
 
 // corpus makes random mail of a few conversations that go through both mailboxes. all is
-// everything, visible what the auditor may see, both the message that lies in both mailboxes.
+// everything, visible what the auditor may see, both the message that lies in both mailboxes: a year before and a
+// month after the days of the auditor in the other one.
 func corpus(rng *rand.Rand) (all, visible []mail, both mail) {
 	words := []string{"budget", "invoice", "meeting", "träger", "summer", "pläne", "running", "contract"}
 	const conversations = 4
@@ -65,9 +66,10 @@ func corpus(rng *rand.Rand) (all, visible []mail, both mail) {
 		}
 	}
 	both = visible[len(visible)/2]
-	elsewhere := both
-	elsewhere.mailbox, elsewhere.received = closed, both.received.Add(-time.Hour)
-	return append(all, elsewhere), visible, both
+	earlier, later := both, both
+	earlier.mailbox, earlier.received = closed, first().AddDate(-1, 0, 0)
+	later.mailbox, later.received = closed, last().AddDate(0, 1, 0)
+	return append(all, earlier, later), visible, both
 }
 
 func letter(rng *rand.Rand, i int, mark string, words, references []string, at time.Time) string {
@@ -144,7 +146,7 @@ func (p *pair) finds(t *testing.T) {
 	hidden := p.secrets()
 	terms := []string{"*", "budget", "invoice", "trager", "run", `"the contract"`, "bud*", "/inv.*/", "in?oice", `"budget meeting"~9`, forbidden, forbidden + "*", "number7",
 		"from:person1", "from:host2.example", "to:example.org", "subject:summer", "filename:csv", "filetype:csv", "has:attachment", "mailbox:" + inbox, "mailbox:" + closed,
-		"mailbox:*", "after:2026-02-15", "before:2026-03-01", "date:2026", "received:2026-04", "received:2026-05", "size:>600", "is:malformed", "lang:en", "header:x-note",
+		"mailbox:*", "after:2026-02-15", "before:2026-03-01", "date:2026", "received:2026-04", "received:2026-05", "received:2025", "received:..2026-03", "size:>600", "is:malformed", "lang:en", "header:x-note",
 		"thread:" + p.visible[3].id(), "thread:" + hidden[0], "id:" + hidden[1], "id:" + hidden[2][:10], "id:" + p.visible[1].id()[:8], "msgid:" + forbidden}
 	found := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -310,10 +312,14 @@ func (p *pair) exports(t *testing.T) {
 		}
 		entries := 0
 		for r := tar.NewReader(strings.NewReader(got.body)); ; entries++ {
-			if _, err := r.Next(); errors.Is(err, io.EOF) {
+			h, err := r.Next()
+			if errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
 				t.Fatal(err)
+			}
+			if h.ModTime.Before(first()) || !h.ModTime.Before(last()) || !strings.Contains(h.PAXRecords["comment"], h.ModTime.Format(`"received":"2006-01-02`)) {
+				t.Errorf("%s tells of another deposit: %s", h.Name, h.PAXRecords["comment"])
 			}
 		}
 		if entries != len(p.visible) {

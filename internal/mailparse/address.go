@@ -1,6 +1,7 @@
 package mailparse
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -15,11 +16,12 @@ const (
 	maxAngleBytes = 2 << 10
 )
 
-// addresses returns the addresses of all fields of that name.
-func (h Header) addresses(name string) []Address {
+// addresses returns the addresses of all fields of these names.
+func (h Header) addresses(names ...string) []Address {
 	var list []Address
 	for _, f := range h.fields {
-		if strings.EqualFold(f.Name, name) && f.Value != "" {
+		named := func(name string) bool { return len(f.Name) == len(name) && strings.EqualFold(f.Name, name) }
+		if f.Value != "" && slices.ContainsFunc(names, named) {
 			list = append(list, parseAddresses(f.Value, h.charset)...)
 		}
 	}

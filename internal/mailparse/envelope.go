@@ -21,6 +21,8 @@ func newEnvelope(h Header) Envelope {
 		To:         h.addresses("To"),
 		Cc:         h.addresses("Cc"),
 		Bcc:        h.addresses("Bcc"),
+		ResentFrom: h.addresses("Resent-From", "Resent-Sender"),
+		ResentTo:   h.addresses("Resent-To", "Resent-Cc", "Resent-Bcc"),
 		Subject:    strings.TrimSpace(h.Get("Subject")),
 		InReplyTo:  messageIDs(h.Get("In-Reply-To")),
 		References: messageIDs(h.Get("References")),

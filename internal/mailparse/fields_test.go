@@ -198,14 +198,16 @@ func TestMessageIDs(t *testing.T) {
 
 func TestEnvelope(t *testing.T) {
 	m := parse(t, "From: Ann <ann@example.com>\nSender: b@example.com\nReply-To: c@example.com\nTo: d@example.com\nTo: e@example.com\nCC: f@example.com\nBcc: g@example.com\n"+
+		"Resent-From: h@example.com\nResent-To: i@example.com\nResent-Cc: j@example.com\nResent-Bcc: k@example.com\nResent-Sender: l@example.com\nResent-To: m@example.com\n"+
 		"Subject:  folded\r\n\tsubject \nMessage-Id: <1@example.com>\nIn-Reply-To: <0@example.com>\nReferences: <00@example.com>\r\n <0@example.com>\nList-ID: The list <list.example.com>\nDate: 1 Feb 2004 15:04:05 +0100\nThread-Index: AcTqpbp+yBqaq0QzQ5yXRkuoTfWRFwAAAAAB\n\n")
 	got := fmt.Sprint(m.Envelope)
 	const want = "{2004-02-01 14:04:05 +0000 UTC [{Ann ann@example.com}] [{ b@example.com}] [{ c@example.com}] [{ d@example.com} { e@example.com}] [{ f@example.com}] [{ g@example.com}] " +
+		"[{ h@example.com} { l@example.com}] [{ i@example.com} { j@example.com} { k@example.com} { m@example.com}] " +
 		"folded subject 1@example.com [0@example.com] [00@example.com 0@example.com] list.example.com 01c4eaa5ba7ec81a9aab4433439c97464ba84df59117}"
 	if got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
-	if values := m.Header.Values("to"); len(values) != 2 || m.Header.Raw("TO") != "d@example.com" || m.Header.Get("none") != "" || len(m.Header.Fields()) != 14 {
+	if values := m.Header.Values("to"); len(values) != 2 || m.Header.Raw("TO") != "d@example.com" || m.Header.Get("none") != "" || len(m.Header.Fields()) != 20 {
 		t.Errorf("header %v", m.Header.Fields())
 	}
 }

@@ -8,7 +8,7 @@ import (
 // Version is the version of what Parse makes of a message. It is stored with
 // every summary, and goes up when the same bytes would give another result, so
 // that a rebuild knows what is out of date.
-const Version = 2
+const Version = 3
 
 // The flags of a message. They are stored and searched for by these words.
 const (
@@ -61,10 +61,13 @@ type Message struct {
 type Envelope struct {
 	Date                               time.Time // UTC; zero if missing or unreadable
 	From, Sender, ReplyTo, To, Cc, Bcc []Address
-	Subject                            string
-	MessageID                          string   // without angle brackets
-	InReplyTo, References              []string // without angle brackets
-	ListID                             string   // without angle brackets and phrase
+	// ResentFrom and ResentTo are who sent the message on, and to whom (RFC 5322 section 3.6.6), every
+	// time it was: Resent-From and -Sender; Resent-To, -Cc and -Bcc.
+	ResentFrom, ResentTo  []Address
+	Subject               string
+	MessageID             string   // without angle brackets
+	InReplyTo, References []string // without angle brackets
+	ListID                string   // without angle brackets and phrase
 	// ThreadIndex is what all messages of an Outlook conversation have in common:
 	// the first 22 octets of Thread-Index in hexadecimal; "" if there are fewer.
 	ThreadIndex string

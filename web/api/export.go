@@ -219,7 +219,10 @@ func (s *Server) exportOne(ctx context.Context, tw *tar.Writer, id string) error
 	if err != nil {
 		return err
 	}
-	for _, d := range deposits {
+	for i, d := range deposits {
+		if i == 0 || d.Received.Before(about.Received) { // of those that the principal may see
+			about.Received = d.Received
+		}
 		about.Deposits = append(about.Deposits, ExportedDeposit{Index: d.Index, Mailbox: d.Mailbox, UIDL: d.UIDL, Received: d.Received})
 	}
 	// Read once before, because a tar entry cannot be taken back. The frames of
@@ -234,7 +237,7 @@ func (s *Server) exportOne(ctx context.Context, tw *tar.Writer, id string) error
 		return err
 	}
 	header := &tar.Header{
-		Name: id + ".eml", Size: m.Size, Mode: 0o600, ModTime: m.Received,
+		Name: id + ".eml", Size: m.Size, Mode: 0o600, ModTime: about.Received,
 		Format: tar.FormatPAX, PAXRecords: map[string]string{"comment": string(comment)},
 	}
 	if about.Damaged {
