@@ -73,10 +73,11 @@ scale: ## 10,000 mailboxes every 5 minutes for ten minutes: lateness, CPU, memor
 demo: ## the whole system with generated mail, no network, no configuration
 	go run ./cmd/postkeep demo
 
-torture: ## crash and fault tests ROUNDS (20) times, 600 sessions with faults in a row, 10,000 flipped bits, faults in every operation and torn writes at every byte, 2,500 searches against the oracle, ten minutes for every fuzz target
+torture: ## crash and fault tests ROUNDS (20) times, 600 sessions with faults in a row, 10,000 flipped bits, faults in every operation and torn writes at every byte, 2,500 searches against the oracle, every message of the corpora, ten minutes for every fuzz target
 	CGO_ENABLED=1 go test -race -count=$(ROUNDS) -timeout 6h -run 'Kill|Crash|Fault|Torn|Recover' $(PKG)
 	POSTKEEP_TORTURE=1 CGO_ENABLED=1 go test -race -count=1 -timeout 2h -v -run '^TestRandomFaults' ./poller
 	POSTKEEP_ORACLE=all go test -count=1 -timeout 2h -v -run '^TestSearchFindsWhatAnOracleFinds' ./indexer
+	POSTKEEP_TORTURE=1 go test -count=1 -v -run '^TestEveryMessageIsInTheIndex' ./indexer
 	POSTKEEP_TORTURE=1 CGO_ENABLED=1 go test -count=1 -timeout 12h ./archive/...
 	.ci/fuzz 10m
 
