@@ -73,6 +73,8 @@ var (
 	ErrTooYoung = errors.New("has to be kept")
 	// ErrIncomplete means that the index does not have everything yet, so that nobody can say what is held.
 	ErrIncomplete = errors.New("the index is not complete, nobody can say what is held: try again when it is")
+	// ErrUnreadable means that an order about holds or retention cannot be read any more.
+	ErrUnreadable = errors.New("holds and retention")
 	// ErrClock means that the clock is far ahead of the last event of the ledger.
 	ErrClock = errors.New("the clock may be wrong")
 	// ErrApproval means that somebody has to approve, or may not.
@@ -99,7 +101,7 @@ func (s *Store) checkClock(confirmed bool) error {
 // complete returns an error unless everything that was ordered is known, and the index has every deposit. With mu
 // held it stays so.
 func (c *Compliance) complete(ctx context.Context) error {
-	if err := c.store.ordersKnown(ctx); err != nil {
+	if err := c.store.OrdersKnown(ctx); err != nil {
 		return err
 	}
 	last, err := c.store.catalog.LastDeposit(ctx)

@@ -27,6 +27,9 @@ type Hold struct {
 	// Evaluated is when it was last asked what it covers, and Hits how many messages that was.
 	Evaluated time.Time `json:"evaluated,omitzero"`
 	Hits      int64     `json:"hits"`
+	// Unreadable means that the details of its event are damaged. Nothing is known but ID, Placed and PlacedBy, and the
+	// event may as well be a release or an evaluation of another hold.
+	Unreadable bool `json:"unreadable,omitempty"`
 }
 
 // maxHolds bounds the queries that a disposal asks under the writer's lock.
@@ -85,8 +88,23 @@ func holdOf(placed keyed, release, evaluation order) (Hold, error) {
 	return h, nil
 }
 
+// UnreadableHolds lists events about holds that cannot be read any more, oldest first.
+func (s *Store) UnreadableHolds(ctx context.Context) ([]Hold, error) {
+	lost, err := s.UnreadableOrders(ctx)
+	var out []Hold
+	for _, o := range lost {
+		if o.Type == string(ledger.TypeHold) {
+			out = append(out, Hold{ID: idOf(holdLetter, o.Index), Placed: o.Time, PlacedBy: o.Actor, Unreadable: true})
+		}
+	}
+	return out, err
+}
+
 // HeldTerms returns a query for each hold in force; what any of them finds is held.
 func (s *Store) HeldTerms(ctx context.Context) ([]string, error) {
+	if err := s.OrdersKnown(ctx); err != nil {
+		return nil, err
+	}
 	holds, err := s.Holds(ctx, false)
 	terms := make([]string, len(holds))
 	for i := range holds {
@@ -105,6 +123,9 @@ func (s *Store) hold(ctx context.Context, name string) (Hold, error) {
 		if h.Name == name || h.ID == name {
 			return h, nil
 		}
+	}
+	if err := s.OrdersKnown(ctx); err != nil {
+		return Hold{}, fmt.Errorf("hold %q: %w", name, err)
 	}
 	return Hold{}, fmt.Errorf("hold %q: %w that is in force", name, ErrNoOrder)
 }
@@ -162,7 +183,7 @@ func (c *Compliance) ReleaseHold(ctx context.Context, name, reason, actor string
 	return h, err
 }
 
-// Covering lists the holds that cover a message, oldest first, also those that were released.
+// Covering lists the holds that cover a message, oldest first, also those that were released. With an error some may be missing.
 func (c *Compliance) Covering(ctx context.Context, id string) ([]Hold, error) {
 	holds, err := c.store.Holds(ctx, true)
 	if err != nil {
@@ -178,7 +199,7 @@ func (c *Compliance) Covering(ctx context.Context, id string) ([]Hold, error) {
 			covering = append(covering, h)
 		}
 	}
-	return covering, nil
+	return covering, c.store.OrdersKnown(ctx)
 }
 
 // firstHits is how many ids of an evaluation its event names: enough to look into it.

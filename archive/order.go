@@ -27,6 +27,7 @@ const (
 	orderApproval   = "approval"   // id of the plan
 	orderIntent     = "intent"     // ledger index
 	orderDone       = "done"       // id of the plan
+	orderUnreadable = "unreadable" // ledger index: its details are damaged
 )
 
 // What the details of hold and policy events say was done.
@@ -81,27 +82,55 @@ const (
 	planLetter = "p"
 )
 
-// unreadableMeta is where the catalog notes the last event about a hold, a rule or a disposal whose
-// details are damaged: without it nobody knows what is held.
-const unreadableMeta = "unreadable"
-
-func noteUnreadable(change *catalog.Change, e ledger.Entry) {
-	switch e.Type {
-	case ledger.TypeHold, ledger.TypePolicy, ledger.TypeDisposalIntent, ledger.TypeDisposalDone:
-		if !e.Erased {
-			change.Meta[unreadableMeta] = strconv.FormatInt(e.Index, 10)
-		}
-	}
+// An UnreadableOrder is an event about a hold, a rule or a disposal whose details are damaged, or were erased, which no disposal
+// does: without them nobody knows what is held. The rest stands in the ledger itself.
+type UnreadableOrder struct {
+	Index int64     `json:"index"`
+	Time  time.Time `json:"time"`
+	Actor string    `json:"actor"`
+	Type  string    `json:"type"`
 }
 
-// ordersKnown returns an error if something that was ordered cannot be read any more.
-func (s *Store) ordersKnown(ctx context.Context) error {
-	index, err := s.catalog.Meta(ctx, unreadableMeta)
-	if err == nil && index != "" {
-		err = fmt.Errorf("details of ledger event %s about holds or retention are damaged, nobody can say what is held: "+
-			"put back the newest copy of the ledger and run postkeep rebuild catalog", index)
+// noteUnreadable keeps what is left of an event whose details cannot be read.
+func noteUnreadable(change *catalog.Change, e ledger.Entry) error {
+	switch e.Type {
+	case ledger.TypeHold, ledger.TypePolicy, ledger.TypeDisposalIntent, ledger.TypeDisposalDone:
+		record, err := json.Marshal(UnreadableOrder{e.Index, e.Time, e.Actor, string(e.Type)})
+		if err != nil {
+			return err
+		}
+		change.Orders = append(change.Orders, catalog.Order{Kind: orderUnreadable, Key: strconv.FormatInt(e.Index, 10), Index: e.Index, Record: record})
 	}
-	return err
+	return nil
+}
+
+// UnreadableOrders lists what was ordered and cannot be read any more, oldest first.
+func (s *Store) UnreadableOrders(ctx context.Context) ([]UnreadableOrder, error) {
+	rows, err := s.catalog.Orders(ctx, orderUnreadable)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]UnreadableOrder, len(rows))
+	for i, r := range rows {
+		if err := json.Unmarshal(r.Record, &out[i]); err != nil {
+			return nil, fmt.Errorf("catalog: %s %s: %w", orderUnreadable, r.Key, err)
+		}
+	}
+	return out, nil
+}
+
+// OrdersKnown returns an error, which is ErrUnreadable, if something that was ordered cannot be read any more.
+func (s *Store) OrdersKnown(ctx context.Context) error {
+	lost, err := s.UnreadableOrders(ctx)
+	if err != nil || len(lost) == 0 {
+		return err
+	}
+	o, more := lost[0], ""
+	if len(lost) > 1 {
+		more = fmt.Sprintf(", and of %d more", len(lost)-1)
+	}
+	return fmt.Errorf("%w: details of ledger event %d (%s, %s, by %s)%s are damaged, nobody can say what is held, and nothing is disposed of: "+
+		"put back the newest copy of the ledger and run postkeep rebuild catalog", ErrUnreadable, o.Index, o.Type, o.Time.Format(time.RFC3339), o.Actor, more)
 }
 
 // addOrder adds what an event about holds, rules and disposals means for the catalog.

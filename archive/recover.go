@@ -150,7 +150,9 @@ func (s *Store) replay(ctx context.Context) error {
 				lost = append(lost, lostDeposit{e.Index, e.Volume, e.End})
 			}
 		} else if e.Details == nil { // erased or damaged
-			noteUnreadable(&change, e)
+			if err := noteUnreadable(&change, e); err != nil {
+				return err
+			}
 		} else {
 			if err := addEvent(&change, e); err != nil {
 				return fmt.Errorf("ledger event %d: %w", e.Index, err)

@@ -3,7 +3,7 @@ package catalog
 // schemaVersion is raised with every change of the schema below. A catalog of
 // another version is not migrated but made anew from the ledger, because it is
 // derived.
-const schemaVersion = 3
+const schemaVersion = 4
 
 // In seen is what may become a part when it comes again. It is the one table that a rebuild
 // leaves empty: nothing but space depends on it.

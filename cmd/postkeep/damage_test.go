@@ -126,3 +126,37 @@ func TestReadingNeedsNoNATS(t *testing.T) {
 		t.Errorf("poll: exit code %d", r.code)
 	}
 }
+
+func TestAHoldThatCannotBeReadIsAProblem(t *testing.T) {
+	s := filled(t, 2)
+	s.ok("hold", "place", "--name", "Smith v Jones", "--reason", "a claim", "--query", "hello")
+	name := s.data("ledger", "details.jsonl")
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := strings.Index(string(data), "a claim")
+	data[at] ^= 1
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.run("hold", "list"); r.code != exitDone || !strings.Contains(r.stdout, "a claim") { // the catalog knows it
+		t.Errorf("hold list: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	s.ok("rebuild", "catalog")
+	r := s.run("hold", "list")
+	if r.code != exitPartly || !strings.Contains(r.stdout, "cannot be read") || !strings.Contains(r.stderr, "a hold may be missing") {
+		t.Errorf("hold list: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	if r := s.run("hold", "list", "--json"); r.code != exitPartly || !strings.Contains(r.stdout, `"unreadable":true`) {
+		t.Errorf("hold list --json: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	if out := s.ok("status"); !strings.Contains(out, "PROBLEM") || !strings.Contains(out, "nobody can say what is held") {
+		t.Errorf("status:\n%s", out)
+	}
+	for _, command := range [][]string{{"retention", "plan"}, {"hold", "show", "Smith v Jones"}, {"search", "is:held"}} {
+		if r := s.run(command...); r.code != exitFailed || !strings.Contains(r.stderr, "nobody can say what is held") {
+			t.Errorf("%v: exit code %d\n%s%s", command, r.code, r.stdout, r.stderr)
+		}
+	}
+}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -105,22 +107,38 @@ func (a *app) holdListCommand() *cobra.Command {
 					return err
 				}
 				if asJSON {
-					return jsonLines(a.stdout, holds)
+					err = jsonLines(a.stdout, holds)
+				} else {
+					err = a.printHolds(cfg, holds)
 				}
-				if len(holds) == 0 {
-					_, err := fmt.Fprintln(a.stdout, "no hold is in force")
-					return err
+				if err == nil && slices.ContainsFunc(holds, func(h archive.Hold) bool { return h.Unreadable }) {
+					return &exitError{exitPartly, errors.New("a hold may be missing: put back the newest copy of the ledger and run postkeep rebuild catalog")}
 				}
-				for _, h := range holds {
-					a.printHold(cfg, &h)
-				}
-				return nil
+				return err
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "also those that were released")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return cmd
+}
+
+func (a *app) printHolds(cfg *config.Config, holds []archive.Hold) error {
+	if len(holds) == 0 {
+		_, err := fmt.Fprintln(a.stdout, "no hold is in force")
+		return err
+	}
+	for _, h := range holds {
+		if !h.Unreadable {
+			a.printHold(cfg, &h)
+			continue
+		}
+		if _, err := fmt.Fprintf(a.stdout, "%s\n", a.styleFor(a.stdout).red(fmt.Sprintf("%s cannot be read: an event about a hold, %s by %s,\n  of which the details in the ledger are damaged",
+			h.ID, moment(cfg, h.Placed), oneLine(h.PlacedBy)))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // printHold prints a hold in a few lines.

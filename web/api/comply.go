@@ -99,7 +99,7 @@ func (s *Server) complyRoutes() []route {
 
 func complyOperations() map[string]operation {
 	return map[string]operation{
-		"GET /api/v1/holds":                            {summary: "Legal holds in force, with all=1 also those that were released", query: []parameter{{name: "all", about: "1: also those that were released"}}, out: []archive.Hold{}},
+		"GET /api/v1/holds":                            {summary: "Legal holds in force, and events about holds that cannot be read any more; with all=1 also holds that were released", query: []parameter{{name: "all", about: "1: also those that were released"}}, out: []archive.Hold{}},
 		"POST /api/v1/holds":                           {summary: "Place a legal hold", in: hold.Hold{}, out: archive.Hold{}},
 		"GET /api/v1/holds/{name}":                     {summary: "What a legal hold covers now", out: HoldDetail{}},
 		"POST /api/v1/holds/{name}/release":            {summary: "Release a legal hold", in: ReleaseRequest{}, out: archive.Hold{}},
@@ -126,7 +126,7 @@ func complyStatus(err error) int {
 		return http.StatusNotFound
 	case errors.Is(err, archive.ErrHeld), errors.Is(err, archive.ErrTooYoung), errors.Is(err, archive.ErrApproval), errors.Is(err, archive.ErrClock):
 		return http.StatusConflict
-	case errors.Is(err, archive.ErrIncomplete):
+	case errors.Is(err, archive.ErrIncomplete), errors.Is(err, archive.ErrUnreadable):
 		return http.StatusServiceUnavailable
 	}
 	return 0
@@ -175,7 +175,11 @@ func (s *Server) holds(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, holds)
+	lost, err := s.opts.Store.UnreadableHolds(r.Context())
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, append(holds, lost...))
 }
 
 func (s *Server) placeHold(w http.ResponseWriter, r *http.Request) error {

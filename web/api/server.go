@@ -260,6 +260,9 @@ func (s *Server) state(ctx context.Context) (Status, error) {
 			}
 		}
 	}
+	if err := s.opts.Store.OrdersKnown(ctx); err != nil {
+		st.Problem = append(st.Problem, err.Error())
+	}
 	if st.Archive.ReadOnly != "" {
 		st.Problem = append(st.Problem, "archive: "+st.Archive.ReadOnly)
 	}
