@@ -28,6 +28,7 @@ type plan struct {
 	whole   bool // an error where the index lacks something
 	facets  []*counts
 	zone    *time.Location // of facets
+	budget  *budget        // of patterns; nil for one of its own
 }
 
 // view is a generation as it was when the search began.

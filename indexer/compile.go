@@ -31,7 +31,10 @@ type compiler struct {
 // compile turns a query into one of Bleve, within the scope, and notes in the plan
 // what has to be checked besides. It may have to search first.
 func (x *Index) compile(ctx context.Context, n query.Node, scope *Scope, p *plan) (bq.Query, error) {
-	c := compiler{now: x.opts.Now(), location: x.opts.Location, budget: &budget{}, threads: map[string][]string{}, scope: scope}
+	c := compiler{now: x.opts.Now(), location: x.opts.Location, budget: p.budget, threads: map[string][]string{}, scope: scope}
+	if c.budget == nil {
+		c.budget = &budget{}
+	}
 	if err := x.resolve(ctx, &c, n); err != nil {
 		return nil, err
 	}
@@ -95,7 +98,7 @@ func (c compiler) compile(n query.Node) bq.Query {
 		})
 	case *query.Near:
 		return eachField(n.Field, func(field string) bq.Query {
-			return &near{field: field, units: nearUnits(n.Value), distance: n.Distance, boost: boostOf(field)}
+			return &near{field: field, units: nearUnits(n.Value), distance: n.Distance, boost: boostOf(field), budget: c.budget}
 		})
 	case *query.Regexp:
 		return eachField(n.Field, func(field string) bq.Query {
@@ -196,8 +199,12 @@ func (c compiler) exactly(field string, terms ...string) bq.Query {
 }
 
 func (c compiler) inField(field string, t *query.Text) bq.Query {
-	inWords := c.phrase(field, wordParts(t.Value, t.Quoted)...)
-	whole := c.phrase(field, wholePart(t.Value, t.Quoted))
+	parts, all := wordParts(t.Value, t.Quoted), wholePart(t.Value, t.Quoted)
+	inWords, whole := c.phrase(field, parts...), c.phrase(field, all)
+	either := whole // a single word is both
+	if len(parts) != 1 || parts[0] != all {
+		either = bq.NewDisjunctionQuery([]bq.Query{inWords, whole})
+	}
 	switch field {
 	case fieldMailbox, fieldLanguage:
 		return whole
@@ -210,13 +217,13 @@ func (c compiler) inField(field string, t *query.Text) bq.Query {
 		}
 		return whole
 	case fieldFileName, fieldList:
-		return bq.NewDisjunctionQuery([]bq.Query{inWords, whole})
+		return either
 	case fieldFrom, fieldTo, fieldCc, fieldBcc, fieldParticipant, fieldRecipient:
 		if strings.Contains(t.Value, "@") && !strings.Contains(t.Value, " ") {
 			// @example.com is the domain, sales@ the local part.
 			return c.phrase(field, wholePart(strings.Trim(t.Value, "@<>"), t.Quoted))
 		}
-		return bq.NewDisjunctionQuery([]bq.Query{inWords, whole})
+		return either
 	}
 	return inWords
 }

@@ -63,25 +63,31 @@ func (x *Index) Explain(ctx context.Context, q string) (*Explanation, error) {
 		return nil, err
 	}
 	e := &Explanation{Query: node.String()}
+	ex := explainer{ctx: ctx}
+	p := plan{budget: &budget{}} // for all conditions together
 	for _, leaf := range leaves(node, nil) {
-		compiled, err := x.compile(ctx, leaf, nil, &plan{})
+		compiled, err := x.compile(ctx, leaf, nil, &p)
 		if err != nil {
 			return nil, err
 		}
-		ex := explainer{ctx: ctx, condition: Condition{Text: leaf.String()}}
-		if err := x.use(func(slots []*slot) error { return ex.explain(slots, compiled) }); err != nil {
-			return nil, err
-		}
-		e.Conditions = append(e.Conditions, ex.result())
+		ex.conditions = append(ex.conditions, &explainedLeaf{query: compiled, Condition: Condition{Text: leaf.String()}, looked: map[lookedUp]bool{}})
 	}
-	return e, x.use(func(slots []*slot) error {
+	err = x.use(func(slots []*slot) error {
 		for _, s := range slices.Backward(slots) {
-			if s.gen.usable() == nil {
-				e.Generations = append(e.Generations, filepath.Base(s.gen.dir))
+			if s.gen.usable() != nil {
+				continue
 			}
+			if err := ex.in(s.gen); err != nil {
+				return err
+			}
+			e.Generations = append(e.Generations, filepath.Base(s.gen.dir))
 		}
 		return nil
 	})
+	for _, c := range ex.conditions {
+		e.Conditions = append(e.Conditions, c.result())
+	}
+	return e, err
 }
 
 func leaves(n query.Node, all []query.Node) []query.Node {
@@ -102,27 +108,30 @@ func leaves(n query.Node, all []query.Node) []query.Node {
 	return all
 }
 
-// explainer gathers what one condition looks up, over all generations.
+// explainer gathers what conditions look up, over all generations.
 type explainer struct {
-	ctx       context.Context
-	view      *view // of the generation at hand
-	condition Condition
-	counts    []map[string]uint64 // by term, for each of condition.Lookups
+	ctx            context.Context //nolint:containedctx // of one Explain
+	view           *view           // of the generation at hand
+	*explainedLeaf                 // at hand
+	conditions     []*explainedLeaf
 }
 
-func (e *explainer) explain(slots []*slot, q bq.Query) error {
-	for _, s := range slots {
-		if s.gen.usable() != nil {
-			continue
-		}
-		if err := e.in(s.gen, q); err != nil {
-			return err
-		}
-	}
-	return nil
+// explainedLeaf is a condition and what it became.
+type explainedLeaf struct {
+	Condition
+	query  bq.Query
+	counts []map[string]uint64 // by term, for each of Lookups
+	// looked has what was counted in the generation at hand: a word may be looked for in two ways
+	// that are one, as the name and as the whole of an address.
+	looked map[lookedUp]bool
 }
 
-func (e *explainer) in(g *generation, q bq.Query) (err error) {
+type lookedUp struct {
+	field, how, text string
+	part             part
+}
+
+func (e *explainer) in(g *generation) (err error) {
 	v, err := g.view()
 	if err != nil {
 		return err
@@ -130,12 +139,18 @@ func (e *explainer) in(g *generation, q bq.Query) (err error) {
 	defer func() { err = errors.Join(err, v.reader.Close()) }()
 	defer g.recovered("explain", &err)
 	e.view = v
-	n, err := e.found(q)
-	if err != nil {
-		return err
+	for _, e.explainedLeaf = range e.conditions {
+		clear(e.looked)
+		n, err := e.found(e.query)
+		if err != nil {
+			return err
+		}
+		e.Found += n
+		if err := e.walk(e.query); err != nil {
+			return err
+		}
 	}
-	e.condition.Found += n
-	return e.walk(q)
+	return nil
 }
 
 // found counts what a query finds.
@@ -147,9 +162,9 @@ func (e *explainer) found(q bq.Query) (n uint64, err error) {
 	return n, err
 }
 
-func (e *explainer) result() Condition {
-	for i := range e.condition.Lookups {
-		l := &e.condition.Lookups[i]
+func (e *explainedLeaf) result() Condition {
+	for i := range e.Lookups {
+		l := &e.Lookups[i]
 		for term, n := range e.counts[i] {
 			l.Terms = append(l.Terms, TermCount{term, n})
 		}
@@ -159,7 +174,7 @@ func (e *explainer) result() Condition {
 		l.Words = len(l.Terms)
 		l.Terms = l.Terms[:min(l.Words, MaxExplainedTerms)]
 	}
-	return e.condition
+	return e.Condition
 }
 
 // walk goes through the queries that a condition became.
@@ -250,19 +265,23 @@ func (e *explainer) stemmed(q *stemmed) error {
 }
 
 // lookup returns the counts of a lookup, which is made when it is new.
-func (e *explainer) lookup(field, how, text string) map[string]uint64 {
-	for i, l := range e.condition.Lookups {
+func (e *explainedLeaf) lookup(field, how, text string) map[string]uint64 {
+	for i, l := range e.Lookups {
 		if l.Field == field && l.How == how && l.Text == text {
 			return e.counts[i]
 		}
 	}
-	e.condition.Lookups = append(e.condition.Lookups, Lookup{Field: field, How: how, Text: text})
+	e.Lookups = append(e.Lookups, Lookup{Field: field, How: how, Text: text})
 	e.counts = append(e.counts, map[string]uint64{})
 	return e.counts[len(e.counts)-1]
 }
 
 // lookUp counts the terms that a part stands for.
 func (e *explainer) lookUp(field, how, text string, p part) error {
+	if e.looked[lookedUp{field, how, text, p}] {
+		return nil
+	}
+	e.looked[lookedUp{field, how, text, p}] = true
 	terms := []string{p.text}
 	if p.kind != exactPart {
 		var err error

@@ -50,6 +50,18 @@ subject:"quarterly report" 2
 v2.6* 1
   body phrase v2 6* 2 [{6 1} {v2 1}]
 `,
+		`from:alice from:*ice`: `from:alice from:*ice [gen-000001]
+from:alice 1
+  from word alice 1 [{alice 1}]
+from:*ice 1
+  from pattern *ice 1 [{alice 1}]
+`,
+		`"jumps jumps"~5 "jumps jumps"`: `"jumps jumps"~5 "jumps jumps" [gen-000001]
+"jumps jumps"~5 0
+  body near jumps 1 [{jumps 1}]
+"jumps jumps" 0
+  body phrase jumps jumps 1 [{jumps 1}]
+`,
 	} {
 		e, err := r.Explain(t.Context(), q)
 		if err != nil {

@@ -497,6 +497,15 @@ func TestSearchRefusesWhatItCannotDo(t *testing.T) {
 	if _, err := r.Search(t.Context(), Request{Query: "body:(" + strings.Repeat("w??* -wx OR ", 4) + "w000*)"}); !errors.As(err, &tooMany) || tooMany.Limit != maxQueryExpansions {
 		t.Errorf("many wildcards: %v", err)
 	}
+	started := time.Now()
+	if _, err := r.Search(t.Context(), Request{Query: patterns(900)}); !errors.As(err, &tooMany) || !tooMany.LookedAt || tooMany.Limit != maxQueryLookups {
+		t.Errorf("patterns for nothing: %v", err)
+	} else if d := time.Since(started); d > 20*time.Second { // a second on a quiet machine
+		t.Errorf("patterns for nothing are refused after %v", d)
+	}
+	if _, err := r.Explain(t.Context(), patterns(900)); !errors.As(err, &tooMany) || !tooMany.LookedAt {
+		t.Errorf("explain patterns for nothing: %v", err)
+	}
 	if got := r.find("w0000*"); got != "many" {
 		t.Errorf("w0000* finds %q", got)
 	}
@@ -514,6 +523,15 @@ func TestSearchRefusesWhatItCannotDo(t *testing.T) {
 	if _, err := r.Search(ctx, Request{Query: "w00000"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled search: %v", err)
 	}
+}
+
+// patterns makes a query of n patterns that no word fits.
+func patterns(n int) string {
+	b := []byte("body:(")
+	for i := range n {
+		b = fmt.Appendf(b, "*q%dq* ", i)
+	}
+	return string(b) + ")"
 }
 
 func TestEachYieldsEveryHitInTheOrderOfReceipt(t *testing.T) {

@@ -17,46 +17,66 @@ import (
 // search: totals, facets and pages are those of the matches.
 type near struct {
 	field    string
-	units    [][]part // of exact parts and anyWord
-	distance int      // the most other words among them
+	units    [][]part
+	distance int // the most other words among them
 	boost    float64
+	budget   *budget // may be nil if no part is a pattern
 }
 
 var _ bq.Query = (*near)(nil)
 
 func (q *near) Searcher(ctx context.Context, r index.IndexReader, _ mapping.IndexMapping, options search.SearcherOptions) (search.Searcher, error) {
 	options.IncludeTermVectors = true
-	s := &nearSearcher{distance: q.distance, field: q.field}
-	var terms []string
+	s := &nearSearcher{distance: q.distance, field: q.field, partsOf: map[string][]int{}}
+	var parts []part
 	var all []search.Searcher
-	for _, parts := range q.units {
-		u := unit{need: 1, length: len(parts)}
-		for at, p := range parts {
+	for _, unitParts := range q.units {
+		u := unit{need: 1, length: len(unitParts)}
+		for at, p := range unitParts {
 			if p == anyWord {
 				continue
 			}
-			i := slices.Index(terms, p.text)
+			i := slices.Index(parts, p)
 			if i < 0 {
-				i = len(terms)
-				terms = append(terms, p.text)
-				ts, err := searcher.NewTermSearcher(ctx, r, p.text, q.field, q.boost, options)
+				i = len(parts)
+				parts = append(parts, p)
+				one, err := q.searcher(ctx, r, p, options, func(term string) { s.partsOf[term] = append(s.partsOf[term], i) })
 				if err != nil {
 					closeAll(all)
 					return nil, err
 				}
-				all = append(all, ts)
+				all = append(all, one)
 			}
-			u.terms, u.at = append(u.terms, i), append(u.at, uint64(at))
+			u.parts, u.at = append(u.parts, i), append(u.at, uint64(at))
 		}
 		s.addUnit(u)
+	}
+	if len(all) == 0 {
+		return searcher.NewMatchNoneSearcher(r)
 	}
 	must, err := searcher.NewConjunctionSearcher(ctx, r, all, options)
 	if err != nil {
 		closeAll(all)
 		return nil, err
 	}
-	s.Searcher, s.terms, s.positions = must, terms, make([][]uint64, len(terms))
+	s.Searcher, s.positions = must, make([][]uint64, len(parts))
 	return s, nil
+}
+
+// searcher looks for the terms that a part stands for, and tells of each.
+func (q *near) searcher(ctx context.Context, r index.IndexReader, p part, options search.SearcherOptions, each func(term string)) (search.Searcher, error) {
+	if p.kind == exactPart {
+		each(p.text)
+		return searcher.NewTermSearcher(ctx, r, p.text, q.field, q.boost, options)
+	}
+	terms, err := q.budget.expand(ctx, r, q.field, p, maxPhraseExpansions)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range terms {
+		each(t)
+	}
+	return searcher.NewMultiTermSearcher(ctx, r, terms, q.field, q.boost, options, false)
 }
 
 func closeAll(all []search.Searcher) {
@@ -68,8 +88,8 @@ func closeAll(all []search.Searcher) {
 // unit is a word or phrase of a near.
 type unit struct {
 	need   int      // how often it was asked for
-	terms  []int    // in nearSearcher.terms
-	at     []uint64 // the place of each term in the unit
+	parts  []int    // in nearSearcher.positions
+	at     []uint64 // the place of each part in the unit
 	length int      // in words
 }
 
@@ -85,18 +105,18 @@ type nearSearcher struct {
 	search.Searcher
 	field    string
 	distance int
-	terms    []string
+	partsOf  map[string][]int // that a term fits
 	units    []unit
 
 	// Used again for every document.
-	positions   [][]uint64 // of each term
+	positions   [][]uint64 // of each part
 	occurrences []occurrence
 	missing     []int // how many more of each unit a window needs
 }
 
 func (s *nearSearcher) addUnit(u unit) {
 	for i, other := range s.units {
-		if slices.Equal(other.terms, u.terms) && slices.Equal(other.at, u.at) {
+		if slices.Equal(other.parts, u.parts) && slices.Equal(other.at, u.at) {
 			s.units[i].need++
 			return
 		}
@@ -172,16 +192,20 @@ func (s *nearSearcher) locate(m *search.DocumentMatch) {
 	}
 	for i := range m.FieldTermLocations {
 		l := &m.FieldTermLocations[i]
-		if t := slices.Index(s.terms, l.Term); t >= 0 && l.Field == s.field {
-			s.positions[t] = append(s.positions[t], l.Location.Pos)
+		if l.Field != s.field {
+			continue
+		}
+		for _, p := range s.partsOf[l.Term] {
+			s.positions[p] = append(s.positions[p], l.Location.Pos)
 		}
 	}
-	for _, p := range s.positions {
+	for i, p := range s.positions {
 		slices.Sort(p)
+		s.positions[i] = slices.Compact(p) // a term that two parts fit is found by both
 	}
 	s.occurrences = s.occurrences[:0]
 	for i, u := range s.units {
-		for _, p := range s.positions[u.terms[0]] {
+		for _, p := range s.positions[u.parts[0]] {
 			if p >= u.at[0] && s.stands(u, p-u.at[0]) {
 				s.occurrences = append(s.occurrences, occurrence{p - u.at[0], i})
 			}
@@ -190,10 +214,10 @@ func (s *nearSearcher) locate(m *search.DocumentMatch) {
 	slices.SortFunc(s.occurrences, func(a, b occurrence) int { return int(int64(a.start) - int64(b.start)) })
 }
 
-// stands reports whether all terms of u are where they have to be for it to start at start.
+// stands reports whether all parts of u are where they have to be for it to start at start.
 func (s *nearSearcher) stands(u unit, start uint64) bool {
-	for i, t := range u.terms[1:] {
-		if _, ok := slices.BinarySearch(s.positions[t], start+u.at[i+1]); !ok {
+	for i, p := range u.parts[1:] {
+		if _, ok := slices.BinarySearch(s.positions[p], start+u.at[i+1]); !ok {
 			return false
 		}
 	}

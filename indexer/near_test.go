@@ -49,20 +49,18 @@ func TestNearIsTheSameAsTryingEveryPlace(t *testing.T) {
 		text := rapid.SliceOfN(letter, 0, 12).Draw(t, "text")
 		units := rapid.SliceOfN(rapid.SliceOfN(letter, 1, 2), 2, 3).Draw(t, "units")
 		distance := rapid.IntRange(0, 6).Draw(t, "distance")
-		s := &nearSearcher{field: "f", distance: distance}
+		s := &nearSearcher{field: "f", distance: distance, partsOf: map[string][]int{}}
 		for _, words := range units {
 			u := unit{need: 1, length: len(words)}
 			for at, w := range words {
-				i := slices.Index(s.terms, w)
-				if i < 0 {
-					i = len(s.terms)
-					s.terms = append(s.terms, w)
+				if s.partsOf[w] == nil {
+					s.partsOf[w] = []int{len(s.partsOf)}
 				}
-				u.terms, u.at = append(u.terms, i), append(u.at, uint64(at))
+				u.parts, u.at = append(u.parts, s.partsOf[w][0]), append(u.at, uint64(at))
 			}
 			s.addUnit(u)
 		}
-		s.positions = make([][]uint64, len(s.terms))
+		s.positions = make([][]uint64, len(s.partsOf))
 		m := &search.DocumentMatch{}
 		for i, w := range text {
 			m.FieldTermLocations = append(m.FieldTermLocations, search.FieldTermLocation{Field: "f", Term: w, Location: search.Location{Pos: uint64(i + 1)}})

@@ -14,6 +14,7 @@ func TestPhraseInATextThatRepeatsItselfIsFoundAtOnce(t *testing.T) {
 	r := start(t, t.TempDir(), a, WorkerOptions{}).catchUp()
 	for q, want := range map[string]uint64{
 		`"filler line here"`: 1, `"again and again filler line here again"`: 1, `"here filler line"`: 0,
+		"fil*.l?ne.here": 1, "here.f*.line": 0, "a*.again.f*.l*.h*": 1,
 		`"` + strings.Repeat("filler line here again and again ", 150) + `"`: 1,
 	} {
 		found, err := r.Search(t.Context(), Request{Query: q})

@@ -234,7 +234,11 @@ func isOneOf(t token, names []string) error {
 
 func textNode(f Field, t token) (Node, error) {
 	if !strings.ContainsFunc(t.text, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) }) && t.kind != tokenRegexp {
-		return nil, &Error{Column: t.column, Expected: "a word with a letter or digit", Got: t.describe()}
+		e := &Error{Column: t.column, Expected: "a word with a letter or digit", Got: t.describe()}
+		if t.text == "*" {
+			e.Hint = anyValue(f)
+		}
+		return nil, e
 	}
 	switch t.kind {
 	case tokenRegexp:
@@ -255,6 +259,21 @@ func textNode(f Field, t token) (Node, error) {
 		return nil, &Error{Column: t.column, Expected: "a word without * or ?", Got: t.text, Hint: "text of this script is found inside of longer words anyway"}
 	}
 	return &Text{Field: f, Value: t.text, Quoted: t.kind == tokenPhrase}, nil
+}
+
+// anyValue says what to write where somebody wants messages that have something in the field.
+func anyValue(f Field) string {
+	switch f {
+	case From, To, Cc, Bcc, Subject:
+		return "header:" + string(f) + " finds messages with this header field"
+	case List:
+		return "header:list-id finds messages of mailing lists"
+	case MessageID:
+		return "header:message-id finds messages that have one"
+	case FileName, FileType, AttachmentText:
+		return "has:attachment finds messages with attached files"
+	}
+	return "a * alone, without a field, finds everything"
 }
 
 func countWords(text string) int {

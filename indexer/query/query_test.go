@@ -113,6 +113,7 @@ func TestErrorsNameTheColumn(t *testing.T) {
 		{"-", 2, "end of the query"},
 		{"... a", 1, "letter or digit"},
 		{`""`, 1, "letter or digit"},
+		{"cc:*", 4, "header:cc finds"},
 		{"from:", 6, "right after from:"},
 		{"from: alice", 6, "right after from:"},
 		{"from:-alice", 6, "write -from:"},
