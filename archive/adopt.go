@@ -97,11 +97,14 @@ func (a *adoption) entry(ctx context.Context, e volume.Entry, body io.Reader) er
 		}
 		a.message(e, size, stored)
 	case volume.KindDeposit:
-		a.before = nil
 		details := depositDetails{ID: e.ID}
 		if err := json.NewDecoder(body).Decode(&details); err != nil {
 			return err
 		}
+		if details.repeats() {
+			a.orphan() // the one that told where it is was redacted
+		}
+		a.before = nil
 		a.use(details.Parts)
 		a.events = append(a.events, recoveredEvent(e.Volume, e.End, details))
 	}

@@ -78,6 +78,8 @@ type doomed struct {
 	Blank []blank `json:"blank,omitempty"`
 	// Keep are the bytes that stay and of whose place no other deposit tells.
 	Keep *kept `json:"keep,omitempty"`
+	// Retold is what it told for deposits that stay.
+	Retold *retold `json:"retold,omitempty"`
 }
 
 // kept is where bytes lie. Of a message also Parts, of parts alone nothing else.
@@ -122,6 +124,12 @@ func addIntent(change *catalog.Change, e ledger.Entry) error {
 			grave.Message = &catalog.Message{ID: one.ID, Volume: k.Volume, Offset: k.Offset, Size: one.Size, Received: one.Received, Parts: k.Parts.rows()}
 		} else if k != nil {
 			grave.Parts = k.Parts.rows()
+		}
+		if r := one.Retold; r != nil {
+			grave.Retold.Deposits = r.Deposits
+			if grave.Retold.Told, err = json.Marshal(r.told); err != nil {
+				return err
+			}
 		}
 		change.Tombstones = append(change.Tombstones, grave)
 	}
@@ -370,7 +378,7 @@ func (s *Store) doom(ctx context.Context, cs *candidates, rule map[int64]string,
 		}
 		going[id] = n == len(held)
 	}
-	shared := sharing{store: s, going: going, leaving: map[int64]bool{}, users: map[string][]string{}}
+	shared := sharing{store: s, going: going, leaving: map[int64]bool{}, users: map[string][]string{}, stay: map[string]*staying{}}
 	for _, one := range cs.list {
 		shared.leaving[one.index] = true
 	}

@@ -17,15 +17,15 @@ import (
 )
 
 // depositDetails is what the ledger's sidecar keeps of a deposit, and the
-// content of the deposit's entry in the volume.
+// content of the deposit's entry in the volume. See told for what may be missing.
 type depositDetails struct {
 	Deposit
 	ID   string `json:"-"`           // of the message: event and entry name it
 	N    int    `json:"n,omitempty"` // number of this deposit among those of the message, from 0
 	Size int64  `json:"size"`        // octets of the message
 	// Volume and Offset are the place of the message's bytes.
-	Volume uint32 `json:"volume"`
-	Offset int64  `json:"offset"`
+	Volume uint32 `json:"volume,omitempty"`
+	Offset int64  `json:"offset,omitempty"`
 	// Parts are those that the recipe at this place refers to, by their SHA-256; none if the message is stored whole.
 	Parts partPlaces `json:"parts,omitempty"`
 }
@@ -97,7 +97,8 @@ type depositKey struct {
 type placed struct {
 	place    volume.Place
 	parts    partPlaces
-	deposits int // the number of the next
+	deposits int  // the number of the next
+	last     told // by the one before that
 }
 
 // put is one batch on its way. What prepare makes ready, write appends.
@@ -210,7 +211,7 @@ func (p *put) place(ctx context.Context, d *Delivery, r *Receipt) (*placed, erro
 	}
 	at := &placed{parts: partPlaces{}}
 	if ok {
-		if at.deposits, err = p.store.nextDeposit(ctx, d.ID); err != nil {
+		if at.deposits, at.last, err = p.store.nextDeposit(ctx, d.ID); err != nil {
 			return nil, err
 		}
 	}
@@ -226,14 +227,14 @@ func (p *put) place(ctx context.Context, d *Delivery, r *Receipt) (*placed, erro
 	return at, p.append(ctx, d, it, at)
 }
 
-// nextDeposit is the number of the next deposit of a message.
-func (s *Store) nextDeposit(ctx context.Context, id string) (int, error) {
+// nextDeposit is the number of the next deposit of a message, and what the last one tells.
+func (s *Store) nextDeposit(ctx context.Context, id string) (int, told, error) {
 	held, err := s.catalog.ByMessage(ctx, id)
 	if err != nil || len(held) == 0 {
-		return 0, err
+		return 0, told{}, err
 	}
 	last, err := detailsOf(held[len(held)-1])
-	return last.N + 1, err
+	return last.N + 1, last.told(), err
 }
 
 // append stores a message: whole, or as a recipe behind the parts that are not there yet.
@@ -277,6 +278,11 @@ func (p *put) deposit(ctx context.Context, i int, d *Delivery, at *placed) error
 	details := depositDetails{
 		Deposit: d.Deposit, ID: d.ID, N: at.deposits, Size: d.Size,
 		Volume: at.place.Volume, Offset: at.place.Offset, Parts: at.parts,
+	}
+	if t := details.told(); t.same(at.last) && at.deposits%tellEvery != 0 {
+		details.tell(told{})
+	} else {
+		at.last = t
 	}
 	record, err := json.Marshal(details)
 	if err != nil {
@@ -350,7 +356,7 @@ func (s *Store) partsOf(ctx context.Context, id string) (partPlaces, error) {
 func (d *depositDetails) row(index int64, record []byte) catalog.Deposit {
 	return catalog.Deposit{
 		Index: index, ID: d.ID, Mailbox: d.Mailbox, UIDL: d.UIDL, ListedSize: d.ListedSize,
-		Received: d.Received, Size: d.Size, Record: record,
+		Received: d.Received, Size: d.Size, Record: record, Repeats: d.repeats(),
 	}
 }
 

@@ -406,7 +406,11 @@ func (w *world) erase(t *rapid.T) {
 func (w *world) rebuild(t *rapid.T) {
 	o := w.desk.options()
 	o.RebuildCatalog = rapid.Bool().Draw(t, "catalog")
+	before := everyDeposit(t.Context(), t, w.desk.s)
 	w.desk.reopen(o)
+	if after := everyDeposit(t.Context(), t, w.desk.s); !slices.Equal(before, after) {
+		t.Fatalf("there is now\n%s\nbefore there was\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
+	}
 }
 
 // compare takes over what has gone, and complains about what should not have, or should have.

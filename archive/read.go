@@ -56,14 +56,6 @@ func (s *Store) Known(ctx context.Context, mailbox string, listed []Listing) ([]
 	return out, nil
 }
 
-func detailsOf(h catalog.Held) (depositDetails, error) {
-	d := depositDetails{ID: h.ID}
-	if err := json.Unmarshal(h.Record, &d); err != nil {
-		return d, fmt.Errorf("catalog: deposit %d: %w", h.Index, err)
-	}
-	return d, nil
-}
-
 func holdingOf(h catalog.Held) (Holding, error) {
 	d, err := detailsOf(h)
 	return Holding{

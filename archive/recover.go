@@ -144,6 +144,12 @@ func (s *Store) replay(ctx context.Context) error {
 	n := 0
 	var lost []lostDeposit
 	err = s.readable(ctx, position, s.ledger.Size(), func(e ledger.Entry) error {
+		if deposits(e) && len(change.Tombstones) > 0 { // what it repeats, or says anew, comes behind a disposal
+			if err := s.catalog.Apply(ctx, change); err != nil {
+				return err
+			}
+			change = s.newChange()
+		}
 		if deposits(e) && e.Details == nil {
 			change.Ends[e.Volume] = max(change.Ends[e.Volume], e.End)
 			if !e.Erased {

@@ -239,13 +239,14 @@ func TestVerifyComparesTheCatalogInBothDirections(t *testing.T) {
 		sql  string
 		what string
 	}{
-		"deposit gone":       {"DELETE FROM deposits WHERE idx = 3", "deposit of event 3 is missing"},
-		"deposit invented":   {"INSERT INTO deposits SELECT (SELECT max(idx) + 2 FROM deposits), message, mailbox, uidl, listed, record FROM deposits WHERE idx = 3", "is not in the ledger"},
-		"deposit altered":    {"UPDATE deposits SET record = CAST(replace(CAST(record AS TEXT), 'sales', 'SALES') AS BLOB) WHERE idx = 0", "deposit of event 0 is not what the ledger says"},
-		"message misplaced":  {"UPDATE messages SET offset = offset + 512 WHERE n = 5", "where the catalog says"},
-		"message far away":   {"UPDATE messages SET offset = 1000000000 WHERE n = 5", "which ends before"},
-		"in no volume":       {"UPDATE messages SET volume = 99 WHERE n = 5", "which ends before"},
-		"message not listed": {"PRAGMA foreign_keys=OFF; DELETE FROM deposits WHERE message = 5; DELETE FROM messages WHERE n = 5", "is not in the catalog"},
+		"deposit gone":          {"DELETE FROM deposits WHERE idx = 3", "deposit of event 3 is missing"},
+		"deposit invented":      {"INSERT INTO deposits SELECT (SELECT max(idx) + 2 FROM deposits), message, mailbox, uidl, listed, record, teller, told FROM deposits WHERE idx = 3", "is not in the ledger"},
+		"deposit without place": {"UPDATE deposits SET teller = -1 WHERE idx = 5", "deposit of event 5 has no place"},
+		"deposit altered":       {"UPDATE deposits SET record = CAST(replace(CAST(record AS TEXT), 'sales', 'SALES') AS BLOB) WHERE idx = 0", "deposit of event 0 is not what the ledger says"},
+		"message misplaced":     {"UPDATE messages SET offset = offset + 512 WHERE n = 5", "where the catalog says"},
+		"message far away":      {"UPDATE messages SET offset = 1000000000 WHERE n = 5", "which ends before"},
+		"in no volume":          {"UPDATE messages SET volume = 99 WHERE n = 5", "which ends before"},
+		"message not listed":    {"PRAGMA foreign_keys=OFF; DELETE FROM deposits WHERE message = 5; DELETE FROM messages WHERE n = 5", "is not in the catalog"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := verifiableOf(t, 7, 7000)

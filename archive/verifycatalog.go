@@ -94,6 +94,10 @@ func (v *verification) events(ctx context.Context) error {
 			return v.stale(e.Index, e.IDs, "deposit of event %d is missing")
 		case len(e.IDs) != 1 || row.ID != e.IDs[0] || !bytes.Equal(row.Record, e.Details):
 			return v.stale(e.Index, e.IDs, "deposit of event %d is not what the ledger says")
+		default:
+			if d, err := detailsOf(row); err != nil || d.Volume == 0 {
+				return v.stale(e.Index, e.IDs, "deposit of event %d has no place")
+			}
 		}
 		return nil
 	}, func(index int64, _ error) { unread[index] = true })

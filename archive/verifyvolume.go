@@ -416,10 +416,11 @@ func (c *volumeCheck) sameDeposit(ctx context.Context, e volume.Entry) (found, s
 		return true, true, nil
 	}
 	// The ledger may have it in another spelling of the same JSON.
-	d, err := detailsOf(h)
-	if err == nil {
-		same, err = c.sameRecord(ctx, e, d)
+	d := depositDetails{ID: e.ID}
+	if err := json.Unmarshal(h.Record, &d); err != nil {
+		return true, false, fmt.Errorf("catalog: deposit %d: %w", h.Index, err)
 	}
+	same, err = c.sameRecord(ctx, e, d)
 	return true, same, err
 }
 

@@ -13,9 +13,9 @@ import (
 // last place counts, the first time of receipt stays.
 type Message struct {
 	ID       string
-	Volume   uint32
-	Offset   int64 // place in the volume
-	Size     int64 // octets
+	Volume   uint32 // 0 if a deposit before it says where it is
+	Offset   int64  // place in the volume
+	Size     int64  // octets
 	Received time.Time
 	Parts    []Part // that its recipe refers to; none for a message stored whole
 }
@@ -30,6 +30,8 @@ type Deposit struct {
 	Received   time.Time
 	Size       int64  // octets of the message
 	Record     []byte // as the layer above encoded it
+	// Repeats means that the record lacks what stands in that of a deposit of the same message before it.
+	Repeats bool
 }
 
 // A Poll is one ledger event that reports a poll.
@@ -45,8 +47,12 @@ type Change struct {
 	Parts    []Part // that no message of this change refers to
 	Messages []Message
 	Deposits []Deposit
-	Polls    []Poll
-	Pieces   []Piece
+	// Late means that there may be deposits already that come after these.
+	Late bool
+	// Retold is taken in after them.
+	Retold []Retold
+	Polls  []Poll
+	Pieces []Piece
 	// Tombstones are taken in after the deposits.
 	Tombstones []Tombstone
 	Orders     []Order
@@ -86,8 +92,13 @@ func applyAll(ctx context.Context, tx *sql.Tx, ch Change) error {
 	if err := applyPieces(ctx, tx, ch.Pieces); err != nil {
 		return err
 	}
-	if err := applyDeposits(ctx, tx, ch.Deposits); err != nil {
+	if err := applyDeposits(ctx, tx, ch.Deposits, ch.Late); err != nil {
 		return err
+	}
+	for _, r := range ch.Retold {
+		if err := retell(ctx, tx, r); err != nil {
+			return err
+		}
 	}
 	for _, p := range ch.Polls {
 		if _, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO polls(idx, mailbox, report) VALUES(?,?,?)",
@@ -128,7 +139,7 @@ func applyMessages(ctx context.Context, tx *sql.Tx, messages []Message) error {
 		return nil
 	}
 	insert, err := tx.PrepareContext(ctx, `INSERT INTO messages(id, volume, offset, size, received) VALUES(?,?,?,?,?)
-		ON CONFLICT(id) DO UPDATE SET volume = excluded.volume, offset = excluded.offset`)
+		ON CONFLICT(id) DO UPDATE SET volume = excluded.volume, offset = excluded.offset WHERE excluded.volume > 0`)
 	if err != nil {
 		return err
 	}
@@ -141,7 +152,7 @@ func applyMessages(ctx context.Context, tx *sql.Tx, messages []Message) error {
 		if err == nil {
 			_, err = insert.ExecContext(ctx, id, m.Volume, m.Offset, m.Size, m.Received.UnixNano())
 		}
-		if err == nil {
+		if err == nil && m.Volume > 0 {
 			err = recipes.write(ctx, id, m.Parts)
 		}
 		if err != nil {
@@ -151,12 +162,14 @@ func applyMessages(ctx context.Context, tx *sql.Tx, messages []Message) error {
 	return insert.Close()
 }
 
-func applyDeposits(ctx context.Context, tx *sql.Tx, deposits []Deposit) error {
+func applyDeposits(ctx context.Context, tx *sql.Tx, deposits []Deposit, late bool) error {
 	if len(deposits) == 0 {
 		return nil
 	}
-	insert, err := tx.PrepareContext(ctx, `INSERT OR IGNORE INTO deposits(idx, message, mailbox, uidl, listed, record)
-		SELECT ?, n, ?, ?, ?, ? FROM messages WHERE id = ?`)
+	insert, err := tx.PrepareContext(ctx, `INSERT OR IGNORE INTO deposits(idx, message, mailbox, uidl, listed, record, teller)
+		SELECT ?1, n, ?2, ?3, ?4, ?5, CASE WHEN ?6 THEN coalesce(
+			(SELECT coalesce(d.teller, d.idx) FROM deposits d WHERE d.message = messages.n AND d.idx < ?1 ORDER BY d.idx DESC LIMIT 1), -1) END
+		FROM messages WHERE id = ?7`)
 	if err != nil {
 		return err
 	}
@@ -167,7 +180,7 @@ func applyDeposits(ctx context.Context, tx *sql.Tx, deposits []Deposit) error {
 		if err != nil {
 			return err
 		}
-		res, err := insert.ExecContext(ctx, d.Index, d.Mailbox, d.UIDL, d.ListedSize, d.Record, id)
+		res, err := insert.ExecContext(ctx, d.Index, d.Mailbox, d.UIDL, d.ListedSize, d.Record, d.Repeats, id)
 		if err != nil {
 			return err
 		}
@@ -176,6 +189,12 @@ func applyDeposits(ctx context.Context, tx *sql.Tx, deposits []Deposit) error {
 				return err
 			}
 			continue // seen before
+		}
+		if late && !d.Repeats {
+			if _, err := tx.ExecContext(ctx, `UPDATE deposits SET teller = ?1
+				WHERE message = (SELECT n FROM messages WHERE id = ?2) AND idx > ?1 AND teller < ?1`, d.Index, id); err != nil {
+				return err
+			}
 		}
 		count := counts[d.Mailbox]
 		if count == nil {

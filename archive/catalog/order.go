@@ -45,10 +45,17 @@ type Tombstone struct {
 	ID      string // of its message
 	Listing []byte // what recognises it on a server
 	Record  []byte // as the layer above encoded it
-	// Message and Parts are places that only this deposit has told of, because the bytes were damaged and
-	// stored again with it. They stay.
+	// Message and Parts are places that stay, and of which no other deposit tells by itself.
 	Message *Message
 	Parts   []Part
+	// Retold is what this deposit told for others that stay.
+	Retold Retold
+}
+
+// Retold is what the records of deposits lack, which no deposit says any more.
+type Retold struct {
+	Deposits []int64 // ledger indexes
+	Told     []byte
 }
 
 func applyOrders(ctx context.Context, tx *sql.Tx, orders []Order) error {
@@ -79,16 +86,30 @@ func applyTombstones(ctx context.Context, tx *sql.Tx, tombstones []Tombstone) er
 		if err := bury(ctx, tx, t.Index); err != nil {
 			return err
 		}
-		if err := applyParts(ctx, tx, t.Parts); err != nil {
+		if err := stay(ctx, tx, t); err != nil {
 			return err
-		}
-		if t.Message != nil {
-			if err := applyMessages(ctx, tx, []Message{*t.Message}); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
+}
+
+// stay keeps what a deposit told of what stays. A message whose other deposits have gone, too, does not come back.
+func stay(ctx context.Context, tx *sql.Tx, t Tombstone) error {
+	if err := retell(ctx, tx, t.Retold); err != nil {
+		return err
+	}
+	if t.Message == nil {
+		return applyParts(ctx, tx, t.Parts)
+	}
+	id, err := blob(t.ID)
+	if err != nil {
+		return err
+	}
+	there := false
+	if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM messages WHERE id = ?)", id).Scan(&there); err != nil || !there {
+		return err
+	}
+	return applyMessages(ctx, tx, []Message{*t.Message})
 }
 
 // bury removes a deposit, unless that has been done.
@@ -123,6 +144,15 @@ func bury(ctx context.Context, tx *sql.Tx, index int64) error {
 		"DELETE FROM messages WHERE n = ?1",
 	} {
 		if _, err := tx.ExecContext(ctx, query, message); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func retell(ctx context.Context, tx *sql.Tx, r Retold) error {
+	for _, index := range r.Deposits {
+		if _, err := tx.ExecContext(ctx, "UPDATE deposits SET teller = NULL, told = ? WHERE idx = ?", r.Told, index); err != nil {
 			return err
 		}
 	}

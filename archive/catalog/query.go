@@ -113,6 +113,10 @@ type Held struct {
 	Index  int64
 	ID     string
 	Record []byte
+	// Teller is the index of the deposit before it that says what the record lacks, -1 if none has to, or it is not known. Told is what
+	// says it: the record of that deposit, or of one that was disposed of what Retold keeps of it; nil if nothing does.
+	Teller int64
+	Told   []byte
 }
 
 // noLimit is SQLite's word for all rows.
@@ -121,13 +125,14 @@ const noLimit = -1
 // held lists deposits in ledger order.
 func (c *Catalog) held(ctx context.Context, limit int, where string, args ...any) ([]Held, error) {
 	var out []Held
-	err := c.each(ctx, `SELECT d.idx, m.id, d.record FROM deposits d JOIN messages m ON m.n = d.message
+	err := c.each(ctx, `SELECT d.idx, m.id, d.record, coalesce(d.teller, -1), coalesce(d.told, t.told, t.record)
+		FROM deposits d JOIN messages m ON m.n = d.message LEFT JOIN deposits t ON t.idx = d.teller
 		WHERE `+where+" ORDER BY d.idx LIMIT ?", append(args, limit), func(scan func(...any) error) error {
 		var (
 			h  Held
 			id []byte
 		)
-		if err := scan(&h.Index, &id, &h.Record); err != nil {
+		if err := scan(&h.Index, &id, &h.Record, &h.Teller, &h.Told); err != nil {
 			return err
 		}
 		h.ID = hex.EncodeToString(id)

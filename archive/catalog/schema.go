@@ -7,6 +7,9 @@ const schemaVersion = 4
 
 // In seen is what may become a part when it comes again. It is the one table that a rebuild
 // leaves empty: nothing but space depends on it.
+//
+// A deposit whose record says all has no teller. Of others it is the idx of the one before that says the rest, -1 if that is not
+// known; or they have that in told.
 const schema = `
 CREATE TABLE meta (
 	key   TEXT PRIMARY KEY,
@@ -54,7 +57,9 @@ CREATE TABLE deposits (
 	mailbox  TEXT NOT NULL,
 	uidl     TEXT NOT NULL,
 	listed   INTEGER NOT NULL,
-	record   BLOB NOT NULL
+	record   BLOB NOT NULL,
+	teller   INTEGER,
+	told     BLOB
 );
 CREATE INDEX deposits_listing ON deposits(mailbox, uidl, listed);
 CREATE INDEX deposits_message ON deposits(message);
