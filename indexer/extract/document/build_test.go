@@ -5,6 +5,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/gzip"
+	"compress/zlib"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -212,6 +213,29 @@ func samplePDF() []byte {
 		`<</Type/Filespec/F(factur-x.xml)/EF<</F 14 0 R>>>>`,
 		stream("/Type/EmbeddedFile", `<?xml version="1.0"?><invoice><total currency="EUR">815 euros</total></invoice>`),
 	)
+}
+
+// packedPDF has its catalog and pages in an object stream, and no table. One
+// object has changed since.
+func packedPDF(tb testing.TB) []byte {
+	tb.Helper()
+	objects := []string{`<</Type/Catalog/Pages 2 0 R>>`, `<</Kids[3 0 R]>>`, `<</Contents 5 0 R/Resources<</Font<</F 6 0 R>>>>>>`, `<</Type/Font/Subtype/Type1/BaseFont/Stale>>`}
+	var pairs, all string
+	for i, o := range objects {
+		pairs += fmt.Sprintf("%d %d ", []int{1, 2, 3, 5}[i], len(all))
+		all += o + " "
+	}
+	var packed bytes.Buffer
+	z := zlib.NewWriter(&packed)
+	if _, err := io.WriteString(z, pairs+all); err != nil {
+		tb.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return fmt.Appendf(nil, "%%PDF-1.5\n4 0 obj\n%s\nendobj\n5 0 obj\n%s\nendobj\n6 0 obj\n<</Type/Font/Subtype/Type1/BaseFont/X>>\nendobj\n",
+		stream(fmt.Sprintf("/Type/ObjStm/N %d/First %d/Filter/FlateDecode", len(objects), len(pairs)), packed.String()),
+		stream("", "BT /F 12 Tf (packed words) Tj ET"))
 }
 
 // compoundOf makes a compound file of paths and contents.

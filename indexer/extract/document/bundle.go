@@ -2,11 +2,15 @@ package document
 
 import (
 	"archive/zip"
+	"cmp"
 	"encoding/xml"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
 )
+
+var errMissing = fmt.Errorf("%w (a part is missing)", errDamaged)
 
 // bundle is an office document: parts in a zip file.
 type bundle struct {
@@ -68,11 +72,35 @@ func (b *bundle) relations(part string) []relation {
 	return list
 }
 
+// mainRelations returns what the main part refers to. Where that is missing, or cannot
+// be read, the names that Office gives to parts say it, and nothing has an id.
+func (b *bundle) mainRelations(main string) []relation {
+	if list := b.relations(main); len(list) > 0 {
+		return list
+	}
+	var list []relation
+	for _, f := range b.order {
+		base, isXML := strings.CutSuffix(path.Base(bundleName(f.Name)), ".xml")
+		if !isXML || !strings.HasPrefix(bundleName(f.Name), bundleName(path.Dir(main))+"/") {
+			continue
+		}
+		kind := strings.TrimRight(base, "0123456789")
+		if kind == "sheet" {
+			kind = "worksheet"
+		}
+		list = append(list, relation{kind: kind, target: f.Name})
+	}
+	slices.SortStableFunc(list, func(a, b relation) int { // slide2 before slide10
+		return cmp.Or(cmp.Compare(len(a.target), len(b.target)), strings.Compare(a.target, b.target))
+	})
+	return list
+}
+
 // related returns the targets of one kind, in order.
 func related(list []relation, kind string) []string {
 	var targets []string
 	for _, rel := range list {
-		if rel.kind == kind && !rel.external {
+		if strings.EqualFold(rel.kind, kind) && !rel.external {
 			targets = append(targets, rel.target)
 		}
 	}
@@ -143,7 +171,7 @@ func (b *bundle) properties(part string) {
 
 // wordDocument reads a text document: headers, body, notes, comments.
 func (b *bundle) wordDocument(main string) error {
-	rels := b.relations(main)
+	rels := b.mainRelations(main)
 	parts := slices.Concat(related(rels, "header"), []string{main}, related(rels, "footer"), related(rels, "footnotes"),
 		related(rels, "endnotes"), related(rels, "comments"))
 	for _, part := range parts {
@@ -157,17 +185,20 @@ func (b *bundle) wordDocument(main string) error {
 
 // presentation reads the slides in their order, each with its notes.
 func (b *bundle) presentation(main string) error {
-	rels := b.relations(main)
+	rels := b.mainRelations(main)
 	var slides []string
 	err := b.xml(b.part(main), xmlHandler{start: func(name string, attrs []xml.Attr) {
 		if name == "sldId" {
 			slides = append(slides, targetOf(rels, attribute(attrs, "id")))
 		}
 	}})
-	if len(slides) == 0 {
+	if len(slides) == 0 || slices.Contains(slides, "") {
 		slides = related(rels, "slide")
 	}
-	for _, slide := range slides {
+	for _, slide := range append(slides, related(rels, "notesSlide")...) { // of the main part, where nothing says of which slide
+		if b.files[bundleName(slide)] == nil {
+			b.note(b.where, errMissing)
+		}
 		if err := b.runs(slide); err != nil {
 			return err
 		}
@@ -206,7 +237,8 @@ func (b *bundle) runs(part string) error {
 	if err := b.stopped(); err != nil {
 		return err
 	}
-	inText, skip := false, 0
+	inText, skip, gone := false, 0, 0
+	var removed strings.Builder // what tracked changes take out: it must not split the words around it
 	err := b.xml(b.part(part), xmlHandler{
 		start: func(name string, attrs []xml.Attr) {
 			switch name {
@@ -218,6 +250,8 @@ func (b *bundle) runs(part string) error {
 				b.newline()
 			case "noBreakHyphen":
 				b.text("-")
+			case "del", "moveFrom":
+				gone++
 			case "Fallback": // says the same once more, for old programs
 				skip++
 			case "docPr", "cNvPr":
@@ -229,17 +263,35 @@ func (b *bundle) runs(part string) error {
 			case "t", "delText", "text":
 				inText = false
 			case "p", "tr", "cm":
+				b.apart(&removed)
 				b.newline()
+			case "del", "moveFrom":
+				gone--
+				removed.WriteByte(' ')
 			case "Fallback":
 				skip--
 			}
 		},
 		text: func(s string) {
-			if inText && skip <= 0 {
+			switch {
+			case !inText || skip > 0:
+			case gone > 0:
+				removed.WriteString(s)
+			default:
 				b.text(s)
 			}
 		},
 	})
+	b.apart(&removed)
 	b.newline()
 	return err
+}
+
+// apart writes what was collected behind the text, as words of their own.
+func (b *bundle) apart(text *strings.Builder) {
+	if s := strings.TrimSpace(text.String()); s != "" {
+		b.separate(' ')
+		b.text(s)
+	}
+	text.Reset()
 }

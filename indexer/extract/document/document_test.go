@@ -1,7 +1,9 @@
 package document
 
 import (
+	"archive/zip"
 	"bytes"
+	"io/fs"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +65,52 @@ func TestOfficeDocuments(t *testing.T) {
 			kind: KindZip, reason: "binary workbook"},
 		"document part with another name": {data: zipOf(t, "[Content_Types].xml", "<Types/>", "_rels/.rels", rels("r", "officeDocument", "/word/document2.xml"),
 			"word/document2.xml", `<w:p><w:t>renamed</w:t></w:p>`), kind: KindZip, text: []string{"renamed"}},
+	} {
+		t.Run(name, w.check)
+	}
+}
+
+func TestTrackedChangesSplitNoWords(t *testing.T) {
+	const body = `<w:p><w:r><w:t>pay Quar</w:t></w:r><w:del><w:r><w:delText>tett</w:delText></w:r></w:del><w:ins><w:r><w:t>terly</w:t></w:r></w:ins>` +
+		`<w:moveFrom><w:r><w:t>elsewhere</w:t></w:r></w:moveFrom><w:r><w:instrText>secretfield</w:instrText><w:delInstrText>oldfield</w:delInstrText><w:t> now</w:t></w:r></w:p><w:p><w:r><w:t>next</w:t></w:r></w:p>`
+	want{data: zipOf(t, "[Content_Types].xml", "<Types/>", "word/document.xml", "<w:document><w:body>"+body), kind: KindZip,
+		text: []string{"pay Quarterly now tett elsewhere\nnext"}, not: []string{"field"}}.check(t)
+}
+
+// without takes parts out of a zip file.
+func without(tb testing.TB, data []byte, unwanted func(name string) bool) []byte {
+	tb.Helper()
+	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var files []string
+	for _, f := range z.File {
+		if unwanted(f.Name) {
+			continue
+		}
+		content, err := fs.ReadFile(z, f.Name)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		files = append(files, f.Name, string(content))
+	}
+	return zipOf(tb, files...)
+}
+
+func TestOfficeDocumentsThatLackPartsAreReadByTheUsualNamesOrFlagged(t *testing.T) {
+	rels := func(name string) bool { return strings.HasSuffix(name, ".rels") }
+	lacks := func(part string) func(string) bool {
+		return func(name string) bool { return strings.Contains(name, part) }
+	}
+	for name, w := range map[string]want{
+		"docx without relations": {data: without(t, docx(t), rels), kind: KindZip, text: []string{"letterhead", "Quarterly report\n", "smallprint", "remark"}},
+		"xlsx without relations": {data: without(t, xlsx(t), rels), kind: KindZip, text: []string{"Second first\n", "apples\trich pears", "2024-03-05", "Umsatz\n", "other sheet", "cellnote"}},
+		"pptx without relations": {data: without(t, pptx(t), rels), kind: KindZip, text: []string{"the end", "the beginning\n", "speak slowly"}},
+		"xlsx without sheets":    {data: without(t, xlsx(t), lacks("sheet1.xml")), kind: KindZip, text: []string{"Second first\n", "Umsatz"}, reason: "a part is missing"},
+		"xlsx without strings":   {data: without(t, xlsx(t), lacks("sharedStrings")), kind: KindZip, text: []string{"inlined"}, reason: "a part is missing"},
+		"pptx without a slide":   {data: without(t, pptx(t), lacks("slides/slide1.xml")), kind: KindZip, text: []string{"the beginning"}, reason: "a part is missing"},
+		"docx without text":      {data: without(t, docx(t), lacks("word/document.xml")), kind: KindZip, reason: "damaged"},
 	} {
 		t.Run(name, w.check)
 	}
@@ -174,6 +222,26 @@ func TestTextInAnyCharset(t *testing.T) {
 	}
 }
 
+func TestDamagedPDFIsReadByItsObjects(t *testing.T) {
+	sample, packed := samplePDF(), packedPDF(t)
+	cut := func(data []byte, before string) []byte { return data[:bytes.LastIndex(data, []byte(before))] }
+	text := []string{"Annual figures\n", "Ärte\n", "Split word\n", "café (paren)\n", "https://example.com/pdf", "815 euros"}
+	for name, w := range map[string]want{
+		"without a table":      {data: cut(sample, "xref\n0 "), kind: KindPDF, text: text[2:]},
+		"table cut":            {data: cut(sample, "trailer"), kind: KindPDF, text: text[2:]},
+		"without startxref":    {data: cut(sample, "startxref"), kind: KindPDF, text: text[2:]},
+		"offsets wrong":        {data: bytes.Replace(sample, []byte("1 0 obj\n"), []byte("% a line that a mail program wrote\n1 0 obj\n"), 1), kind: KindPDF, text: text[2:]},
+		"startxref wrong":      {data: append(cut(sample, "startxref"), "startxref\n7\n%%EOF\n"...), kind: KindPDF, text: text[2:]},
+		"line ends changed":    {data: bytes.ReplaceAll(sample, []byte("\nendobj\n"), []byte("\r\nendobj\r\n")), kind: KindPDF, text: text[2:]},
+		"cut in the last page": {data: cut(sample, "11 0 obj"), kind: KindPDF, text: text[2:4], reason: "damaged"},
+		"object streams":       {data: packed, kind: KindPDF, text: []string{"packed words"}, not: []string{"stale"}},
+		"endless objects":      {data: []byte("%PDF-1.4\n" + strings.Repeat("1 0 obj ", 1<<17)), kind: KindPDF, reason: "damaged"},
+		"endless numbers":      {data: []byte("%PDF-1.4\n" + strings.Repeat("123456 ", 1<<17) + "obj /Root 1 0 R"), kind: KindPDF, reason: "damaged"},
+	} {
+		t.Run(name, w.check)
+	}
+}
+
 func TestArchives(t *testing.T) {
 	inner := zipOf(t, "deep.txt", "deep text", "pic.png", "\x89PNG\x00")
 	files := []string{"a/one.txt", "first text", "two.docx", string(docx(t)), "in.zip", string(inner)}
@@ -258,6 +326,8 @@ func TestOverlappingMembersAreCountedEachTime(t *testing.T) {
 func samples(tb testing.TB) map[string]File {
 	return map[string]File{
 		"docx": {Data: docx(tb)}, "xlsx": {Data: xlsx(tb)}, "pptx": {Data: pptx(tb)}, "odt": {Data: odf(tb, "text", "<text:p>x</text:p>")},
+		"ods": {Data: odf(tb, "spreadsheet", `<table:table table:name="t"><table:table-row><table:table-cell><text:p>1</text:p></table:table-cell></table:table-row></table:table>`)},
+		"odp": {Data: odf(tb, "presentation", "<draw:page><text:p>x</text:p></draw:page>")},
 		"pdf": {Data: samplePDF()}, "msg": {Data: sampleMSG(tb, "__substg1.0_1000001F", utf16le("body"))},
 		"zip": {Data: zipOf(tb, "a.txt", "text")}, "tgz": {Data: gzipOf(tb, tarOf(tb, "a.txt", "text"))}, "tar": {Data: tarOf(tb, "a.txt", "text")},
 		"rtf": {Data: []byte(`{\rtf1\ansicpg1251{\fonttbl{\f0\fcharset204 A;}}\f0 \'cf\u8364? text\par}`)},
@@ -308,13 +378,33 @@ func fuzz(f *testing.F, kinds ...string) {
 func FuzzWord(f *testing.F)         { fuzz(f, "docx") }
 func FuzzWorkbook(f *testing.F)     { fuzz(f, "xlsx") }
 func FuzzPresentation(f *testing.F) { fuzz(f, "pptx") }
-func FuzzOpenDocument(f *testing.F) { fuzz(f, "odt") }
+func FuzzOpenDocument(f *testing.F) { fuzz(f, "odt", "ods", "odp") }
 func FuzzRTF(f *testing.F)          { fuzz(f, "rtf") }
 func FuzzOutlook(f *testing.F)      { fuzz(f, "msg") }
 func FuzzArchives(f *testing.F)     { fuzz(f, "zip", "tgz", "tar") }
 func FuzzMail(f *testing.F)         { fuzz(f, "eml") }
 func FuzzContentLines(f *testing.F) { fuzz(f, "ics", "vcf") }
 func FuzzMarkup(f *testing.F)       { fuzz(f, "html", "xml", "txt") }
+
+// FuzzPDFStructure is about finding objects without a table: each is where it is said to be.
+func FuzzPDFStructure(f *testing.F) {
+	f.Add(samplePDF(), 10)
+	f.Add(packedPDF(f), 40)
+	f.Fuzz(func(t *testing.T, data []byte, first int) {
+		const limit = 1 << 20
+		o := findPDFObjects(data)
+		for id, at := range o.at {
+			if n, _, _, ok := objectHead(data[:at.offset+bytes.Index(data[at.offset:], []byte("obj"))]); !ok || n != at.offset || bytes.Contains(data[n:n+1], []byte(" ")) {
+				t.Fatalf("object %d is not at %d", id, at.offset)
+			}
+		}
+		more := appendObjects(data, data, first, func(id int) bool { return id%2 > 0 }, limit)
+		if !bytes.HasPrefix(more, data) || len(more) > limit+2*len(data)+64 {
+			t.Fatalf("%d bytes became %d", len(data), len(more))
+		}
+		_ = findPDFObjects(more).file(more)
+	})
+}
 
 // FuzzPDFContent is about what we do with content and character maps. The library,
 // which parses the file, has loops without end, which only package extract ends.

@@ -41,9 +41,26 @@ type pdfReader struct {
 }
 
 // pdf reads a document: properties, pages with notes and form fields, embedded
-// files.
+// files. One in which nothing can be found is read once more with another cross-reference table.
 func (r *reader) pdf(data []byte, where string, depth int) error {
 	data = tidyPDF(data)
+	p := &pdfReader{reader: r, fonts: make(map[string]*pdfFont)}
+	err := p.guard(func() error { return p.read(data, where, depth) })
+	if !errors.Is(err, errDamaged) || p.shown || r.stopped() != nil {
+		return err
+	}
+	repaired := r.repairPDF(data)
+	if repaired == nil {
+		return err
+	}
+	p = &pdfReader{reader: r, fonts: make(map[string]*pdfFont)}
+	if again := p.guard(func() error { return p.read(repaired, where, depth) }); p.shown || !errors.Is(again, errDamaged) {
+		return again
+	}
+	return err
+}
+
+func (p *pdfReader) read(data []byte, where string, depth int) error {
 	doc, err := pdf.NewReader(bytes.NewReader(data), int64(len(data)))
 	switch {
 	case err == nil:
@@ -52,12 +69,15 @@ func (r *reader) pdf(data []byte, where string, depth int) error {
 	default:
 		return fmt.Errorf("%w (%w)", errDamaged, err)
 	}
-	p := &pdfReader{reader: r, fonts: make(map[string]*pdfFont)}
 	for _, key := range []string{"Title", "Subject", "Author", "Keywords"} {
-		r.field(doc.Trailer().Key("Info").Key(key).Text())
+		p.field(doc.Trailer().Key("Info").Key(key).Text())
 	}
 	root := doc.Trailer().Key("Root")
-	err = p.guard(func() error { return p.pages(root.Key("Pages"), pdf.Value{}, 0) })
+	pages := root.Key("Pages")
+	if pages.Kind() != pdf.Dict {
+		return fmt.Errorf("%w (no pages)", errDamaged)
+	}
+	err = p.guard(func() error { return p.pages(pages, pdf.Value{}, 0) })
 	if err == nil {
 		err = p.guard(func() error { return p.embedded(root.Key("Names").Key("EmbeddedFiles"), where, depth, 0) })
 	}
@@ -66,7 +86,7 @@ func (r *reader) pdf(data []byte, where string, depth int) error {
 		return err
 	case p.unmapped:
 		return errUnmapped
-	case !p.shown && p.nodes > 0 && !r.full:
+	case !p.shown && p.nodes > 0 && !p.full:
 		return errPictures
 	}
 	return nil
@@ -108,6 +128,9 @@ func (p *pdfReader) pages(node, resources pdf.Value, depth int) error {
 	}
 	if err := p.stopped(); err != nil {
 		return err
+	}
+	if node.Kind() != pdf.Dict {
+		return fmt.Errorf("%w (a page is missing)", errDamaged)
 	}
 	if own := node.Key("Resources"); own.Kind() == pdf.Dict {
 		resources = own
@@ -206,6 +229,9 @@ func (p *pdfReader) embedded(tree pdf.Value, where string, depth, level int) err
 			return err
 		}
 		spec := names.Index(i)
+		if spec.IsNull() {
+			return fmt.Errorf("%w (an embedded file is missing)", errDamaged)
+		}
 		f := File{Name: spec.Key("UF").Text()}
 		if f.Name == "" {
 			f.Name = spec.Key("F").Text()

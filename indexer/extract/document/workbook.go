@@ -31,7 +31,7 @@ type sheets struct {
 // workbook reads sheets in their order, with names, comments and drawings.
 func (b *bundle) workbook(main string) error {
 	s := &sheets{bundle: b}
-	rels := b.relations(main)
+	rels := b.mainRelations(main)
 	for _, part := range related(rels, "sharedStrings") {
 		if err := s.readShared(part); err != nil {
 			return err
@@ -40,7 +40,6 @@ func (b *bundle) workbook(main string) error {
 	for _, part := range related(rels, "styles") {
 		s.styles.read(b, part)
 	}
-	type sheet struct{ name, part string }
 	var list []sheet
 	err := b.xml(b.part(main), xmlHandler{start: func(name string, attrs []xml.Attr) {
 		switch name {
@@ -51,8 +50,12 @@ func (b *bundle) workbook(main string) error {
 			s.styles.date1904 = date1904 == "1" || date1904 == "true"
 		}
 	}})
-	for _, sheet := range list {
+	for _, sheet := range placed(list, related(rels, "worksheet")) {
 		b.field(sheet.name)
+		if b.files[bundleName(sheet.part)] == nil {
+			b.note(b.where, errMissing)
+			continue
+		}
 		if err := s.sheet(sheet.part); err != nil {
 			return err
 		}
@@ -64,7 +67,29 @@ func (b *bundle) workbook(main string) error {
 		}
 		b.links(more)
 	}
+	for _, part := range related(rels, "comments") { // where nothing says of which sheet
+		if err := b.runs(part); err != nil {
+			return err
+		}
+	}
 	return err
+}
+
+// sheet is one that the workbook lists.
+type sheet struct{ name, part string }
+
+// placed gives sheets their parts in order, where nothing says which is whose.
+func placed(list []sheet, parts []string) []sheet {
+	if len(list) > 0 && !slices.ContainsFunc(list, func(s sheet) bool { return s.part == "" }) {
+		return list
+	}
+	for i, part := range parts {
+		if i == len(list) {
+			list = append(list, sheet{})
+		}
+		list[i].part = part
+	}
+	return list
 }
 
 // readShared reads the texts that cells refer to by number.
@@ -156,6 +181,9 @@ func (s *sheets) endCell() {
 	case "s":
 		i, err := strconv.Atoi(strings.TrimSpace(value))
 		if err != nil || i < 0 || i >= len(s.shared) {
+			if len(s.shared) == 0 {
+				s.note(s.where, errMissing)
+			}
 			return
 		}
 		value = s.shared[i]
