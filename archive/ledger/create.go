@@ -14,7 +14,9 @@ import (
 const (
 	eventsName  = "events.jsonl"
 	detailsName = "details.jsonl"
-	hashesName  = "hashes"
+	hashesName  = "nodes"
+	// formerHashes has every node; it was written by earlier versions.
+	formerHashes = "hashes"
 )
 
 // Create makes the two directories where they are missing, a key pair, and an

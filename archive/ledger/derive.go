@@ -47,7 +47,7 @@ func (l *Log) deriveFrom(ctx context.Context, s state, cp checkpoint, from int64
 			return false, fmt.Errorf("%s: %w", eventsName, err)
 		}
 	}
-	hashes := hashFile{file: l.hashes, at: tlog.StoredHashCount(from) * tlog.HashSize, write: write, same: true}
+	hashes := hashFile{file: l.hashes, at: storedCount(from) * tlog.HashSize, write: write, same: true}
 	for {
 		if t.size == cp.size && t.root() != cp.root {
 			return false, fmt.Errorf("%w: the first %d events have the root %s, the checkpoint has %s: put back the newest copy of %s",

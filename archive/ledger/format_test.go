@@ -152,3 +152,24 @@ func FuzzOpenWithATail(f *testing.F) {
 		mustVerify(t, l)
 	})
 }
+
+// Earlier versions stored all nodes of the tree, in another file.
+func TestFormerHashesAreReplaced(t *testing.T) {
+	l, opt := newLedger(t)
+	mustAppend(t, l, eventSeries(0, 40)...)
+	mustClose(t, l)
+	want := readFile(t, filepath.Join(opt.Dir, hashesName))
+	former := filepath.Join(opt.Dir, formerHashes)
+	if err := os.Rename(filepath.Join(opt.Dir, hashesName), former); err != nil {
+		t.Fatal(err)
+	}
+	l = mustOpen(t, opt)
+	defer mustClose(t, l)
+	mustVerify(t, l)
+	if readFile(t, filepath.Join(opt.Dir, hashesName)) != want {
+		t.Error("the stored hashes are not those of a new ledger")
+	}
+	if _, err := os.Stat(former); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the former file stays: %v", err)
+	}
+}

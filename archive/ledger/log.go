@@ -191,7 +191,7 @@ func (l *Log) write(w *writes, at time.Time) (state, error) {
 	if err := writeSync(l.events, w.events, s.eventsEnd); err != nil {
 		return s, err
 	}
-	if _, err := l.hashes.WriteAt(w.hashes, tlog.StoredHashCount(s.size)*tlog.HashSize); err != nil {
+	if _, err := l.hashes.WriteAt(w.hashes, storedCount(s.size)*tlog.HashSize); err != nil {
 		return s, err
 	}
 	if s.size/hashSync != w.tree.size/hashSync {

@@ -199,8 +199,14 @@ func (l *Log) settle(signed state) (err error) {
 	if r.CutDetails, err = cut(l.details, l.state.detailsEnd); err != nil {
 		return err
 	}
-	if _, err = cut(l.hashes, tlog.StoredHashCount(l.state.size)*tlog.HashSize); err != nil {
+	if _, err = cut(l.hashes, storedCount(l.state.size)*tlog.HashSize); err != nil {
 		return err
+	}
+	former := filepath.Join(l.opt.Dir, formerHashes)
+	if _, missing := l.opt.FS.Stat(former); missing == nil {
+		if err = l.opt.FS.Remove(former); err != nil {
+			return err
+		}
 	}
 	if r.Signed = l.state.size - signed.size; r.Signed > 0 {
 		if err = harden(l.details, signed.detailsEnd, l.state.detailsEnd); err != nil {

@@ -196,14 +196,14 @@ func (p Proof) Encode(w io.Writer) error {
 	return enc.Encode(p)
 }
 
-// hashReader reads the nodes that tlog asks for. What is missing from the file is ErrDamaged.
+// hashReader gives tlog the nodes that it asks for.
 func hashReader(f io.ReaderAt) tlog.HashReaderFunc {
 	return func(indexes []int64) ([]tlog.Hash, error) {
 		out := make([]tlog.Hash, len(indexes))
 		for i, x := range indexes {
-			if _, err := f.ReadAt(out[i][:], x*tlog.HashSize); errors.Is(err, io.EOF) {
-				return nil, fmt.Errorf("%w: %s ends before hash %d", ErrDamaged, hashesName, x)
-			} else if err != nil {
+			level, n := tlog.SplitStoredHashIndex(x)
+			var err error
+			if out[i], err = readNode(f, level, n); err != nil {
 				return nil, err
 			}
 		}

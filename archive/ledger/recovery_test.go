@@ -237,7 +237,7 @@ func TestVerifyAllNamesWhatIsDamaged(t *testing.T) {
 	}{
 		{eventsName, "poller-7", "poller-8", 7},
 		{detailsName, "<7 & more>", "<8 & more>", 7},
-		{hashesName, whole[hashesName][tlog.StoredHashIndex(0, 7)*32:][:32], strings.Repeat("x", 32), 7},
+		{hashesName, whole[hashesName][storedIndex(0, 7)*32:][:32], strings.Repeat("x", 32), 7},
 	} {
 		name := filepath.Join(opt.Dir, c.file)
 		writeFile(t, name, strings.Replace(whole[c.file], c.old, c.new, 1))
@@ -266,7 +266,7 @@ func TestStoredHashesAreDerivedAgain(t *testing.T) {
 	mustClose(t, l)
 	name := filepath.Join(opt.Dir, hashesName)
 	whole := readFile(t, name)
-	synced := int(tlog.StoredHashCount(hashSync) * tlog.HashSize)
+	synced := int(storedCount(hashSync) * tlog.HashSize)
 	for what, data := range map[string]string{
 		"missing": "", "tail lost": whole[:synced+100], "more lost": whole[:synced-100], "too long": whole + "more",
 		"hole in the tail":   whole[:synced+64] + strings.Repeat("\x00", 64) + whole[synced+128:],

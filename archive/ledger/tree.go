@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"math/bits"
@@ -17,14 +18,49 @@ type tree struct {
 	edge [63]tlog.Hash // edge[i] is meaningful if bit i of size is set
 }
 
-// add appends a leaf, and its stored hashes in the order of
-// tlog.StoredHashIndex to b.
+// storedLevels is every how many levels of the tree the nodes are stored: the others are computed of at most eight that are. To store
+// all of them would take twice the room.
+const storedLevels = 4
+
+// storedCount is how many nodes are stored of a tree with so many leaves.
+func storedCount(leaves int64) (n int64) {
+	for ; leaves > 0; leaves >>= storedLevels {
+		n += leaves
+	}
+	return n
+}
+
+// storedIndex is the place of a node of a stored level among the stored ones. They are in the order in which leaves complete them.
+func storedIndex(level int, n int64) int64 {
+	return storedCount((n+1)<<level-1) + int64(level/storedLevels)
+}
+
+// readNode returns a node of the tree. What is missing from the file is ErrDamaged.
+func readNode(f io.ReaderAt, level int, n int64) (h tlog.Hash, err error) {
+	if level%storedLevels == 0 {
+		at := storedIndex(level, n)
+		if _, err = f.ReadAt(h[:], at*tlog.HashSize); errors.Is(err, io.EOF) {
+			err = fmt.Errorf("%w: %s ends before hash %d", ErrDamaged, hashesName, at)
+		}
+		return h, err
+	}
+	left, err := readNode(f, level-1, 2*n)
+	if err != nil {
+		return h, err
+	}
+	right, err := readNode(f, level-1, 2*n+1)
+	return tlog.NodeHash(left, right), err
+}
+
+// add appends a leaf, and those of its nodes that are stored to b.
 func (t *tree) add(h tlog.Hash, b []byte) []byte {
 	b = append(b, h[:]...)
 	level := bits.TrailingZeros64(^uint64(t.size))
 	for i := range level {
 		h = tlog.NodeHash(t.edge[i], h)
-		b = append(b, h[:]...)
+		if (i+1)%storedLevels == 0 {
+			b = append(b, h[:]...)
+		}
 	}
 	t.edge[level] = h
 	t.size++
@@ -46,15 +82,15 @@ func (t *tree) root() tlog.Hash {
 	return h
 }
 
-// readTree returns the tree of the first size leaves from their stored hashes.
+// readTree returns the tree of the first size leaves from the stored nodes.
 func readTree(hashes io.ReaderAt, size int64) (tree, error) {
 	t := tree{size: size}
 	for level := range t.edge {
 		if size>>level&1 == 0 {
 			continue
 		}
-		at := tlog.StoredHashIndex(level, size>>level-1) * tlog.HashSize
-		if _, err := hashes.ReadAt(t.edge[level][:], at); err != nil {
+		var err error
+		if t.edge[level], err = readNode(hashes, level, size>>level-1); err != nil {
 			return tree{}, fmt.Errorf("read stored hash: %w", err)
 		}
 	}

@@ -215,7 +215,7 @@ func (v *verification) seek(from int64) error {
 	from = v.tree.size
 	v.result.From, v.result.Next = from, from
 	v.events = walker{lines: lines, want: from, size: v.size, end: lines.off}
-	at := tlog.StoredHashCount(from) * tlog.HashSize
+	at := storedCount(from) * tlog.HashSize
 	v.stored = bufio.NewReaderSize(io.NewSectionReader(l.hashes, at, math.MaxInt64-at), readSize)
 	if v.opt.Deep {
 		var err error
@@ -308,7 +308,7 @@ func (v *verification) leaf(ctx context.Context, line placed, damaged func(error
 			return false, v.add(line.index, stored)
 		}
 	}
-	v.hash(line.index, tlog.StoredHashIndex(0, line.index))
+	v.hash(line.index, storedIndex(0, line.index))
 	return true, v.add(line.index, h)
 }
 
@@ -349,7 +349,7 @@ func (v *verification) storedLeaf(index int64) (h tlog.Hash, ok bool, err error)
 // short reports that the stored hashes end too early.
 func (v *verification) short(index int64) {
 	v.storedEnd = true
-	at := tlog.StoredHashIndex(0, index) * tlog.HashSize
+	at := storedIndex(0, index) * tlog.HashSize
 	v.report(&Damage{
 		File: hashesName, Index: index, Events: 1, Offset: at, Repairable: true,
 		Err: fmt.Errorf("%w: the file ends before the hashes of the event: it is made again when the ledger is opened", ErrDamaged),
@@ -370,7 +370,7 @@ func (v *verification) add(index int64, h tlog.Hash) error {
 			return err
 		}
 		if !bytes.Equal(stored[:], v.buf[n*tlog.HashSize:][:tlog.HashSize]) && !v.unknown {
-			v.hash(index, tlog.StoredHashIndex(0, index)+int64(n))
+			v.hash(index, storedIndex(0, index)+int64(n))
 		}
 	}
 	if v.tree.size == v.cp.size && !v.unknown && v.tree.root() != v.cp.root {

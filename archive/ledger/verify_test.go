@@ -226,12 +226,11 @@ func TestVerifyGoesOnBehindDamage(t *testing.T) {
 			[]string{place(hashesName, 4, 1, hashAt(0, 4), hashAt(0, 4)+32), place(eventsName, 9, 1, ev[9], ev[10])},
 		},
 		{"all stored hashes", map[string]string{hashesName: strings.Repeat("\x00", len(whole[hashesName]))}, allHashes},
-		{"an inner node", map[string]string{hashesName: alter(whole[hashesName], 2, 1)}, []string{place(hashesName, 7, 1, hashAt(2, 1), hashAt(2, 1)+32)}},
-		{"the stored hashes end", map[string]string{hashesName: whole[hashesName][:100]}, []string{place(hashesName, 2, 1, 96, 96)}},
+		{"the stored hashes end", map[string]string{hashesName: whole[hashesName][:100]}, []string{place(hashesName, 3, 1, 96, 96)}},
 		{
-			"the stored hashes end within the last event, and that",
+			"the stored hashes end within that of the last event, and that", // which of them nothing tells any more
 			map[string]string{hashesName: whole[hashesName][:len(whole[hashesName])-1], eventsName: strings.Replace(events, "poller-9", "poller+9", 1)},
-			[]string{place(eventsName, 9, 1, ev[9], ev[10]), place(hashesName, 9, 1, hashAt(0, 9), hashAt(0, 9))},
+			[]string{place(hashesName, 9, 1, hashAt(0, 9), hashAt(0, 9)), eventsName},
 		},
 		{
 			"the stored hashes are lost, and an event", // which of them nothing tells any more
@@ -262,8 +261,43 @@ func TestVerifyGoesOnBehindDamage(t *testing.T) {
 	}
 }
 
+func TestVerifyNamesTheInnerNodeThatIsWrong(t *testing.T) {
+	l, opt := newLedger(t)
+	mustAppend(t, l, eventSeries(0, 600)...)
+	mustClose(t, l)
+	whole := readFile(t, pathOf(opt, hashesName))
+	for _, c := range []struct {
+		level   int
+		n, leaf int64
+	}{{4, 0, 15}, {4, 36, 591}, {8, 1, 511}} {
+		writeFile(t, pathOf(opt, hashesName), alter(whole, c.level, c.n))
+		damages, _ := damagesOf(t, opt, VerifyOptions{})
+		want := fmt.Sprintf("%s %d+1 [%d+32]", hashesName, c.leaf, hashAt(c.level, c.n))
+		if got := places(damages); len(got) != 1 || got[0] != want {
+			t.Errorf("node %d of level %d: %q, want %s", c.n, c.level, got, want)
+		}
+	}
+}
+
+// The stored hash of the last event is there, and that of the node above it torn.
+func TestVerifyNamesTheLastEventByItsStoredHash(t *testing.T) {
+	l, opt := newLedger(t)
+	mustAppend(t, l, eventSeries(0, 16)...)
+	mustClose(t, l)
+	hashes, events := readFile(t, pathOf(opt, hashesName)), readFile(t, pathOf(opt, eventsName))
+	writeFile(t, pathOf(opt, hashesName), hashes[:len(hashes)-1])
+	writeFile(t, pathOf(opt, eventsName), strings.Replace(events, "poller-15", "poller+15", 1))
+	from := strings.LastIndex(strings.TrimSuffix(events, "\n"), "\n") + 1
+	want := []string{
+		fmt.Sprintf("%s 15+1 [%d+%d]", eventsName, from, len(events)-from), fmt.Sprintf("%s 15+1 [%d+0]", hashesName, hashAt(0, 15)),
+	}
+	if damages, _ := damagesOf(t, opt, VerifyOptions{}); !reflect.DeepEqual(places(damages), want) {
+		t.Errorf("%q, want %q", places(damages), want)
+	}
+}
+
 // hashAt is where the file has the hash of a node.
-func hashAt(level int, n int64) int { return int(tlog.StoredHashIndex(level, n)) * tlog.HashSize }
+func hashAt(level int, n int64) int { return int(storedIndex(level, n)) * tlog.HashSize }
 
 func alter(hashes string, level int, n int64) string {
 	at := hashAt(level, n)
@@ -309,7 +343,7 @@ func TestVerificationGoesOnWhereItWasInterrupted(t *testing.T) {
 	writeFile(t, name, whole)
 	// Nothing is taken over from an earlier run whose ground is no longer signed.
 	hashes := filepath.Join(opt.Dir, hashesName)
-	writeFile(t, hashes, alter(readFile(t, hashes), bits.Len64(uint64(result.Next))-1, 0))
+	writeFile(t, hashes, alter(readFile(t, hashes), (bits.Len64(uint64(result.Next))-1)/storedLevels*storedLevels, 0))
 	if damages, again := damagesOf(t, opt, VerifyOptions{From: result.Next}); again.From != 0 || len(damages) != 1 {
 		t.Errorf("%v, %+v", places(damages), again)
 	}
