@@ -20,7 +20,7 @@ type item struct {
 	body io.ReaderAt
 	// split is how the message is stored in parts, nil when it is stored whole.
 	split  *parts.Message
-	pieces []string // that may become parts when they come again
+	pieces []uint64 // fingerprints of what may become parts when it comes again
 }
 
 // prepare reads the bodies that the archive may need, and takes them apart. It may be called again: what is
@@ -74,7 +74,7 @@ func (p *put) ready(ctx context.Context, d *Delivery) (*item, error) {
 		return nil, err
 	}
 	it.split, err = parts.Split(ctx, it.body, d.Size, d.ID, parts.Options{
-		Shared: func(id string) (bool, error) { return p.shared(ctx, it, id) },
+		Shared: func(piece uint64) (bool, error) { return p.shared(ctx, it, piece) },
 	})
 	if err != nil {
 		return nil, err
@@ -86,10 +86,9 @@ func (p *put) ready(ctx context.Context, d *Delivery) (*item, error) {
 		return it, nil
 	}
 	for _, part := range it.split.Parts {
-		if p.seen[part.SHA256] {
+		if _, looked := p.worn[part.SHA256]; looked {
 			continue
 		}
-		p.seen[part.SHA256] = true
 		if p.worn[part.SHA256], err = p.store.worn(ctx, part.SHA256); err != nil {
 			return nil, err
 		}
@@ -98,17 +97,14 @@ func (p *put) ready(ctx context.Context, d *Delivery) (*item, error) {
 }
 
 // shared reports whether another message has the piece: then it becomes a part.
-func (p *put) shared(ctx context.Context, it *item, id string) (bool, error) {
-	if p.seen[id] {
+func (p *put) shared(ctx context.Context, it *item, piece uint64) (bool, error) {
+	if p.seen[piece] {
 		return true, nil
 	}
-	if _, ok, err := p.store.catalog.Part(ctx, id); ok || err != nil {
+	if ok, err := p.store.catalog.Seen(ctx, piece); ok || err != nil {
 		return ok, err
 	}
-	if ok, err := p.store.catalog.Seen(ctx, id); ok || err != nil {
-		return ok, err
-	}
-	it.pieces = append(it.pieces, id)
+	it.pieces = append(it.pieces, piece)
 	return false, nil
 }
 

@@ -108,7 +108,7 @@ type put struct {
 	spool   spool
 	refused []string         // why, per delivery
 	items   map[string]*item // by message
-	seen    map[string]bool  // pieces and parts of the batch
+	seen    map[uint64]bool  // pieces of the batch
 	worn    map[string]bool  // parts that the archive has and cannot read any more
 
 	receipts []Receipt
@@ -126,7 +126,7 @@ type put struct {
 func (s *Store) newPut(batch []Delivery) *put {
 	return &put{
 		store: s, batch: batch, spool: spool{store: s}, refused: make([]string, len(batch)),
-		items: map[string]*item{}, seen: map[string]bool{}, worn: map[string]bool{},
+		items: map[string]*item{}, seen: map[uint64]bool{}, worn: map[string]bool{},
 	}
 }
 
@@ -222,7 +222,7 @@ func (p *put) place(ctx context.Context, d *Delivery, r *Receipt) (*placed, erro
 	}
 	r.Stored = true
 	for _, piece := range it.pieces {
-		p.pieces = append(p.pieces, catalog.Piece{ID: piece, Message: d.ID})
+		p.pieces = append(p.pieces, catalog.Piece{Fingerprint: piece, Message: d.ID})
 	}
 	return at, p.append(ctx, d, it, at)
 }

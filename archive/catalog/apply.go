@@ -73,6 +73,9 @@ func (c *Catalog) Apply(ctx context.Context, ch Change) error {
 	if err != nil {
 		return fmt.Errorf("catalog: %w", err)
 	}
+	if len(ch.Tombstones) > 0 {
+		c.graves.Store(true)
+	}
 	if err := applyAll(ctx, tx, ch); err != nil {
 		return errors.Join(fmt.Errorf("catalog: %w", err), tx.Rollback())
 	}

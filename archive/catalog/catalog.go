@@ -18,6 +18,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"modernc.org/sqlite" // also the database/sql driver "sqlite"
@@ -41,6 +42,9 @@ const (
 type Catalog struct {
 	read  *sql.DB
 	write *sql.DB
+
+	// graves is false as long as there is no tombstone: each message that is put is looked up among them.
+	graves atomic.Bool
 
 	mu    sync.Mutex
 	stmts map[string]*sql.Stmt // of read: parsing takes SQLite longer than looking up
@@ -67,6 +71,11 @@ func Open(ctx context.Context, path string) (*Catalog, error) {
 	if c.read, err = connect(path, readers); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
+	var graves bool
+	if err := c.write.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM tombstones)").Scan(&graves); err != nil {
+		return nil, errors.Join(fmt.Errorf("open catalog: %w", err), c.Close())
+	}
+	c.graves.Store(graves)
 	return c, nil
 }
 

@@ -199,6 +199,9 @@ func (c *Catalog) BuriedListing(ctx context.Context, listing []byte) ([]Tombston
 }
 
 func (c *Catalog) tombstones(ctx context.Context, where string, arg []byte) ([]Tombstone, error) {
+	if !c.graves.Load() {
+		return nil, nil
+	}
 	var out []Tombstone
 	err := c.each(ctx, "SELECT idx, id, listing, record FROM tombstones WHERE "+where+" ORDER BY idx", []any{arg}, func(scan func(...any) error) error {
 		var (

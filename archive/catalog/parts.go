@@ -3,7 +3,6 @@ package catalog
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"encoding/hex"
 )
 
@@ -18,8 +17,8 @@ type Part struct {
 
 // A Piece is a part of a message that was stored whole, to be recognised if it comes again.
 type Piece struct {
-	ID      string // SHA-256 of the piece, lower-case hex
-	Message string // id of the message that has it
+	Fingerprint uint64 // of the piece: if two share one, one becomes a part too early
+	Message     string // id of the message that has it
 }
 
 // maxPieces bounds the table of pieces to about 50 MiB. The oldest are forgotten first: copies of a
@@ -89,11 +88,7 @@ func applyPieces(ctx context.Context, tx *sql.Tx, pieces []Piece) error {
 		if err != nil {
 			return err
 		}
-		key, err := pieceKey(p.ID)
-		if err != nil {
-			return err
-		}
-		if _, err := insert.ExecContext(ctx, key, message); err != nil {
+		if _, err := insert.ExecContext(ctx, int64(p.Fingerprint), message); err != nil {
 			return err
 		}
 	}
@@ -101,23 +96,10 @@ func applyPieces(ctx context.Context, tx *sql.Tx, pieces []Piece) error {
 	return err
 }
 
-// pieceKey shortens the hash of a piece: if two pieces share it, one becomes a part too early.
-func pieceKey(id string) (int64, error) {
-	b, err := blob(id)
-	if err != nil {
-		return 0, err
-	}
-	return int64(binary.BigEndian.Uint64(b)), nil
-}
-
 // Seen reports whether a message has the piece that was noted with Change.Pieces.
-func (c *Catalog) Seen(ctx context.Context, id string) (bool, error) {
-	key, err := pieceKey(id)
-	if err != nil {
-		return false, err
-	}
+func (c *Catalog) Seen(ctx context.Context, fingerprint uint64) (bool, error) {
 	found := false
-	err = c.each(ctx, "SELECT 1 FROM seen WHERE piece = ?", []any{key}, func(func(...any) error) error {
+	err := c.each(ctx, "SELECT 1 FROM seen WHERE piece = ?", []any{int64(fingerprint)}, func(func(...any) error) error {
 		found = true
 		return nil
 	})

@@ -404,7 +404,7 @@ func FuzzSplit(f *testing.F) {
 	f.Add("Received: a\n\tb\nReceived: c\nSubject: d\n\nbody\n")
 	f.Fuzz(func(t *testing.T, msg string) {
 		n := 0
-		everySecond := func(string) (bool, error) { n++; return n%2 == 0, nil }
+		everySecond := func(uint64) (bool, error) { n++; return n%2 == 0, nil }
 		for _, o := range []Options{{MinBytes: 4}, {MinBytes: 8, SharedBytes: 2, Shared: everySecond}} {
 			m := split(t, msg, o)
 			if m == nil {

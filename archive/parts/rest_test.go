@@ -40,8 +40,8 @@ func TestSmallPiecesBecomePartsWhenTheyAreShared(t *testing.T) {
 	body := strings.Repeat("a line of the body\r\n", 100)
 	first, second := "Received: one\r\nSubject: s\r\n\r\n"+body, "Received: two\r\nSubject: s\r\n\r\n"+body
 	forwarded := "Subject: another\r\n\r\n" + body
-	seen := map[string]bool{}
-	o := Options{Shared: func(id string) (bool, error) {
+	seen := map[uint64]bool{}
+	o := Options{Shared: func(id uint64) (bool, error) {
 		was := seen[id]
 		seen[id] = true
 		return was, nil
@@ -58,7 +58,7 @@ func TestSmallPiecesBecomePartsWhenTheyAreShared(t *testing.T) {
 			t.Errorf("%.20q comes back as %.20q, %v", msg, got, err)
 		}
 	}
-	if m := split(t, "Subject: short\r\n\r\n"+body[:DefaultSharedBytes/2], Options{Shared: func(string) (bool, error) { return true, nil }}); m != nil {
+	if m := split(t, "Subject: short\r\n\r\n"+body[:DefaultSharedBytes/2], Options{Shared: func(uint64) (bool, error) { return true, nil }}); m != nil {
 		t.Errorf("a piece below the smallest size became a part: %+v", m.Parts)
 	}
 }
