@@ -48,7 +48,7 @@ func findMail(limit int) (mail, error) {
 		}
 		name = "generated"
 		each = func(ctx context.Context, yield func([]byte) error) error {
-			for i := range generated {
+			for i := range max(generated, limit) {
 				msg, err := io.ReadAll(message(g, i))
 				if err := errors.Join(ctx.Err(), err); err != nil {
 					return err
