@@ -79,9 +79,10 @@ func (s *Store) wakeKeeper() {
 
 // maintain does what is left to do for a sealed volume.
 func (s *Store) maintain(ctx context.Context, v volume.Info) error {
-	s.rewrites.Lock()
-	file, err := s.noteFile(ctx, v.Number)
-	s.rewrites.Unlock()
+	file, err := s.catalog.File(ctx, v.Number)
+	if err == nil && file.SHA256 == "" {
+		file, err = s.noteFile(ctx, v.Number)
+	}
 	if err != nil || file.Packed && file.Bytes == v.Bytes {
 		return err
 	}
@@ -91,8 +92,17 @@ func (s *Store) maintain(ctx context.Context, v volume.Info) error {
 	return s.repack(ctx, v.Number, systemActor, volume.RepackOptions{BytesPerSecond: repackRate})
 }
 
-// noteFile makes sure that the ledger knows the file of a sealed volume. rewrites is held.
+// noteFile makes sure that the ledger knows the file of a sealed volume.
 func (s *Store) noteFile(ctx context.Context, number uint32) (catalog.File, error) {
+	if err := s.rewrites.lock(ctx); err != nil {
+		return catalog.File{}, err
+	}
+	defer s.rewrites.unlock()
+	return s.noteLocked(ctx, number)
+}
+
+// noteLocked is noteFile with rewrites held.
+func (s *Store) noteLocked(ctx context.Context, number uint32) (catalog.File, error) {
 	file, err := s.catalog.File(ctx, number)
 	if err != nil || file.SHA256 != "" {
 		return file, err
@@ -136,8 +146,10 @@ func (s *Store) recordFile(ctx context.Context, t ledger.Type, number uint32, ac
 
 // repack writes a sealed volume anew: better compressed, and if it is encrypted, for the recipients of today.
 func (s *Store) repack(ctx context.Context, number uint32, actor string, o volume.RepackOptions) error {
-	s.rewrites.Lock()
-	defer s.rewrites.Unlock()
+	if err := s.rewrites.lock(ctx); err != nil {
+		return err
+	}
+	defer s.rewrites.unlock()
 	file, err := s.catalog.File(ctx, number)
 	if err != nil {
 		return err
@@ -170,15 +182,20 @@ const redacted = "redacted"
 
 // redactVolume blanks out entries of a sealed volume, with an event in the ledger. mu is not held.
 func (s *Store) redactVolume(ctx context.Context, number uint32, targets []volume.Target) (volume.Rewritten, error) {
-	s.rewrites.Lock()
-	defer s.rewrites.Unlock()
-	file, err := s.noteFile(ctx, number)
+	if err := s.rewrites.lock(ctx); err != nil {
+		return volume.Rewritten{}, err
+	}
+	defer s.rewrites.unlock()
+	if _, err := s.noteLocked(ctx, number); err != nil {
+		return volume.Rewritten{}, err
+	}
+	was, _, err := s.volumes.HashFile(ctx, number) // which the ledger need not know: a volume may be damaged
 	if err != nil {
 		return volume.Rewritten{}, err
 	}
 	r, err := s.volumes.Redact(ctx, number, targets, func(r volume.Rewritten) error {
 		return s.recordFile(ctx, ledger.TypeRepack, number, systemActor,
-			fileDetails{SHA256: r.SHA256, Bytes: r.Bytes, Was: file.SHA256, Reason: redacted})
+			fileDetails{SHA256: r.SHA256, Bytes: r.Bytes, Was: was, Reason: redacted})
 	})
 	if errors.Is(err, volume.ErrBroken) {
 		err = s.breaks(err)
@@ -222,9 +239,7 @@ func (s *Store) Repack(ctx context.Context, o RepackOptions) error {
 		if !v.Sealed || o.Encrypted && !v.Encrypted {
 			continue
 		}
-		s.rewrites.Lock()
 		_, err := s.noteFile(ctx, v.Number)
-		s.rewrites.Unlock()
 		if err == nil {
 			err = s.repack(ctx, v.Number, o.Actor, volume.RepackOptions{})
 		}

@@ -100,7 +100,7 @@ type Store struct {
 	ledger  *ledger.Log
 	catalog *catalog.Catalog
 
-	rewrites sync.Mutex // held while a sealed volume is written anew; taken before mu
+	rewrites *turn      // held while a sealed volume is written anew; taken before mu
 	rebuild  sync.Mutex // held while the catalog is made anew; taken before mu
 	mu       sync.Mutex // held while writing
 
@@ -186,7 +186,7 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	if ok, err := Exists(dir); err != nil || !ok {
 		return nil, errors.Join(fmt.Errorf("%s holds no archive (postkeep init makes one)", dir), err)
 	}
-	s := &Store{dir: dir, opts: opts, wake: make(chan struct{}, 1)}
+	s := &Store{dir: dir, opts: opts, wake: make(chan struct{}, 1), rewrites: newTurn()}
 	if s.lock, err = acquire(dir); err != nil {
 		return nil, err
 	}

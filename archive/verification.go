@@ -29,6 +29,7 @@ type verification struct {
 	seals map[uint32][]string // SHA-256 of the files of sealed volumes, as the ledger says
 	spare string              // path of a catalog that was made for this verification
 
+	again bool // a file was replaced meanwhile, and some of the volume is looked at again
 	// reported are the places in the volumes' files where damage was found.
 	reported map[volume.Place]bool
 
@@ -58,7 +59,7 @@ func (v *verification) damage(d Damage) {
 	if len(d.What) > maxWords {
 		d.What = d.What[:maxWords] + " …"
 	}
-	if v.report.Resumed { // what is not resumed is found again
+	if v.report.Resumed || v.again { // what is not resumed is found again
 		for _, known := range v.report.Damage {
 			if reflect.DeepEqual(known, d) {
 				return

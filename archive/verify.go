@@ -146,7 +146,7 @@ func VerifyDir(ctx context.Context, dir string, opts Options, o VerifyOptions) (
 	if err != nil {
 		return VerifyReport{}, err
 	}
-	v := newVerification(&Store{dir: dir, opts: opts, lock: lock}, o)
+	v := newVerification(&Store{dir: dir, opts: opts, lock: lock, rewrites: newTurn()}, o)
 	v.offline = true
 	if err = v.open(ctx); err == nil {
 		v.report, err = v.run(ctx)

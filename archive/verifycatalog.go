@@ -179,7 +179,7 @@ func (r *depositRows) take() { r.page = r.page[1:] }
 type placeRows struct {
 	c        *catalog.Catalog
 	volume   uint32
-	from, to int64
+	from, to int64 // offsets of those that were not taken yet
 	page     []catalog.Message
 	end      bool
 }
@@ -190,9 +190,7 @@ func (r *placeRows) peek(ctx context.Context) (catalog.Message, bool, error) {
 		if r.page, err = r.c.Places(ctx, r.volume, r.from, r.to, verifyRows); err != nil {
 			return catalog.Message{}, false, err
 		}
-		if r.end = len(r.page) == 0; !r.end {
-			r.from = r.page[len(r.page)-1].Offset + 1
-		}
+		r.end = len(r.page) == 0
 	}
 	if len(r.page) == 0 {
 		return catalog.Message{}, false, nil
@@ -200,7 +198,10 @@ func (r *placeRows) peek(ctx context.Context) (catalog.Message, bool, error) {
 	return r.page[0], true, nil
 }
 
-func (r *placeRows) take() { r.page = r.page[1:] }
+func (r *placeRows) take() {
+	r.from = r.page[0].Offset + 1
+	r.page = r.page[1:]
+}
 
 // catalog verifies the file of the catalog, and that its places are in the volumes.
 func (v *verification) catalog(ctx context.Context) error {

@@ -2,16 +2,12 @@ package archive
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"math"
 	"path/filepath"
-	"reflect"
 	"slices"
 
 	"github.com/postkeep/postkeep/archive/catalog"
@@ -77,20 +73,41 @@ func (v *verification) missing(ctx context.Context, number uint32) error {
 	return err
 }
 
-// volume verifies one volume.
+// volume verifies one volume. When somebody wants to replace its file it lets them, and goes on in the new one: all
+// places are the same.
 func (v *verification) volume(ctx context.Context, info volume.Info) error {
-	v.store.rewrites.Lock() // the file stays as it is meanwhile
-	defer v.store.rewrites.Unlock()
+	for {
+		work, done, err := v.store.rewrites.lend(ctx) // the file stays as it is meanwhile
+		if err != nil {
+			return err
+		}
+		err = v.readVolume(work, info)
+		gaveWay := errors.Is(context.Cause(work), errGiveWay) && ctx.Err() == nil
+		if done(); !gaveWay || err == nil {
+			return err
+		}
+		v.again = true
+	}
+}
+
+func (v *verification) readVolume(ctx context.Context, info volume.Info) error {
 	if err := v.refreshSeals(ctx); err != nil {
 		return err
 	}
-	c := &volumeCheck{v: v, info: info, from: v.note.Next}
+	c := &volumeCheck{v: v, info: info}
+	before := v.report
+	count := func(p volume.Checked) {
+		c.fail(c.passed(context.WithoutCancel(ctx), p.Next)) // nobody looks before Next again
+		v.note.Next = p.Next
+		v.report.Entries = before.Entries + int64(p.Entries)
+		v.report.Messages = before.Messages + int64(p.Messages)
+		v.report.Bytes = before.Bytes + c.reread + p.Read
+	}
 	o := volume.VerifyOptions{
 		Deep: v.o.Deep, SHA256: v.seals[info.Number], From: v.note.Next, BytesPerSecond: v.o.BytesPerSecond,
 		Damage: func(d volume.Damage) { c.fail(c.damage(ctx, d)) },
 		Progress: func(p volume.Progress) {
-			v.note.Next = p.Next
-			c.read = p.Done
+			count(p.Checked)
 			c.fail(v.progress("volume", info.Number, p.Done))
 		},
 	}
@@ -99,8 +116,7 @@ func (v *verification) volume(ctx context.Context, info volume.Info) error {
 		o.Entry = func(e volume.Entry) error { return errors.Join(c.err, c.entry(ctx, e)) }
 	}
 	r, err := v.store.volumes.Verify(ctx, info.Number, o)
-	v.report.Entries += int64(r.Entries)
-	v.report.Bytes += c.read
+	count(r.Checked)
 	if err = errors.Join(err, c.err); err != nil {
 		return err
 	}
@@ -108,7 +124,7 @@ func (v *verification) volume(ctx context.Context, info volume.Info) error {
 	case r.Opaque:
 		v.noted("volume %d is encrypted, and there is no key here: its bytes were compared with their checksums only", info.Number)
 	case v.o.Deep && o.Entry != nil:
-		return c.rest(ctx)
+		return c.passed(ctx, math.MaxInt64)
 	}
 	return nil
 }
@@ -130,18 +146,15 @@ func (v *verification) refreshSeals(ctx context.Context) error {
 type volumeCheck struct {
 	v    *verification
 	info volume.Info
-	from int64
 	rows placeRows
 	bad  []volume.Damage // of the entries
-	read int64           // bytes
 	err  error           // about the check itself
+	// reread are the bytes of messages that were put together from parts.
+	reread int64
 
 	held map[string]map[int]catalog.Held // deposits that were read lately, by message and number
 	rowN int                             // how many they are
 }
-
-// maxHeldRows is how many deposits are kept: those of a newsletter come between those of other mail.
-const maxHeldRows = 20_000
 
 // file is the name of the volume.
 func (c *volumeCheck) file() string {
@@ -278,7 +291,6 @@ func (c *volumeCheck) entry(ctx context.Context, e volume.Entry) error {
 	default:
 		return nil
 	}
-	c.v.report.Messages++
 	listed := false
 	for {
 		row, ok, err := c.rows.peek(ctx)
@@ -302,16 +314,16 @@ func (c *volumeCheck) entry(ctx context.Context, e volume.Entry) error {
 		}
 	}
 	if e.Kind == volume.KindRecipe {
-		return c.reread(ctx, e)
+		return c.together(ctx, e)
 	}
 	return nil
 }
 
-// rest reports what the catalog lists behind the last message.
-func (c *volumeCheck) rest(ctx context.Context) error {
-	for {
+// passed reports what the catalog lists before an offset, and no message was found for.
+func (c *volumeCheck) passed(ctx context.Context, offset int64) error {
+	for c.rows.c != nil {
 		row, ok, err := c.rows.peek(ctx)
-		if err != nil || !ok {
+		if err != nil || !ok || row.Offset >= offset {
 			return err
 		}
 		c.rows.take()
@@ -319,6 +331,7 @@ func (c *volumeCheck) rest(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
 }
 
 // lost reports a message that is not where the catalog says, unless the damage of the volume is the reason.
@@ -373,104 +386,14 @@ func (c *volumeCheck) gone(ctx context.Context, e volume.Entry) (bool, error) {
 	return false, body.Close()
 }
 
-// deposit compares the record of a deposit with the one of the catalog, which is that of the ledger.
-func (c *volumeCheck) deposit(ctx context.Context, e volume.Entry) error {
-	found, same, err := c.sameDeposit(ctx, e)
-	if err == nil && !found {
-		c.v.settle()
-		delete(c.held, e.ID)
-		found, same, err = c.sameDeposit(ctx, e)
-	}
-	if err != nil || same {
-		return err
-	}
-	if gone, err := c.gone(ctx, e); err != nil || gone {
-		return err
-	}
-	if !found {
-		if _, underWay, err := c.v.disposed(ctx, e.ID); err != nil || underWay {
-			return err
-		}
-	}
-	what := "is not what the ledger says"
-	if !found {
-		what = "is in the volume, but not in the catalog: postkeep rebuild catalog"
-	}
-	c.v.damage(Damage{File: c.file(), Messages: []string{e.ID}, Repairable: !found,
-		What: fmt.Sprintf("record %d of the deposits, at offset %d of the tar stream, %s", e.N, e.Offset, what)})
-	return nil
-}
-
-func (c *volumeCheck) sameDeposit(ctx context.Context, e volume.Entry) (found, same bool, err error) {
-	held, ok := c.held[e.ID]
-	if !ok {
-		if held, err = c.deposits(ctx, e.ID); err != nil {
-			return false, false, err
-		}
-	}
-	h, found := held[e.N]
-	if !found {
-		return false, false, nil
-	}
-	if sum := sha256.Sum256(h.Record); hex.EncodeToString(sum[:]) == e.SHA256 {
-		return true, true, nil
-	}
-	// The ledger may have it in another spelling of the same JSON.
-	d := depositDetails{ID: e.ID}
-	if err := json.Unmarshal(h.Record, &d); err != nil {
-		return true, false, fmt.Errorf("catalog: deposit %d: %w", h.Index, err)
-	}
-	same, err = c.sameRecord(ctx, e, d)
-	return true, same, err
-}
-
-// deposits reads those of a message.
-func (c *volumeCheck) deposits(ctx context.Context, id string) (map[int]catalog.Held, error) {
-	rows, err := c.v.store.catalog.ByMessage(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	held := make(map[int]catalog.Held, len(rows))
-	for _, h := range rows {
-		d, err := detailsOf(h)
-		if err != nil {
-			return nil, err
-		}
-		held[d.N] = h
-	}
-	if c.rowN += len(rows); c.held == nil || c.rowN > maxHeldRows {
-		c.held, c.rowN = map[string]map[int]catalog.Held{}, len(rows)
-	}
-	c.held[id] = held
-	return held, nil
-}
-
-// sameRecord reads the record of a deposit. One that is damaged counts as the same: the damage is reported as such.
-func (c *volumeCheck) sameRecord(ctx context.Context, e volume.Entry, want depositDetails) (bool, error) {
-	_, body, err := c.v.store.volumes.Open(ctx, e.Place)
-	if err != nil {
-		return true, ctx.Err()
-	}
-	var got depositDetails
-	err = json.NewDecoder(body).Decode(&got)
-	if err := errors.Join(ctx.Err(), body.Close()); err != nil {
-		return false, err
-	}
-	if !got.Received.Equal(want.Received) {
-		return err != nil, nil
-	}
-	got.Received, got.ID = want.Received, want.ID // which is in the name of the entry
-	return err != nil || reflect.DeepEqual(got, want), nil
-}
-
-// reread puts a message together from its parts and compares it with its id.
-func (c *volumeCheck) reread(ctx context.Context, e volume.Entry) error {
+// together puts a message together from its parts and compares it with its id.
+func (c *volumeCheck) together(ctx context.Context, e volume.Entry) error {
 	body, err := c.v.store.OpenMessage(ctx, e.ID)
 	if err == nil {
 		for buf := make([]byte, rereadBytes); err == nil; {
 			var n int
 			n, err = body.Read(buf)
-			c.v.report.Bytes += int64(n)
+			c.reread += int64(n)
 			if err := c.v.limit.WaitN(ctx, n); err != nil {
 				return errors.Join(err, body.Close())
 			}
@@ -482,6 +405,10 @@ func (c *volumeCheck) reread(ctx context.Context, e volume.Entry) error {
 	}
 	if ctx.Err() != nil || err == nil || errors.Is(err, ErrNotFound) {
 		return ctx.Err() // what the catalog does not list is reported as such
+	}
+	c.v.settle()
+	if _, ok, err := c.v.store.catalog.Message(ctx, e.ID); err != nil || !ok {
+		return err // it was disposed of in this moment
 	}
 	var damage *volume.DamageError
 	if errors.As(err, &damage) && c.v.reported[volume.Place{Volume: damage.Volume, Offset: damage.Offset}] {

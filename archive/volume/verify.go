@@ -41,8 +41,16 @@ type VerifyOptions struct {
 
 // Progress is how far a deep check is.
 type Progress struct {
-	Next        int64 // offset in the tar stream up to which all entries were checked
+	Checked
 	Done, Total int64 // bytes of the file
+}
+
+// Checked is what a deep check has behind it.
+type Checked struct {
+	Next     int64 // offset in the tar stream up to which all entries were checked
+	Entries  int   // before that, from VerifyOptions.From on, whose bytes were compared with their SHA-256
+	Messages int   // of these, whole or as a recipe
+	Read     int64 // bytes, those behind Next, too
 }
 
 // A Damage is a stretch of a volume that is not as it should be.
@@ -59,8 +67,8 @@ type Damage struct {
 
 // Verified sums up a check.
 type Verified struct {
+	Checked
 	Volume  uint32
-	Entries int // whose bytes were compared with their SHA-256
 	Damages int
 	// Opaque means that the volume is encrypted and the set has no identity: a deep check has compared all bytes
 	// of the file with their checksums, but looked at no entry.
@@ -68,10 +76,10 @@ type Verified struct {
 }
 
 // Verify checks what is committed of a volume. All damage is given to o.Damage, and the check goes on behind it; the
-// error is about the check itself: ctx, or a file that cannot be opened. It takes memory for one frame, and runs
+// error is about the check itself: ctx, or a file that cannot be opened; what was checked before counts. It takes memory for one frame, and runs
 // beside the writer and other readers.
 func (s *Set) Verify(ctx context.Context, volume uint32, o VerifyOptions) (Verified, error) {
-	c := &check{o: o, r: Verified{Volume: volume}, start: time.Now()}
+	c := &check{o: o, r: Verified{Checked: Checked{Next: o.From}, Volume: volume}, start: time.Now()}
 	err := c.open(ctx, s, volume)
 	if err == nil {
 		err = c.structure()
@@ -105,8 +113,6 @@ type check struct {
 	known  int64
 	tail   []frame // of a sealed volume, behind the last entry: the trailer
 
-	next  int64 // all before was checked
-	read  int64 // bytes
 	start time.Time
 }
 
@@ -266,18 +272,18 @@ func (c *check) loaded(packed []byte, f frame) error {
 		c.frameDamage(f, f.tar, f.tar, Entry{}, errors.New("packed bytes were changed, and decode to what they should all the same"))
 	}
 	if c.o.Progress != nil {
-		c.o.Progress(Progress{Next: c.next, Done: f.end(), Total: c.size})
+		c.o.Progress(Progress{c.r.Checked, f.end(), c.size})
 	}
 	return c.pace(int64(f.packed))
 }
 
 // pace waits until n bytes more may have been read.
 func (c *check) pace(n int64) error {
-	c.read += n
+	c.r.Read += n
 	if c.o.BytesPerSecond <= 0 {
 		return nil
 	}
-	due := time.Duration(float64(c.read) / float64(c.o.BytesPerSecond) * float64(time.Second))
+	due := time.Duration(float64(c.r.Read) / float64(c.o.BytesPerSecond) * float64(time.Second))
 	timer := time.NewTimer(due - time.Since(c.start))
 	defer timer.Stop()
 	select {
@@ -292,7 +298,7 @@ func (c *check) pace(n int64) error {
 func (c *check) entries() error {
 	st := c.st
 	for st.pos = c.o.From; st.pos < st.limit; {
-		c.next = st.pos
+		c.r.Next = st.pos
 		e, _, err := st.header()
 		if err != nil {
 			err = c.resync(err)
@@ -303,9 +309,9 @@ func (c *check) entries() error {
 			return err
 		}
 	}
-	c.next = st.limit
+	c.r.Next = st.limit
 	if c.o.Progress != nil {
-		c.o.Progress(Progress{Next: c.next, Done: c.size, Total: c.size})
+		c.o.Progress(Progress{c.r.Checked, c.size, c.size})
 	}
 	return nil
 }
@@ -339,8 +345,8 @@ func (c *check) entry(e Entry) error {
 			whole, st.pos = false, st.cur.tarEnd()
 		}
 	}
-	if whole && e.Kind != KindUnknown {
-		c.r.Entries++
+	whole = whole && e.Kind != KindUnknown
+	if whole {
 		if hex.EncodeToString(h.Sum(nil)) != e.SHA256 {
 			c.entryDamage(e, errors.New("body does not have its SHA-256"))
 		}
@@ -353,7 +359,13 @@ func (c *check) entry(e Entry) error {
 			c.entryDamage(e, err)
 		}
 	}
-	st.pos = e.End
+	st.pos, c.r.Next = e.End, e.End
+	if whole {
+		c.r.Entries++
+		if e.Kind == KindMessage || e.Kind == KindRecipe {
+			c.r.Messages++
+		}
+	}
 	return nil
 }
 
@@ -365,15 +377,15 @@ func (c *check) entryDamage(e Entry, err error) {
 	c.damage(Damage{Offset: f.off, Size: c.st.frames[end].end() - f.off, Tar: e.Offset, TarEnd: e.End, Entry: e, Err: err})
 }
 
-// resync reports that there is no good header at c.next, and looks for the next frame that begins with
+// resync reports that there is no good header at c.r.Next, and looks for the next frame that begins with
 // one. What is in between was a large entry, or is damaged too.
 func (c *check) resync(err error) error {
 	st := c.st
 	if err := c.retry(); err != nil {
 		return err
 	}
-	bad, tar := st.cur, c.next
-	for i, _ := frameAt(st.frames, c.next); ; {
+	bad, tar := st.cur, c.r.Next
+	for i, _ := frameAt(st.frames, tar); ; {
 		st.pos = st.frames[i].tarEnd()
 		if st.pos >= st.limit {
 			break
