@@ -34,8 +34,8 @@ type AuditQuery struct {
 	Since, Until time.Time // the first moment, and the first one after
 	Actor        string    // who did it, or the beginning of it
 	Types        []string
-	// Object is a message id or its beginning, or a word of the details: a
-	// mailbox, a matter, a user.
+	// Object is a message id or its beginning, which finds the polls and exports that had the message, too, or
+	// a word of the details: a mailbox, a matter, a user.
 	Object string
 	// Before is a ledger index: events before it. 0 begins with the newest.
 	Before int64
@@ -66,13 +66,17 @@ func (s *Store) Audit(ctx context.Context, q AuditQuery) (events []AuditEvent, n
 	if q.Limit <= 0 {
 		q.Limit = DefaultAuditLimit
 	}
+	about, err := s.object(ctx, q.Object)
+	if err != nil {
+		return nil, 0, err
+	}
 	end := s.ledger.Size()
 	if q.Before > 0 {
 		end = min(end, q.Before)
 	}
 	for end > 0 {
 		begin := max(0, end-auditWindow)
-		window, older, err := s.auditWindow(ctx, &q, begin, end)
+		window, older, err := s.auditWindow(ctx, &q, about, begin, end)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -109,16 +113,20 @@ func auditEvent(e *ledger.Entry) AuditEvent {
 
 // auditWindow returns the events of a window that fit, and whether it begins
 // before what is wanted, so that no earlier one can fit.
-func (s *Store) auditWindow(ctx context.Context, q *AuditQuery, begin, end int64) (window []AuditEvent, older bool, err error) {
+func (s *Store) auditWindow(ctx context.Context, q *AuditQuery, about *object, begin, end int64) (window []AuditEvent, older bool, err error) {
 	err = s.ledger.Read(ctx, begin, func(e ledger.Entry) error {
 		if e.Index >= end {
 			return errWindowEnd
 		}
 		older = older || e.Time.Before(q.Since)
-		if q.fits(&e) {
+		if !q.fits(&e) {
+			return nil
+		}
+		fits, err := about.concerns(ctx, s, &e)
+		if fits {
 			window = append(window, auditEvent(&e))
 		}
-		return nil
+		return err
 	})
 	if err != nil && !errors.Is(err, errWindowEnd) {
 		return nil, false, fmt.Errorf("ledger: %w", err)
@@ -126,6 +134,7 @@ func (s *Store) auditWindow(ctx context.Context, q *AuditQuery, begin, end int64
 	return window, older, nil
 }
 
+// fits reports whether an event fits but for the object.
 func (q *AuditQuery) fits(e *ledger.Entry) bool {
 	switch {
 	case e.Time.Before(q.Since), !q.Until.IsZero() && !e.Time.Before(q.Until):
@@ -135,8 +144,7 @@ func (q *AuditQuery) fits(e *ledger.Entry) bool {
 	case len(q.Types) > 0 && !slices.Contains(q.Types, string(e.Type)):
 		return false
 	}
-	return q.Object == "" || bytes.Contains(e.Details, []byte(q.Object)) || bytes.Contains(e.Details, escaped(q.Object)) ||
-		slices.ContainsFunc(e.IDs, func(id string) bool { return strings.HasPrefix(id, q.Object) })
+	return true
 }
 
 // escaped is a text as it stands inside a JSON string, where "<" is \u003c.

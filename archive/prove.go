@@ -18,22 +18,13 @@ type Deposited struct {
 	Index int64
 }
 
-// Deposits lists the deposits of a message, oldest first; none if there is no
-// such message.
-func (s *Store) Deposits(ctx context.Context, id string) ([]Deposited, error) {
-	held, err := s.catalog.ByMessage(ctx, id)
-	if err != nil {
-		return nil, err
+// First returns the size of a message in octets and the ledger index of its first deposit, or ErrNotFound.
+func (s *Store) First(ctx context.Context, id string) (size, index int64, err error) {
+	size, index, ok, err := s.catalog.First(ctx, id)
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: %s", ErrNotFound, id)
 	}
-	out := make([]Deposited, len(held))
-	for i, h := range held {
-		d, err := detailsOf(h)
-		if err != nil {
-			return nil, err
-		}
-		out[i] = Deposited{Deposit: d.Deposit, Index: h.Index}
-	}
-	return out, nil
+	return size, index, err
 }
 
 // An ExportBegun is what the ledger says of an export before any message
@@ -140,26 +131,15 @@ func (s *Store) ProveExport(ctx context.Context, actor, checkpoint string, index
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrExportRequest, err)
 	}
-	for _, index := range indexes {
-		event, err := s.ledger.Entry(ctx, index)
-		if err != nil {
-			return err
-		}
+	return prover.Events(ctx, indexes, true, func(event ledger.Entry, proof ledger.EventProof) error {
 		ok := event.Type == ledger.TypeExport && event.Actor == actor || deposits(event)
 		if ok && deposits(event) && may != nil {
 			var d depositDetails
 			ok = json.Unmarshal(event.Details, &d) == nil && may(d.Deposit)
 		}
 		if !ok {
-			return fmt.Errorf("%w: event %d is nothing that was exported", ErrNoExport, index)
+			return fmt.Errorf("%w: event %d is nothing that was exported", ErrNoExport, event.Index)
 		}
-		proof, err := prover.Event(ctx, index, true)
-		if err != nil {
-			return err
-		}
-		if err := fn(proof); err != nil {
-			return err
-		}
-	}
-	return nil
+		return fn(proof)
+	})
 }

@@ -88,31 +88,11 @@ func (s *Store) Resolve(ctx context.Context, prefix string) (string, error) {
 
 // Message returns what the catalog knows of a message, or ErrNotFound.
 func (s *Store) Message(ctx context.Context, id string) (Message, error) {
-	row, ok, err := s.catalog.Message(ctx, id)
+	m, err := s.Stored(ctx, id)
 	if err != nil {
 		return Message{}, err
 	}
-	if !ok {
-		return Message{}, fmt.Errorf("%w: %s", ErrNotFound, id)
-	}
-	m := Message{ID: row.ID, Size: row.Size, Received: row.Received}
-	if row.Summary != nil {
-		if err := json.Unmarshal(row.Summary, &m.Summary); err != nil {
-			return Message{}, fmt.Errorf("catalog: summary of %s: %w", id, err)
-		}
-	}
-	held, err := s.catalog.ByMessage(ctx, id)
-	if err != nil {
-		return Message{}, err
-	}
-	for _, h := range held {
-		d, err := detailsOf(h)
-		if err != nil {
-			return Message{}, err
-		}
-		m.Deposits = append(m.Deposits, d.Deposit)
-	}
-	return m, nil
+	return m.Message, nil
 }
 
 // OpenMessage returns the bytes of a message, exactly as the server sent them.
@@ -127,6 +107,11 @@ func (s *Store) OpenMessage(ctx context.Context, id string) (io.ReadCloser, erro
 	if !ok {
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
 	}
+	return s.openRow(ctx, row)
+}
+
+func (s *Store) openRow(ctx context.Context, row catalog.Row) (io.ReadCloser, error) {
+	id := row.ID
 	e, body, err := s.volumes.Open(ctx, volume.Place{Volume: row.Volume, Offset: row.Offset})
 	switch {
 	case err != nil:

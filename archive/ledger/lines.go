@@ -175,6 +175,32 @@ func find(f io.ReaderAt, size, index int64) (*lineReader, error) {
 	return scanTo(newLineReader(f, lo, size), index)
 }
 
+// near is how many lines a cursor reads on for the next one that is wanted: about as many as finding it reads.
+const near = 64
+
+// A cursor finds lines by their indexes. It reads on where the next one is near.
+type cursor struct {
+	f     io.ReaderAt
+	size  int64
+	lines *lineReader // nil at first
+	next  int64       // index of the line that lines has next
+}
+
+// line returns the line of an event, valid until the next call.
+func (c *cursor) line(index int64) (line []byte, err error) {
+	if c.lines != nil && c.next <= index && index-c.next <= near {
+		if _, err := scanTo(c.lines, index); err == nil {
+			c.next = index + 1
+			return c.lines.next()
+		}
+	}
+	if c.lines, err = find(c.f, c.size, index); err != nil {
+		return nil, err
+	}
+	c.next = index + 1
+	return c.lines.next()
+}
+
 // scanTo moves the reader to the line of an event.
 func scanTo(lines *lineReader, index int64) (*lineReader, error) {
 	missing := ErrShort

@@ -95,49 +95,66 @@ func (p *Prover) Proof() Proof {
 // Event proves an event. With disclose the proof tells its details, unless they
 // were erased. An index that the checkpoint does not cover is ErrNoEvent; a ledger
 // from which the event cannot be proved is ErrDamaged.
-func (p *Prover) Event(ctx context.Context, index int64, disclose bool) (EventProof, error) {
-	if err := ctx.Err(); err != nil {
-		return EventProof{}, err
+func (p *Prover) Event(ctx context.Context, index int64, disclose bool) (proof EventProof, err error) {
+	err = p.Events(ctx, []int64{index}, disclose, func(_ Entry, e EventProof) error {
+		proof = e
+		return nil
+	})
+	return proof, err
+}
+
+// Events hands events with their proofs to fn, as Event does, in the order of the indexes. It is quickest where these
+// ascend. The entries have details where the proofs disclose them.
+func (p *Prover) Events(ctx context.Context, indexes []int64, disclose bool, fn func(Entry, EventProof) error) error {
+	events, details := cursor{f: p.l.events, size: p.state.eventsEnd}, cursor{f: p.l.details, size: p.state.detailsEnd}
+	for _, index := range indexes {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if index < 0 || index >= p.cp.size {
+			return fmt.Errorf("%w: %d of %d", ErrNoEvent, index, p.cp.size)
+		}
+		line, err := events.line(index)
+		if err != nil {
+			return fmt.Errorf("%s: %w", eventsName, err)
+		}
+		e, proof, err := p.event(index, line)
+		if err != nil {
+			return err
+		}
+		if disclose {
+			if line, err = details.line(index); err != nil {
+				return fmt.Errorf("%s: %w", detailsName, err)
+			}
+			proof.Salt = hex.EncodeToString(e.setDetails(line))
+			if e.Damaged {
+				return fmt.Errorf("%w: the details of event %d are damaged", ErrDiverged, index)
+			}
+			proof.Details = string(e.Details)
+		}
+		if err := fn(e, proof); err != nil {
+			return err
+		}
 	}
-	if index < 0 || index >= p.cp.size {
-		return EventProof{}, fmt.Errorf("%w: %d of %d", ErrNoEvent, index, p.cp.size)
-	}
-	lines, err := find(p.l.events, p.state.eventsEnd, index)
-	if err != nil {
-		return EventProof{}, fmt.Errorf("%s: %w", eventsName, err)
-	}
-	line, err := lines.next()
-	if err != nil {
-		return EventProof{}, err
-	}
-	proof := EventProof{Index: index, Event: string(line)}
+	return nil
+}
+
+// event proves the event that has the line.
+func (p *Prover) event(index int64, line []byte) (Entry, EventProof, error) {
 	e, err := parseLeaf(line, index)
 	if err != nil {
-		return EventProof{}, err
+		return e, EventProof{}, err
 	}
 	path, err := tlog.ProveRecord(p.cp.size, index, hashReader(p.l.hashes))
 	if err != nil {
-		return EventProof{}, err
+		return e, EventProof{}, err
 	}
-	proof.Path = append([]tlog.Hash{}, path...) // in JSON an array even if it is empty
+	// In JSON the path is an array even if it is empty.
+	proof := EventProof{Index: index, Event: string(line), Path: append([]tlog.Hash{}, path...)}
 	if err := tlog.CheckRecord(proof.Path, p.cp.size, p.cp.root, index, tlog.RecordHash(line)); err != nil {
-		return EventProof{}, fmt.Errorf("%w: event %d cannot be proved: its line or a stored hash is not what was signed", ErrDiverged, index)
+		return e, EventProof{}, fmt.Errorf("%w: event %d cannot be proved: its line or a stored hash is not what was signed", ErrDiverged, index)
 	}
-	if !disclose {
-		return proof, nil
-	}
-	if lines, err = find(p.l.details, p.state.detailsEnd, index); err != nil {
-		return EventProof{}, fmt.Errorf("%s: %w", detailsName, err)
-	}
-	if line, err = lines.next(); err != nil {
-		return EventProof{}, err
-	}
-	proof.Salt = hex.EncodeToString(e.setDetails(line))
-	if e.Damaged {
-		return EventProof{}, fmt.Errorf("%w: the details of event %d are damaged", ErrDiverged, index)
-	}
-	proof.Details = string(e.Details)
-	return proof, nil
+	return e, proof, nil
 }
 
 // Earlier proves that the ledger continues a checkpoint that it has signed

@@ -21,6 +21,7 @@ func (a *app) auditCommand() *cobra.Command {
 	var (
 		req           api.AuditRequest
 		asJSON, asCSV bool
+		limit         int
 	)
 	cmd := &cobra.Command{
 		Use: "audit", Short: "Read the ledger: who did what, and when", Args: cobra.NoArgs,
@@ -28,17 +29,26 @@ func (a *app) auditCommand() *cobra.Command {
 exports, holds, disposals, changes of users and configuration, verifications.`,
 		Example: "  postkeep audit --type search,view --since 2026-01-01\n  postkeep audit --object 3ee28581 --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("limit") && !asJSON && !asCSV {
+				limit = archive.DefaultAuditLimit
+			}
+			if limit < 0 {
+				return usage(fmt.Errorf("--limit %d is less than 0", limit))
+			}
 			return a.with(cmd.Context(), toRead, func(cfg *config.Config, c *api.Client) error {
-				r, err := c.Audit(cmd.Context(), req)
-				switch {
-				case err != nil:
-					return err
-				case asJSON:
-					return jsonLines(a.stdout, r.Events)
-				case asCSV:
-					return a.auditCSV(r.Events)
+				each := func(fn func(archive.AuditEvent) error) (int64, error) {
+					return c.EachAudit(cmd.Context(), req, limit, fn)
 				}
-				return a.printAudit(cfg, r)
+				var err error
+				switch {
+				case asJSON:
+					_, err = each(func(e archive.AuditEvent) error { return jsonLines(a.stdout, []archive.AuditEvent{e}) })
+				case asCSV:
+					err = a.auditCSV(each)
+				default:
+					err = a.printAudit(cfg, each)
+				}
+				return err
 			})
 		},
 	}
@@ -48,7 +58,7 @@ exports, holds, disposals, changes of users and configuration, verifications.`,
 	f.StringVar(&req.Actor, "actor", "", "who did it, or the beginning of the name")
 	f.StringVar(&req.Type, "type", "", "`types` of events, separated by commas: "+strings.Join(archive.AuditTypes(), ","))
 	f.StringVar(&req.Object, "object", "", "a message id or its beginning, a mailbox, a matter, a user")
-	f.IntVar(&req.Limit, "limit", archive.DefaultAuditLimit, "how many events, at most 10000")
+	f.IntVar(&limit, "limit", 0, "how many events; 0 is all, without it 100 are shown, or all with --json and --csv")
 	f.Int64Var(&req.Before, "before", 0, "only events before this `index`")
 	f.BoolVar(&asJSON, "json", false, "one JSON object per line")
 	f.BoolVar(&asCSV, "csv", false, "comma-separated values")
@@ -58,14 +68,14 @@ exports, holds, disposals, changes of users and configuration, verifications.`,
 	return cmd
 }
 
+// eachEvent hands events to fn, and returns where older ones begin, 0 if there are none.
+type eachEvent func(fn func(archive.AuditEvent) error) (next int64, err error)
+
 // printAudit shows one event a line, with the details under it where there is room for them.
-func (a *app) printAudit(cfg *config.Config, r api.AuditResult) error {
-	st, width := a.styleFor(a.stdout), a.width()
-	if len(r.Events) == 0 {
-		_, err := fmt.Fprintln(a.stdout, "No event fits.")
-		return err
-	}
-	for _, e := range r.Events {
+func (a *app) printAudit(cfg *config.Config, each eachEvent) error {
+	st, width, shown := a.styleFor(a.stdout), a.width(), 0
+	next, err := each(func(e archive.AuditEvent) error {
+		shown++
 		head := fmt.Sprintf("%8d  %s  %s", e.Index, e.Time.In(cfg.TimeZone.Location).Format("2006-01-02 15:04:05"), pad(e.Type, 15))
 		line := head + "  " + fit(printable(e.Actor), max(width-len(head)-2, 10))
 		if _, err := fmt.Fprintln(a.stdout, line); err != nil {
@@ -76,12 +86,16 @@ func (a *app) printAudit(cfg *config.Config, r api.AuditResult) error {
 				return err
 			}
 		}
+		return nil
+	})
+	switch {
+	case err != nil:
+	case shown == 0:
+		_, err = fmt.Fprintln(a.stdout, "No event fits.")
+	case next > 0:
+		_, err = fmt.Fprintf(a.stdout, "\nolder events: --before %d\n", next)
 	}
-	if r.Next > 0 {
-		_, err := fmt.Fprintf(a.stdout, "\nolder events: --before %d\n", r.Next)
-		return err
-	}
-	return nil
+	return err
 }
 
 // aboutBytes bounds what is shown of the details; --json has all.
@@ -167,24 +181,25 @@ func detailWords(details json.RawMessage) []string {
 	return words
 }
 
-func (a *app) auditCSV(events []archive.AuditEvent) error {
+func (a *app) auditCSV(each eachEvent) error {
 	w := csv.NewWriter(a.stdout)
-	rows := [][]string{{"index", "time", "type", "actor", "ids", "volume", "end", "erased", "damaged", "details"}}
-	for _, e := range events {
-		rows = append(rows, []string{
+	err := w.Write([]string{"index", "time", "type", "actor", "ids", "volume", "end", "erased", "damaged", "details"})
+	if err != nil {
+		return err
+	}
+	if _, err := each(func(e archive.AuditEvent) error {
+		row := []string{
 			strconv.FormatInt(e.Index, 10), e.Time.Format(time.RFC3339Nano), e.Type, e.Actor, strings.Join(e.IDs, " "),
 			strconv.FormatUint(uint64(e.Volume), 10), strconv.FormatInt(e.End, 10), strconv.FormatBool(e.Erased), strconv.FormatBool(e.Damaged), string(e.Details),
-		})
-	}
-	for _, row := range rows {
+		}
 		for i, cell := range row { // a spreadsheet would calculate it
 			if cell != "" && strings.IndexByte("=+-@\t\r", cell[0]) >= 0 {
 				row[i] = "'" + cell
 			}
 		}
-		if err := w.Write(row); err != nil {
-			return err
-		}
+		return w.Write(row)
+	}); err != nil {
+		return err
 	}
 	w.Flush()
 	return w.Error()

@@ -3,7 +3,9 @@ package main
 import (
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -204,8 +206,9 @@ func TestAuditOnTheCommandLine(t *testing.T) {
 func TestCellsThatASpreadsheetWouldCalculateAreText(t *testing.T) {
 	var out strings.Builder
 	a := &app{stdout: &out}
-	if err := a.auditCSV([]archive.AuditEvent{
-		{Actor: "=cmd|' /C calc'!A1", Type: "view", IDs: []string{"+1"}, Damaged: true}, {Actor: "\t=1", IDs: []string{"@x"}}, {Actor: "-1"}, {Actor: "\r=1"},
+	if err := a.auditCSV(func(fn func(archive.AuditEvent) error) (int64, error) {
+		return 0, errors.Join(fn(archive.AuditEvent{Actor: "=cmd|' /C calc'!A1", Type: "view", IDs: []string{"+1"}, Damaged: true}),
+			fn(archive.AuditEvent{Actor: "\t=1", IDs: []string{"@x"}}), fn(archive.AuditEvent{Actor: "-1"}), fn(archive.AuditEvent{Actor: "\r=1"}))
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -302,5 +305,78 @@ func TestWhoChangedTheConfigurationIsInTheLedger(t *testing.T) {
 	s.ok("poll", "--mailbox", "sales")
 	if n := len(events(t, s.ok("audit", "--type", "config", "--json"))); n != 2 {
 		t.Errorf("%d events, want none for what was not changed", n)
+	}
+}
+
+func TestAuditOfAMessageHasAllThatHappenedToIt(t *testing.T) {
+	s, _ := twoMailboxes(t)
+	s.ok("poll")
+	s.ok("poll")
+	var hit, other struct{ ID string }
+	err := errors.Join(json.Unmarshal([]byte(s.ok("search", "--json", "number 0")), &hit), json.Unmarshal([]byte(s.ok("search", "--json", "number 1")), &other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ok("show", hit.ID)
+	s.ok("show", other.ID)
+	s.ok("export", "--query", "id:"+hit.ID, "--out", "one")
+	s.ok("export", "--query", "id:"+other.ID, "--out", "another")
+	s.ok("export", "--out", "all")
+	var c api.Custody
+	if err := json.Unmarshal([]byte(s.ok("show", hit.ID, "--custody", "--json")), &c); err != nil {
+		t.Fatal(err)
+	}
+	want := map[int64]string{}
+	for _, d := range c.Deposits {
+		want[d.Ledger], want[d.Poll.Ledger] = "deposit", "poll"
+		for _, one := range d.Deletions {
+			want[one.Ledger] = "poll"
+		}
+	}
+	exports := 0
+	for _, e := range c.Events {
+		if want[e.Index] = e.Type; e.Type == "export" {
+			exports++
+		}
+	}
+	if exports != 4 || len(c.Deposits) != 2 {
+		t.Fatalf("%d events of exports, %d deposits", exports, len(c.Deposits))
+	}
+	for _, object := range []string{hit.ID, hit.ID[:10]} {
+		got := map[int64]string{}
+		for _, e := range events(t, s.ok("audit", "--json", "--object", object)) {
+			// The queries that were typed have the id, too.
+			if e.Type != "search" && !strings.Contains(string(e.Details), `"query":"id:`+hit.ID) || want[e.Index] != "" {
+				got[e.Index] = e.Type
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("audit of %s has %v, the chain of custody %v", object, got, want)
+		}
+	}
+}
+
+func TestAuditLeavesNothingOutUnlessItSaysSo(t *testing.T) {
+	const deposits = 620 // more than a page of the command, many more than it shows
+	s := newSite(t, scriptedYAML(startScripted(t, pop3test.Config{}, small(deposits)...), ""))
+	s.ok("poll")
+	lines := func(out string) int { return strings.Count(out, "\n") }
+	for args, want := range map[string]int{
+		"--json": deposits, "--csv": deposits + 1, "--json --limit 0": deposits, "--json --limit 510": 510, "--csv --limit 120": 121, "--json --limit 500": 500,
+		"--json --object sales": deposits,
+	} {
+		if got := lines(s.ok(append([]string{"audit", "--type", "deposit"}, strings.Fields(args)...)...)); got != want {
+			t.Errorf("audit %s: %d lines, want %d", args, got, want)
+		}
+	}
+	seen := map[int64]bool{}
+	for _, e := range events(t, s.ok("audit", "--json", "--type", "deposit")) {
+		seen[e.Index] = true
+	}
+	if len(seen) != deposits {
+		t.Errorf("%d different events, want %d", len(seen), deposits)
+	}
+	if out := s.ok("audit", "--type", "deposit"); !strings.Contains(out, "older events: --before") {
+		t.Errorf("the list ends without a word: %s", out[max(0, len(out)-200):])
 	}
 }

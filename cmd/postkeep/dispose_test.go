@@ -23,6 +23,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/postkeep/postkeep/poller/pop3/pop3test"
+	"github.com/postkeep/postkeep/web/api"
 )
 
 // canaries are words that are nowhere but in the mail that is to go. They are all of letters, so that no
@@ -244,6 +245,7 @@ func TestNothingOfAnErasedOrDisposedMessageIsLeft(t *testing.T) {
 		if r := s.run("show", "--raw", id); r.code != 1 || !strings.Contains(r.stderr, "disposed of") {
 			t.Errorf("show --raw: exit code %d, %s", r.code, r.stderr)
 		}
+		s.remains(id)
 	}
 	if out := s.ok("verify", "--deep", "--checkpoint", checkpoint); out == "" {
 		t.Error("verify says nothing")
@@ -254,6 +256,29 @@ func TestNothingOfAnErasedOrDisposedMessageIsLeft(t *testing.T) {
 	s.stockTools()
 	if out := s.ok("poll", "--json"); reports(t, out)["sales"].Archived != 0 {
 		t.Errorf("poll after the disposal: %s", out)
+	}
+}
+
+// remains looks at the chain of custody of a message that was disposed of.
+func (s *site) remains(id string) {
+	s.t.Helper()
+	out := s.ok("show", id, "--custody")
+	for _, want := range []string{"nothing of the bytes is kept any more", "Disposed of", "disposal-intent", "sales"} {
+		if !strings.Contains(out, want) {
+			s.t.Errorf("the chain of custody of what was disposed of lacks %q:\n%s", want, out)
+		}
+	}
+	wantWidth(s.t, out)
+	var c api.Custody
+	if err := json.Unmarshal([]byte(s.ok("show", id, "--custody", "--json")), &c); err != nil {
+		s.t.Fatal(err)
+	}
+	types := map[string]bool{}
+	for _, e := range c.Events {
+		types[e.Type] = true
+	}
+	if c.Place != nil || len(c.Deposits) != 0 || len(c.Disposed) == 0 || !types["disposal-intent"] || !types["view"] {
+		s.t.Errorf("the chain of custody of what was disposed of: %+v", c)
 	}
 }
 

@@ -152,6 +152,31 @@ func (c *Client) Audit(ctx context.Context, r AuditRequest) (AuditResult, error)
 	return get[AuditResult](ctx, c, "/api/v1/audit", v)
 }
 
+// auditPage is how many events EachAudit asks for at a time: their details may be large.
+const auditPage = 500
+
+// EachAudit calls fn with at most limit events, 0 for all, newest first, and returns the Before of older ones, 0 if there
+// are none.
+func (c *Client) EachAudit(ctx context.Context, r AuditRequest, limit int, fn func(archive.AuditEvent) error) (next int64, err error) {
+	for left := limit; ; left -= r.Limit {
+		if r.Limit = auditPage; limit > 0 {
+			r.Limit = min(left, auditPage)
+		}
+		page, err := c.Audit(ctx, r)
+		if err != nil {
+			return 0, err
+		}
+		for _, e := range page.Events {
+			if err := fn(e); err != nil {
+				return 0, err
+			}
+		}
+		if r.Before = page.Next; page.Next == 0 || limit > 0 && left <= r.Limit {
+			return page.Next, nil
+		}
+	}
+}
+
 // Completeness tells day by day what polls found; no mailbox means all, from
 // and to are days or "".
 func (c *Client) Completeness(ctx context.Context, mailboxes []string, from, to string) ([]archive.Completeness, error) {

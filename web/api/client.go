@@ -53,10 +53,14 @@ func Local(ctx context.Context, h http.Handler) *Client {
 	})
 }
 
+// readBuffer makes few reads of the stream of an export.
+const readBuffer = 64 << 10
+
 func newClient(dial func(context.Context) (net.Conn, error), closing func() error) *Client {
 	transport := &http.Transport{
 		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		DisableCompression: true,
+		ReadBufferSize:     readBuffer,
 	}
 	return &Client{http: &http.Client{Transport: transport}, close: func() error {
 		transport.CloseIdleConnections()

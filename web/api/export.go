@@ -2,6 +2,8 @@ package api
 
 import (
 	"archive/tar"
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -113,17 +115,18 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	h.Set(exportHeader, strconv.FormatInt(plan.Export, 10))
 	h.Set(totalHeader, strconv.FormatInt(plan.Messages, 10))
 	h.Set(octetsHeader, strconv.FormatInt(plan.Octets, 10))
-	tw := tar.NewWriter(w)
+	out := bufio.NewWriterSize(w, exportBuffer)
+	e := exporting{s: s, tw: tar.NewWriter(out), scope: access.Of(ctx).Scope}
 	at := int64(0)
 	if err := each(func(id string) error {
 		if at++; at <= req.Skip {
 			return nil
 		}
-		return s.exportOne(ctx, tw, id)
+		return e.one(ctx, id)
 	}); err != nil {
 		return err
 	}
-	return tw.Close()
+	return errors.Join(e.tw.Close(), out.Flush())
 }
 
 // planExport goes through the messages once, to say how much there is, of which deposits, and that those
@@ -156,7 +159,7 @@ func (s *Server) planExport(ctx context.Context, req *ExportRequest) (plan Expor
 			skipped.Write([]byte(id + "\n"))
 			return nil
 		}
-		m, err := s.opts.Store.Message(ctx, id)
+		size, first, err := s.first(ctx, id)
 		if errors.Is(err, archive.ErrNotFound) { // disposed of in this moment
 			plan.Messages--
 			return nil
@@ -164,12 +167,9 @@ func (s *Server) planExport(ctx context.Context, req *ExportRequest) (plan Expor
 		if err != nil {
 			return err
 		}
-		plan.Octets += m.Size
-		held, err := s.seen(ctx, id)
-		if len(held) > 0 {
-			deposits = append(deposits, held[0].Index)
-		}
-		return err
+		plan.Octets += size
+		deposits = append(deposits, first)
+		return nil
 	})
 	if err == nil && req.Skip > 0 && (plan.Messages < req.Skip || hex.EncodeToString(skipped.Sum(nil)) != req.SkipHash) {
 		err = &Problem{Status: http.StatusConflict, Title: "Conflict",
@@ -178,14 +178,21 @@ func (s *Server) planExport(ctx context.Context, req *ExportRequest) (plan Expor
 	return plan, deposits, each, err
 }
 
-// seen are the deposits of a message that the principal may see.
-func (s *Server) seen(ctx context.Context, id string) ([]archive.Deposited, error) {
-	deposits, err := s.opts.Store.Deposits(ctx, id)
+// first returns the size of a message, and the ledger index of its first deposit that the principal may see.
+func (s *Server) first(ctx context.Context, id string) (size, index int64, err error) {
 	scope := access.Of(ctx).Scope
 	if scope.All {
-		return deposits, err
+		return s.opts.Store.First(ctx, id)
 	}
-	return slices.DeleteFunc(deposits, func(d archive.Deposited) bool { return !scope.Sees(d.Mailbox, d.Received) }), err
+	m, err := s.opts.Store.Stored(ctx, id)
+	if err != nil {
+		return 0, 0, err
+	}
+	i := slices.IndexFunc(m.Deposited, func(d archive.Deposited) bool { return scope.Sees(d.Mailbox, d.Received) })
+	if i < 0 {
+		return 0, 0, archive.ErrNotFound
+	}
+	return m.Size, m.Deposited[i].Index, nil
 }
 
 // complete waits until the index has everything that the archive had at the
@@ -206,8 +213,25 @@ func (s *Server) complete(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) exportOne(ctx context.Context, tw *tar.Writer, id string) error {
-	m, err := s.opts.Store.Message(ctx, id)
+const (
+	// exportBuffer makes few writes of many small ones.
+	exportBuffer = 256 << 10
+	// wholeInMemory is how large a message may be for its bytes to be read once, into memory; of a larger one they are read
+	// twice. Nearly all are smaller.
+	wholeInMemory = 1 << 20
+)
+
+// exporting is the stream of an export.
+type exporting struct {
+	s     *Server
+	tw    *tar.Writer
+	scope access.Scope
+	body  bytes.Buffer // of the message in hand
+}
+
+// one writes a message.
+func (e *exporting) one(ctx context.Context, id string) error {
+	m, err := e.s.opts.Store.Stored(ctx, id)
 	if errors.Is(err, archive.ErrNotFound) { // disposed of in this moment
 		return nil
 	}
@@ -215,23 +239,19 @@ func (s *Server) exportOne(ctx context.Context, tw *tar.Writer, id string) error
 		return err
 	}
 	about := Exported{Received: m.Received, From: m.Summary.From, Size: m.Size}
-	deposits, err := s.seen(ctx, id)
-	if err != nil {
-		return err
-	}
-	for i, d := range deposits {
-		if i == 0 || d.Received.Before(about.Received) { // of those that the principal may see
+	for _, d := range m.Deposited {
+		if !e.scope.Sees(d.Mailbox, d.Received) {
+			continue
+		}
+		if len(about.Deposits) == 0 || d.Received.Before(about.Received) { // of those that the principal may see
 			about.Received = d.Received
 		}
 		about.Deposits = append(about.Deposits, ExportedDeposit{Index: d.Index, Mailbox: d.Mailbox, UIDL: d.UIDL, Received: d.Received})
 	}
-	// Read once before, because a tar entry cannot be taken back. The frames of
-	// small messages are cached.
-	damaged, err := s.opts.Store.Damaged(ctx, []string{id})
-	if err != nil {
+	// Read before its header is written, because a tar entry cannot be taken back.
+	if about.Damaged, err = e.read(ctx, m); err != nil {
 		return err
 	}
-	about.Damaged = len(damaged) > 0
 	comment, err := json.Marshal(about)
 	if err != nil {
 		return err
@@ -242,16 +262,46 @@ func (s *Server) exportOne(ctx context.Context, tw *tar.Writer, id string) error
 	}
 	if about.Damaged {
 		header.Size = 0
-		return tw.WriteHeader(header)
 	}
-	if err := tw.WriteHeader(header); err != nil {
+	if err := e.tw.WriteHeader(header); err != nil || about.Damaged {
 		return err
 	}
-	body, err := s.opts.Store.OpenMessage(ctx, id)
+	if m.Size <= wholeInMemory {
+		_, err := e.body.WriteTo(e.tw)
+		return err
+	}
+	body, err := m.Open(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(tw, body)
+	_, err = io.Copy(e.tw, body)
+	return joinClose(err, body)
+}
+
+// read reads a message, and keeps it if it is small. It reports whether the stored bytes are damaged.
+func (e *exporting) read(ctx context.Context, m *archive.Stored) (damaged bool, err error) {
+	var failed error
+	if e.body.Reset(); m.Size <= wholeInMemory {
+		if failed = e.keep(ctx, m); failed == nil {
+			return false, nil
+		}
+	}
+	// Whether it is damage, or something that goes away, is for the archive to say.
+	found, err := e.s.opts.Store.Damaged(ctx, []string{m.ID})
+	if err == nil && len(found) == 0 {
+		err = failed
+	}
+	return len(found) > 0, err
+}
+
+func (e *exporting) keep(ctx context.Context, m *archive.Stored) error {
+	body, err := m.Open(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err = e.body.ReadFrom(io.LimitReader(body, m.Size+1)); err == nil && int64(e.body.Len()) != m.Size {
+		err = fmt.Errorf("message %s has %d octets or more, the catalog says %d: run postkeep rebuild catalog", m.ID, e.body.Len(), m.Size)
+	}
 	return joinClose(err, body)
 }
 

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 
+	"github.com/postkeep/postkeep/archive/export"
 	"github.com/postkeep/postkeep/internal/bench/fill"
 )
 
@@ -17,31 +19,37 @@ func (b *bench) exporting(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out := filepath.Join(b.dir, "export.zip")
-	written := func(command func(ctx context.Context) *exec.Cmd) func(context.Context) (result, error) {
-		return func(ctx context.Context) (r result, err error) {
-			if err := os.RemoveAll(out); err != nil {
-				return r, err
-			}
-			defer func() { err = errors.Join(err, os.RemoveAll(out)) }()
-			u, err := b.measured(ctx, command(ctx))
-			return withSize(u, out, err)
-		}
-	}
-	_, octets, err := b.mail.count(ctx)
-	if err != nil {
-		return err
-	}
-	mib := strconv.FormatInt(octets>>20, 10)
 	if n, err := fill.Size(filepath.Join(dir, "data", "volumes")); err != nil || n == 0 {
 		return errors.Join(errors.New("the archive is empty"), err)
 	}
-	return b.turns(ctx, "Export of everything", []contender{
-		{name: "postkeep export --format eml, zip", run: written(func(context.Context) *exec.Cmd {
-			return b.postkeep(dir, "export", "--format", "eml", "--out", out)
-		})},
-		{name: "dd of as many zeros, with fsync", run: written(func(ctx context.Context) *exec.Cmd {
-			return exec.CommandContext(ctx, "dd", "if=/dev/zero", "of="+out, "bs=1M", "count="+mib, "conv=fsync", "status=none")
-		})},
-	})
+	messages, octets, err := b.mail.count(ctx)
+	if err != nil {
+		return err
+	}
+	out := filepath.Join(b.dir, "exporting")
+	written := func(name, file string, messages int64, command func(to string) *exec.Cmd) contender {
+		return contender{name: name, messages: messages, octets: octets, run: func(ctx context.Context) (r result, err error) {
+			if err := errors.Join(os.RemoveAll(out), os.Mkdir(out, 0o700)); err != nil {
+				return r, err
+			}
+			defer func() { err = errors.Join(err, os.RemoveAll(out)) }()
+			u, err := b.measured(ctx, command(filepath.Join(out, file)))
+			return withSize(u, out, err)
+		}}
+	}
+	exported := func(f export.Format, how, file string) contender {
+		return written(fmt.Sprintf("postkeep export --format %s, %s", f, how), file, int64(messages), func(to string) *exec.Cmd {
+			return b.postkeep(dir, "export", "--format", string(f), "--out", to)
+		})
+	}
+	contenders := []contender{
+		exported(export.EML, "zip", "export.zip"),
+		written("dd of as many zeros, with fsync", "zeros", 0, func(to string) *exec.Cmd {
+			return exec.Command("dd", "if=/dev/zero", "of="+to, "bs=1M", "count="+strconv.FormatInt(octets>>20, 10), "conv=fsync", "status=none") //nolint:noctx // measured ends it with its context
+		}),
+	}
+	for _, f := range export.Formats() {
+		contenders = append(contenders, exported(f, "files", "export"))
+	}
+	return b.turns(ctx, "Export of everything", contenders)
 }

@@ -82,7 +82,9 @@ func field(file, name string) string {
 type contender struct {
 	name string
 	most int // rounds, 0 is all of them
-	run  func(ctx context.Context) (result, error)
+	// messages and octets are what it deals with, for rates; 0 if they are of no interest.
+	messages, octets int64
+	run              func(ctx context.Context) (result, error)
 }
 
 // result is one measurement.
@@ -120,20 +122,37 @@ func (b *bench) turns(ctx context.Context, title string, contenders []contender)
 		loads = append(loads, load())
 	}
 	b.report.print(fmt.Sprintf("\n### %s\n\n%d rounds, load %s.\n\n", title, b.pairs, strings.Join(loads, " ")))
-	b.report.print("| | s, median (least to most) | ratio | CPU s | RSS MiB | RssAnon MiB | disk MB |\n|---|--:|--:|--:|--:|--:|--:|\n")
+	rated := slices.ContainsFunc(contenders, func(c contender) bool { return c.octets > 0 })
+	b.report.print("| | s, median (least to most) | ratio | CPU s | RSS MiB | RssAnon MiB | disk MB |")
+	if rated {
+		b.report.print(" messages/s | MB/s |")
+	}
+	b.report.print("\n|---|--:|--:|--:|--:|--:|--:|" + strings.Repeat("--:|", map[bool]int{true: 2}[rated]) + "\n")
 	for i, c := range contenders {
 		if failed[i] > 0 {
 			c.name += fmt.Sprintf(", failed in %d rounds", failed[i])
 		}
-		b.report.print(row(c.name, results[i], results[0]))
+		b.report.print(row(c.name, results[i], results[0]) + c.rates(results[i]) + "\n")
 	}
 	return b.report.err
+}
+
+// rates are the last cells of a row, of the median of the times.
+func (c *contender) rates(results []result) string {
+	if c.octets == 0 || len(results) == 0 {
+		return ""
+	}
+	wall, messages := spreadOf(results, func(r result) float64 { return r.wall.Seconds() }).median, ""
+	if c.messages > 0 {
+		messages = fmt.Sprintf("%.0f", float64(c.messages)/wall)
+	}
+	return fmt.Sprintf(" %s | %.0f |", messages, float64(c.octets)/1e6/wall)
 }
 
 // row is a line of the table. The ratio is the median of those of the rounds.
 func row(name string, results, first []result) string {
 	if len(results) == 0 {
-		return fmt.Sprintf("| %s | | | | | | |\n", name)
+		return fmt.Sprintf("| %s | | | | | | |", name)
 	}
 	wall := spreadOf(results, func(r result) float64 { return r.wall.Seconds() })
 	cpu := spreadOf(results, func(r result) float64 { return r.cpu.Seconds() })
@@ -148,7 +167,7 @@ func row(name string, results, first []result) string {
 	if results[0].disk > 0 {
 		disk = fmt.Sprintf("%.1f", spreadOf(results, func(r result) float64 { return float64(r.disk) / 1e6 }).median)
 	}
-	return fmt.Sprintf("| %s | %.2f (%.2f to %.2f) | %.2f | %.2f | %s | %s | %s |\n", name, wall.median, wall.least, wall.most, spread(ratios).median,
+	return fmt.Sprintf("| %s | %.2f (%.2f to %.2f) | %.2f | %.2f | %s | %s | %s |", name, wall.median, wall.least, wall.most, spread(ratios).median,
 		cpu.median, mib(func(r result) int64 { return r.rss }), mib(func(r result) int64 { return r.anon }), disk)
 }
 
