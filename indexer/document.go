@@ -58,19 +58,19 @@ func (a *analyzer) newEntry(item archive.Indexable, m *mailparse.Message) *entry
 	defer a.stemmers.Put(stemmer)
 	language, attachedLanguage := words.Language(m.OwnText()), languageOf(attached)
 	for _, f := range []*field{
-		textField(fieldSubject, newStems(language, stemmer), m.Subject),
+		textField(fieldSubject, newStems(language, stemmer), append([]string{m.Subject}, m.OtherSubjects...)...),
 		textField(fieldBody, newStems(language, stemmer), body),
 		textField(fieldAttachment, newStems(attachedLanguage, stemmer), append(names, attached...)...),
-		addressField(fieldFrom, m.From),
-		addressField(fieldTo, m.To),
-		addressField(fieldCc, m.Cc),
-		addressField(fieldBcc, m.Bcc),
-		addressField(fieldParticipant, m.From, m.Sender, m.ReplyTo, m.To, m.Cc, m.Bcc, m.ResentFrom, m.ResentTo, journaledRecipients(m)),
+		addressField(fieldFrom, m.From).noted(m, "from"),
+		addressField(fieldTo, m.To).noted(m, "to"),
+		addressField(fieldCc, m.Cc).noted(m, "cc"),
+		addressField(fieldBcc, m.Bcc).noted(m, "bcc"),
+		addressField(fieldParticipant, m.From, m.Sender, m.ReplyTo, m.To, m.Cc, m.Bcc, m.ResentFrom, m.ResentTo, journaledRecipients(m)).noted(m, "from", "to", "cc", "bcc"),
 		fileNameField(names),
 		exactField(fieldMailbox, item.Mailboxes...),
 		exactField(fieldMessageID, m.MessageID),
 		keyField(fieldFlag, flags...),
-		addressField(fieldRecipient, m.ResentTo, envelopeRecipients(m)),
+		addressField(fieldRecipient, m.ResentTo, envelopeRecipients(m)).field,
 		keyField(fieldFileType, attachedTypes(m)...),
 		listField(m.ListID),
 		headerField(m.Header),
@@ -209,25 +209,6 @@ func fileNameField(names []string) *field {
 	return f
 }
 
-// addressField makes addresses findable by the words of the display name and
-// of the local part, and by the whole address, the whole local part, the domain,
-// each of its parents and each of its labels.
-func addressField(name string, lists ...[]mailparse.Address) *field {
-	n := 0
-	for _, list := range lists {
-		n += len(list)
-	}
-	f := newField(name, textOptions, min(8*n, 1<<14))
-	last := 0
-	for _, list := range lists {
-		for _, a := range list {
-			last = f.addText(a.Name, last+gap)
-			last = addAddress(f, a.Addr, last+gap)
-		}
-	}
-	return f
-}
-
 // envelopeRecipients are those that the header does not name: Bcc, and the members of
 // lists.
 func envelopeRecipients(m *mailparse.Message) []mailparse.Address {
@@ -300,48 +281,6 @@ func headerField(h mailparse.Header) *field {
 		}
 	}
 	return f
-}
-
-// maxDomain is in octets (RFC 1035 section 2.3.4); more is no domain, and
-// would have too many parents.
-const maxDomain = 255
-
-func addAddress(f *field, addr string, position int) int {
-	addr = words.Fold(strings.TrimSpace(addr))
-	if addr == "" {
-		return position
-	}
-	local, domain := addr, ""
-	if at := strings.LastIndexByte(addr, '@'); at >= 0 {
-		local, domain = addr[:at], addr[at+1:]
-		f.add(limited(addr), position)
-	}
-	last := f.addText(local, position)
-	if !isOneWord(local) {
-		f.add(limited(local), position) // john.doe, besides john and doe
-	}
-	if len(domain) > maxDomain {
-		return f.addText(domain, last+gap)
-	}
-	// Labels stand apart from each other, so that the phrase that "example.com"
-	// is elsewhere does not find example.com.au.
-	for domain != "" {
-		label, parent, more := strings.Cut(domain, ".")
-		last = f.addText(label, last+gap)
-		if more || !isOneWord(domain) {
-			f.add(limited(domain), last)
-		}
-		domain = parent
-	}
-	return last
-}
-
-// isOneWord reports whether folded text is a single term in itself.
-func isOneWord(text string) bool {
-	for t := range words.All(text) {
-		return t.Start == 0 && t.End == len(text)
-	}
-	return false
 }
 
 // collapse makes every run of white space one space, and cuts what is beyond

@@ -715,3 +715,16 @@ func remove(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 }
+
+func TestAddressesAreFoundByWhatStandsBesideThemAndByEitherSpellingOfTheirDomains(t *testing.T) {
+	a := newMemory()
+	a.put("group", "m", "From: x@example.com (Robert Tables)\nTo: The Team: a@example.com, Bob (deputy) <b@example.com>;\nCc: Nobody:;\nSubject: first one\nSubject: second thing\n\ntext\n")
+	a.put("ascii", "m", "From: Ann <ann@mail.xn--mnchen-3ya.de>\nTo: =?utf-8?q?xn--?= <b@xn--a>\n\ntext\n")
+	a.put("utf8", "m", "From: Ann <ann@mail.münchen.de>\n\ntext\n")
+	start(t, t.TempDir(), a, WorkerOptions{}).catchUp().want(map[string]string{
+		"to:team": "group", "to:deputy": "group", "cc:nobody": "group", "from:team": "", "participant:nobody": "group", "from:tables": "group",
+		"subject:second": "group", `subject:"one second"`: "", "subject:first": "group", "rcpt:deputy": "group",
+		"from:münchen.de": "ascii utf8", "from:xn--mnchen-3ya.de": "ascii utf8", "from:ann@mail.münchen.de": "ascii utf8",
+		"from:ann@mail.xn--mnchen-3ya.de": "ascii utf8", "from:@mail.Munchen.de": "ascii utf8", "from:*@*.münchen.de": "ascii utf8", "to:xn--a": "ascii",
+	})
+}

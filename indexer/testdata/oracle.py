@@ -100,7 +100,7 @@ class Visible(html.parser.HTMLParser):
             if name == "alt" and value:
                 self.text.append(" " + value + " ")
             if name == "href" and tag == "a" and value:
-                self.links.append(re.split("[?#]", re.sub("(?i)^mailto:", "", value))[0])
+                self.links.append(re.sub("(?i)^mailto:", "", value))
 
     def handle_endtag(self, tag):
         if tag in ("script", "style"):

@@ -28,6 +28,27 @@ func (h Header) addresses(names ...string) []Address {
 	return list[:min(len(list), maxAddresses)]
 }
 
+// addressNotes returns Envelope.Notes.
+func (h Header) addressNotes() (notes map[string][]string) {
+	for _, f := range h.fields {
+		if len(f.Name) > len("From") || !strings.ContainsAny(f.Value, "(:") {
+			continue
+		}
+		switch name := strings.ToLower(f.Name); name {
+		case "from", "to", "cc", "bcc":
+			p := addressParser{s: f.Value, charset: h.charset}
+			p.parse()
+			if p.notes != nil && notes == nil {
+				notes = make(map[string][]string)
+			}
+			if p.notes != nil {
+				notes[name] = append(notes[name], p.notes...)
+			}
+		}
+	}
+	return notes
+}
+
 // parseAddresses parses an address list (RFC 5322 section 3.4). What is
 // well-formed go-message parses; the rest is read for what it may mean. Encoded
 // words are always read here: go-message decodes them by way of a package
@@ -121,6 +142,7 @@ type addressParser struct {
 	s       string
 	charset string
 	list    []Address
+	notes   []string // comments that are no name, and the names of groups
 
 	phrase  strings.Builder // outside angle brackets and comments, quotes kept
 	comment string          // the last one
@@ -152,6 +174,7 @@ func (p *addressParser) parse() []Address {
 		case ':':
 			// The name of a group, unless it is "mailto:" or part of an address.
 			if !p.inAngle && strings.IndexByte(p.phrase.String(), '@') < 0 {
+				p.note(p.phrase.String())
 				p.phrase.Reset()
 			}
 		default:
@@ -187,6 +210,7 @@ func (p *addressParser) parens() int {
 			depth++
 		case ')':
 			if depth--; depth == 0 {
+				p.note(p.comment)
 				p.comment = p.s[1:i]
 				p.phrase.WriteByte(' ')
 				return i + 1
@@ -235,9 +259,17 @@ func (p *addressParser) flush() {
 	}
 	if a.Name == "" && comment != "" {
 		a.Name = p.text(unquote(comment))
+	} else {
+		p.note(comment)
 	}
 	if a = tidy(a); a != (Address{}) {
 		p.list = append(p.list, a)
+	}
+}
+
+func (p *addressParser) note(s string) {
+	if s = p.text(unquote(s)); s != "" {
+		p.notes = append(p.notes, s)
 	}
 }
 

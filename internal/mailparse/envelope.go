@@ -23,12 +23,16 @@ func newEnvelope(h Header) Envelope {
 		Bcc:        h.addresses("Bcc"),
 		ResentFrom: h.addresses("Resent-From", "Resent-Sender"),
 		ResentTo:   h.addresses("Resent-To", "Resent-Cc", "Resent-Bcc"),
+		Notes:      h.addressNotes(),
 		Subject:    strings.TrimSpace(h.Get("Subject")),
 		InReplyTo:  messageIDs(h.Get("In-Reply-To")),
 		References: messageIDs(h.Get("References")),
 		ListID:     h.Get("List-Id"),
 
 		ThreadIndex: threadIndex(h.Raw("Thread-Index")),
+	}
+	if subjects := h.Values("Subject"); len(subjects) > 1 {
+		e.OtherSubjects = subjects[1:]
 	}
 	if ids := messageIDs(h.Get("Message-ID")); len(ids) > 0 {
 		e.MessageID = ids[0]

@@ -2,6 +2,7 @@ package mailparse
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -133,6 +134,18 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+func TestWhatStandsBesideAddressesIsKept(t *testing.T) {
+	m := parse(t, "From: ann@example.com (Ann Other)\nTo: The Team: (all of us) a@example.com, Bob (Robert =?utf-8?q?M=C3=BCller?=) <b@example.com>;, c@example.com (Carol)\n"+
+		"Cc: undisclosed-recipients:;\nBcc: mail <a:b@example.com>\nSubject: first\nSubject: =?utf-8?q?zw=C3=B6lf?=\n\n")
+	want := map[string][]string{"to": {"The Team", "Robert Müller"}, "cc": {"undisclosed-recipients"}}
+	if !reflect.DeepEqual(m.Notes, want) {
+		t.Errorf("%q, want %q", m.Notes, want)
+	}
+	if m.Subject != "first" || !slices.Equal(m.OtherSubjects, []string{"zwölf"}) {
+		t.Errorf("subjects %q, %q", m.Subject, m.OtherSubjects)
+	}
+}
+
 func TestAddressParsersAgree(t *testing.T) {
 	// What go-message reads, the tolerant parser reads the same way.
 	for _, in := range []string{
@@ -203,7 +216,7 @@ func TestEnvelope(t *testing.T) {
 	got := fmt.Sprint(m.Envelope)
 	const want = "{2004-02-01 14:04:05 +0000 UTC [{Ann ann@example.com}] [{ b@example.com}] [{ c@example.com}] [{ d@example.com} { e@example.com}] [{ f@example.com}] [{ g@example.com}] " +
 		"[{ h@example.com} { l@example.com}] [{ i@example.com} { j@example.com} { k@example.com} { m@example.com}] " +
-		"folded subject 1@example.com [0@example.com] [00@example.com 0@example.com] list.example.com 01c4eaa5ba7ec81a9aab4433439c97464ba84df59117}"
+		"map[] folded subject [] 1@example.com [0@example.com] [00@example.com 0@example.com] list.example.com 01c4eaa5ba7ec81a9aab4433439c97464ba84df59117}"
 	if got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}

@@ -104,21 +104,18 @@ func (r *htmlReader) start() {
 	name, hasAttr := r.z.TagName()
 	tag := atom.Lookup(name)
 	var a htmlAttributes
-	if hasAttr && (hides || tag == atom.Img || tag == atom.A || tag == atom.Area || tag == atom.Input) {
+	if hasAttr && (hides || tag == atom.Img || tag == atom.A || tag == atom.Area || tag == atom.Input || tag == 0) {
 		a = readAttributes(r.z)
 	}
 	switch tag {
+	case 0: // drawings of Office (VML): v:shape
+		r.instead(a)
 	case atom.Script, atom.Style:
 		r.skip = tag // the tokenizer ends their content itself
 	case atom.Noscript, atom.Noframes, atom.Noembed, atom.Iframe:
 		r.z.NextIsNotRawText() // mail programs run no scripts: it is shown
 	case atom.Img, atom.Input:
-		if !a.hidden && len(a.alt) > 0 {
-			// It stands in place of a picture: not a part of the words beside it.
-			r.out().text([]byte(" "))
-			r.out().text(a.alt)
-			r.out().text([]byte(" "))
-		}
+		r.instead(a)
 		return
 	case atom.A, atom.Area:
 		r.out().text(a.alt)
@@ -136,6 +133,15 @@ func (r *htmlReader) start() {
 		r.hide, r.hideDepth = tag, 0
 	}
 	r.out().element(tag, true)
+}
+
+// instead writes the text that stands in place of a picture: it is no part of the words beside it.
+func (r *htmlReader) instead(a htmlAttributes) {
+	if !a.hidden && len(a.alt) > 0 {
+		r.out().text([]byte(" "))
+		r.out().text(a.alt)
+		r.out().text([]byte(" "))
+	}
 }
 
 func (r *htmlReader) end(tag atom.Atom) {

@@ -48,7 +48,8 @@ func newLeaf(w *walker, part int) *leaf {
 	return l
 }
 
-// newPreamble makes a leaf of what comes before the first boundary of a multipart.
+// newPreamble makes a leaf of what comes before the first boundary of a multipart, or behind
+// the last one.
 func newPreamble(w *walker, multipart int) *leaf {
 	l := &leaf{w: w, part: multipart, decoder: &identityDecoder{}, isText: true}
 	l.start(&Part{MediaType: "text/plain", parent: multipart})
@@ -161,6 +162,34 @@ func (l *leaf) promote(atEnd bool) bool {
 	}
 	l.takeText(&l.w.msg.Parts[l.part])
 	return true
+}
+
+// maxBoilerplate is the length of a preamble that may be a mail program's word to those
+// that know no MIME; people write more, or do not mention it.
+const maxBoilerplate = 512
+
+// keepMargin keeps text of a multipart that is in no part: nobody is shown it, and so it is
+// a place to hide something in. Programs for mailing lists also write their footers behind the last part.
+func (l *leaf) keepMargin(e *entity) {
+	w := l.w
+	w.out = l.decoder.close(w.out, false)
+	l.flush()
+	octets := bytes.TrimSpace(w.text)
+	octets = bytes.TrimSpace(bytes.TrimSuffix(octets, []byte("--"+e.boundary))) // one that was guessed
+	if len(octets) == 0 || e.children == 0 && len(octets) <= maxBoilerplate && bytes.Contains(octets, []byte("MIME")) {
+		return
+	}
+	p, room := &w.msg.Parts[l.part], w.textRoom()
+	text, _, _ := decodeCharset(octets, "")
+	text = truncate(plainText(text), room)
+	if l.size > int64(len(w.text)) || len(text) == room {
+		w.textCut()
+	}
+	if p.Hidden != "" && text != "" {
+		text = p.Hidden + "\n" + text
+	}
+	w.textUsed += len(text) - len(p.Hidden)
+	p.Hidden = text
 }
 
 func looksLikeHTML(b []byte) bool {

@@ -63,8 +63,13 @@ type Envelope struct {
 	From, Sender, ReplyTo, To, Cc, Bcc []Address
 	// ResentFrom and ResentTo are who sent the message on, and to whom (RFC 5322 section 3.6.6), every
 	// time it was: Resent-From and -Sender; Resent-To, -Cc and -Bcc.
-	ResentFrom, ResentTo  []Address
-	Subject               string
+	ResentFrom, ResentTo []Address
+	// Notes is what stands beside the addresses of From, To, Cc and Bcc for people to read, and is no
+	// name of one: comments (section 3.2.2) and the names of groups (section 3.4). It is nil where there is none.
+	Notes   map[string][]string
+	Subject string
+	// OtherSubjects are those of further Subject fields, which there should not be.
+	OtherSubjects         []string
 	MessageID             string   // without angle brackets
 	InReplyTo, References []string // without angle brackets
 	ListID                string   // without angle brackets and phrase
@@ -102,7 +107,7 @@ type Part struct {
 	// Text is the readable text of a text part: UTF-8, HTML without its
 	// markup. It is empty where Options.MaxTextBytes allows no more.
 	Text string
-	// Hidden is text that HTML holds and does not show: previews of newsletters, and
+	// Hidden is what stands before the first part of a multipart and behind the last, and text that HTML holds and does not show: previews of newsletters, and
 	// what is meant for filters. It counts as Text does.
 	Hidden string
 	// Links are the targets of links in HTML whose text does not show them, each once.

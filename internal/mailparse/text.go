@@ -21,7 +21,7 @@ func (m *Message) Text() string {
 		if p.Enclosed != nil && (m.Journal == nil || p.parent != 0) {
 			p.Enclosed.writeText(&out)
 		}
-		if p.Text == "" && p.Hidden == "" && len(p.Links) == 0 || p.IsAttachment || m.Journal != nil && p.parent == 0 {
+		if p.Text == "" && p.Hidden == "" && len(p.Links) == 0 || p.IsAttachment || p.isMultipart() || m.Journal != nil && p.parent == 0 {
 			continue
 		}
 		if p.parent >= 0 && m.Parts[p.parent].MediaType == typeTNEF && out.Len() > 0 {
@@ -42,20 +42,18 @@ func (m *Message) Text() string {
 			write(p.Hidden)
 		}
 		for _, link := range p.Links {
-			write(withoutQuery(link))
+			write(link)
+		}
+	}
+	for i := range m.Parts { // what mail programs do not show at all comes last
+		if p := &m.Parts[i]; p.Hidden != "" && p.isMultipart() {
+			writeBlock(&out, p.Hidden)
 		}
 	}
 	return out.String()
 }
 
-// withoutQuery cuts off a link what is rarely written for people: it says who was
-// sent the link, in words that nobody searches for.
-func withoutQuery(link string) string {
-	if i := strings.IndexAny(link, "?#"); i >= 0 {
-		return link[:i]
-	}
-	return link
-}
+func (p *Part) isMultipart() bool { return strings.HasPrefix(p.MediaType, "multipart/") }
 
 // alternative returns the multipart/alternative that part i stands in, or -1.
 func (m *Message) alternative(i int) int {
@@ -84,8 +82,15 @@ func (e *Enclosed) writeText(out *strings.Builder) {
 			writeBlock(out, strings.TrimSpace(a.Name+" "+a.Addr))
 		}
 	}
-	if e.Subject != "" {
-		writeBlock(out, e.Subject)
+	for _, name := range [...]string{"from", "to", "cc"} {
+		for _, n := range e.Notes[name] {
+			writeBlock(out, n)
+		}
+	}
+	for _, subject := range append([]string{e.Subject}, e.OtherSubjects...) {
+		if subject != "" {
+			writeBlock(out, subject)
+		}
 	}
 }
 

@@ -112,8 +112,32 @@ func TestHiddenTextAndLinksAreFound(t *testing.T) {
 	if p.Text != "click a.exampletopagain" || p.Hidden != "preview" || !slices.Equal(p.Links, []string{"https://example.com/path?who=me"}) {
 		t.Errorf("text %q, hidden %q, links %q", p.Text, p.Hidden, p.Links)
 	}
-	if got := m.Text(); got != "click a.exampletopagain\npreview\nhttps://example.com/path\n" {
+	if got := m.Text(); got != "click a.exampletopagain\npreview\nhttps://example.com/path?who=me\n" {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestControlsAndDrawingsStandApartFromTheirNeighbours(t *testing.T) {
+	m := parse(t, "Content-Type: text/html\n\nbefore<button>press</button>after<select><option>one<option>two</select>between<textarea>typed</textarea>behind"+
+		"<table><tr><td>left</td><td>right</td></tr></table>x<v:shape id=1 alt='a drawing'></v:shape>y<o:p title=no>z</o:p>")
+	if got := strings.Fields(m.Parts[0].Text); !slices.Equal(got, strings.Fields("before press after one two between typed behind left right x a drawing yz")) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestTextOutsideOfThePartsIsFound(t *testing.T) {
+	const message = "Content-Type: multipart/mixed; boundary=b\n\nThis is a multi-part message in MIME format.\n--b\nContent-Type: multipart/alternative; boundary=i\n\nwritten in front\n" +
+		"--i\n\nthe text\n--i--\n\nbehind the inner one\n\n--b--\nlist footer \xe4\n"
+	m := parse(t, message)
+	if got := m.Text(); got != "the text\nlist footer ä\nwritten in front\nbehind the inner one\n" || len(m.Parts) != 3 {
+		t.Errorf("%d parts, %q", len(m.Parts), got)
+	}
+	long := parse(t, "Content-Type: multipart/mixed; boundary=b\n\n"+strings.Repeat("about MIME\n", 100)+"--b\n\ntext\n--b--\n"+strings.Repeat("x", DefaultMaxTextBytes+1))
+	if got := long.Text(); !strings.HasPrefix(got, "text\nabout MIME") || !long.HasFlag(FlagPartial) || len(got) > DefaultMaxTextBytes+100 {
+		t.Errorf("%d bytes, flags %v: %.30q", len(got), long.Flags, got)
+	}
+	if got := parse(t, strings.ReplaceAll(message, "--b\n", "--other\n")).Text(); strings.Contains(got, "--other") {
+		t.Errorf("a boundary that was guessed is text: %q", got)
 	}
 }
 

@@ -104,7 +104,7 @@ func (b *textBuilder) element(tag atom.Atom, start bool) {
 		}
 	case atom.P, atom.Table, atom.H1, atom.H2, atom.H3, atom.H4, atom.H5, atom.H6,
 		atom.Div, atom.Tr, atom.Dl, atom.Dt, atom.Dd, atom.Hr, atom.Title, atom.Body, atom.Head, atom.Html,
-		atom.Article, atom.Section, atom.Header, atom.Footer, atom.Center, atom.Form, atom.Option, atom.Address, atom.Caption,
+		atom.Article, atom.Section, atom.Header, atom.Footer, atom.Center, atom.Form, atom.Option, atom.Optgroup, atom.Select, atom.Button, atom.Textarea, atom.Legend, atom.Details, atom.Summary, atom.Dialog, atom.Address, atom.Caption,
 		atom.Fieldset, atom.Figure, atom.Figcaption, atom.Main, atom.Nav, atom.Aside, atom.Tbody, atom.Thead, atom.Tfoot:
 	default:
 		return

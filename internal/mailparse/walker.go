@@ -169,7 +169,7 @@ func (w *walker) delimiter(line []byte) bool {
 			return true
 		case rest == 2 && isClosing(text, e.boundary) && !e.closed:
 			w.endPart(i)
-			w.stack[i].closed = true
+			w.closeMultipart(&w.stack[i])
 			return true
 		case rest == 0 && closedMatch < 0:
 			closedMatch = i
@@ -248,6 +248,23 @@ func (w *walker) confirms(e *entity, line []byte) bool {
 	return e.boundary == "" && len(line) == 0
 }
 
+// closeMultipart notes that the last boundary of e was there. What follows is no part.
+func (w *walker) closeMultipart(e *entity) {
+	e.closed = true
+	if e.children > 0 {
+		w.endMargin(e)
+		e.leaf = newPreamble(w, e.part)
+	}
+}
+
+// endMargin keeps what stood before the first part of e, or behind the last one.
+func (w *walker) endMargin(e *entity) {
+	if e.leaf != nil {
+		e.leaf.keepMargin(e)
+	}
+	e.leaf = nil
+}
+
 // endPart ends what is above the multipart at place i of the stack.
 func (w *walker) endPart(i int) {
 	w.endHeaders()
@@ -258,8 +275,9 @@ func (w *walker) endPart(i int) {
 func (w *walker) nextPart(e *entity) {
 	if e.isText && e.leaf != nil && e.leaf.promote(false) {
 		e.children++
+		e.leaf = nil
 	}
-	e.leaf = nil // it held the preamble
+	w.endMargin(e)
 	e.closed = false
 	e.children++
 	def := "text/plain"
@@ -300,5 +318,7 @@ func (w *walker) endMultipart(e *entity, atEnd bool) {
 		e.leaf.promote(atEnd)
 	case !e.closed:
 		w.issue(e.part, issueNotClosed)
+	default:
+		w.endMargin(e)
 	}
 }
