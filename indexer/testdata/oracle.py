@@ -216,6 +216,9 @@ def texts(part, attached, parent=None):
     if part.is_multipart():
         for inner in part.get_payload():
             yield from texts(inner, attached, part)
+        for margin in (part.preamble, part.epilogue):
+            if margin and not (margin is part.preamble and len(margin.strip()) <= 512 and "MIME" in margin):
+                yield decode(margin.encode("utf-8", "surrogateescape"), None)
         return
     if not is_attached(part, parent):
         yield from text_of(part)
@@ -226,10 +229,10 @@ def texts(part, attached, parent=None):
 def sequences(raw):
     """Lists of runs of words, one list for each place that is searched."""
     message = email.message_from_bytes(raw)
-    subject = [words(header(v)) for v in raw_header(message, "subject")[:1]]
+    subject = [words(header(v)) for v in raw_header(message, "subject")]
     attached = []
     body = [w for text in texts(message, attached) for w in words(text)]
-    people = [words(t) for pair in addresses(message, "from", "sender", "reply-to", "to", "cc", "bcc") for t in address_texts(*pair)]
+    people = [words(t) for pair in addresses(message, "from", "sender", "reply-to", "to", "cc", "bcc", "resent-from", "resent-sender", "resent-to", "resent-cc", "resent-bcc") for t in address_texts(*pair)]
     names = []
     for part in message.walk():
         name = part.get_filename()
