@@ -6,29 +6,22 @@ import os
 import sys
 
 recipe = open(sys.argv[1], "rb")
-parts = os.path.join(os.path.dirname(sys.argv[1]), "parts")
-digest, size = hashlib.sha256(), 0
-
-
-def write(data):
-    global size
-    digest.update(data)
-    size += len(data)
-    sys.stdout.buffer.write(data)
-
-
 assert recipe.readline() == b"postkeep-recipe 1\n", "not a recipe"
 _, message, total = recipe.readline().decode().split()
+digest, size = hashlib.sha256(), 0
 for step in iter(lambda: recipe.readline().decode().split(), ["end"]):
     if step[0] == "text":
-        write(recipe.read(int(step[1])))
-        recipe.read(1)
-        continue
-    data = open(os.path.join(parts, step[1]), "rb").read()
+        data = recipe.read(int(step[1]))
+        recipe.read(1)  # the LF behind it
+    else:
+        with open(os.path.join(os.path.dirname(sys.argv[1]), "parts", step[1]), "rb") as part:
+            data = part.read()
     if step[0] == "base64":
         text, line = base64.b64encode(data), int(step[3])
         eol = {"lf": b"\n", "crlf": b"\r\n"}[step[4]]
         data = eol.join(text[i:i + line] for i in range(0, len(text), line))
-    write(data)
+    digest.update(data)
+    size += len(data)
+    sys.stdout.buffer.write(data)
 if digest.hexdigest() != message or size != int(total):
     sys.exit("damaged: SHA-256 is " + digest.hexdigest())
