@@ -116,6 +116,27 @@ func TestSearchShowAndRawAreOneMessage(t *testing.T) {
 	}
 }
 
+// Without an instance nobody indexes what is missing, such as after a backup was put back.
+func TestSearchWithoutAnInstanceSaysThatTheIndexIsBehindAndWhatToDo(t *testing.T) {
+	s, store := instance(t, hello)
+	const later = "Subject: later\r\n\r\nnot indexed\r\n"
+	if r, err := client(t, s).Search(t.Context(), SearchRequest{Limit: 10}); err != nil || r.Partial != "" {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if _, err := store.Put(t.Context(), []archive.Delivery{{
+		ID: idOf(later), Size: int64(len(later)), Body: strings.NewReader(later), Deposit: archive.Deposit{Mailbox: "sales", Received: time.Now()},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	for running, want := range map[bool]string{false: "postkeep rebuild index", true: ""} {
+		s.opts.Running = running
+		r, err := client(t, s).Search(t.Context(), SearchRequest{Limit: 10})
+		if err != nil || r.Total != 1 || !strings.Contains(r.Partial, want) || (r.Partial == "") != running {
+			t.Errorf("running %t: %+v, %v", running, r, err)
+		}
+	}
+}
+
 func TestCountAloneShowsNoMessage(t *testing.T) {
 	s, _ := instance(t, hello)
 	if r, err := client(t, s).Search(t.Context(), SearchRequest{Query: "", Limit: 0}); err != nil || r.Total != 1 || len(r.Hits) != 0 {

@@ -102,7 +102,8 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	for f, values := range found.Facets {
 		result.Facets[string(f)] = values
 	}
-	if found.Partial || s.opts.Store.Unreadable() != nil {
+	// A running instance indexes what has just come; without one nobody does.
+	if found.Partial || s.opts.Store.Unreadable() != nil || !s.opts.Running {
 		if result.Partial, err = s.lacking(ctx); err != nil {
 			return err
 		}

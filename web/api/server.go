@@ -292,7 +292,11 @@ func (s *Server) lacking(ctx context.Context) (string, error) {
 	if reason := s.opts.Index.Lacking(); reason != "" {
 		return reason, nil
 	}
-	return fmt.Sprintf("the index is complete up to ledger index %d of %d", s.opts.Index.Position(), last), nil
+	reason := fmt.Sprintf("the index is complete up to ledger index %d of %d", s.opts.Index.Position(), last)
+	if !s.opts.Running {
+		reason += "; postkeep rebuild index completes it, as does postkeep run"
+	}
+	return reason, nil
 }
 
 func (s *Server) mailboxes(w http.ResponseWriter, r *http.Request) error {
