@@ -3,6 +3,8 @@ package archive
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,6 +48,18 @@ func faultOnce(t *testing.T, fault disktest.Fault) (disktest.Op, bool) {
 		t.Fatal(err)
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
+	image, receipted, op, fired := imageOf(t, tmp, fault)
+	checkImage(t, describe(fault, op), image, receipted)
+	return op, fired
+}
+
+func describe(fault disktest.Fault, op disktest.Op) string {
+	return fmt.Sprintf("operation %d (%s %s, %d of %d bytes), %s", fault.At, op.Kind, filepath.Base(op.Path), fault.Bytes, op.Size, fault.Mode)
+}
+
+// imageOf returns what a power cut after the fault leaves, in a directory in tmp.
+func imageOf(t *testing.T, tmp string, fault disktest.Fault) (image string, receipted map[string]string, op disktest.Op, fired bool) {
+	t.Helper()
 	dir, image := filepath.Join(tmp, "data"), filepath.Join(tmp, "image")
 	if err := Create(t.Context(), dir, Options{}); err != nil {
 		t.Fatal(err)
@@ -55,13 +69,75 @@ func faultOnce(t *testing.T, fault disktest.Fault) (disktest.Op, bool) {
 		t.Fatal(err)
 	}
 	faulty := disktest.NewFaulty(recorder, fault)
-	receipted := workUntilItFails(t, dir, faulty)
-	op, fired := faulty.Fired()
+	receipted = workUntilItFails(t, dir, faulty)
+	op, fired = faulty.Fired()
 	if err := recorder.CrashImage(image); err != nil {
 		t.Fatal(err)
 	}
-	checkImage(t, fmt.Sprintf("operation %d (%s %s, %d of %d bytes), %s", fault.At, op.Kind, filepath.Base(op.Path), fault.Bytes, op.Size, fault.Mode), image, receipted)
-	return op, fired
+	return image, receipted, op, fired
+}
+
+// TestPowerCutDuringTheRecoveryFromAnother opens what a power cut has left, lets the power go again during that or right behind it, and
+// opens what that leaves.
+func TestPowerCutDuringTheRecoveryFromAnother(t *testing.T) {
+	first, second := 43, 5
+	if os.Getenv("POSTKEEP_TORTURE") != "" {
+		first, second = 3, 1
+	}
+	recovered := 0 // how often there was something to recover
+	for at := 20; ; at += first {
+		fault := disktest.Fault{At: at, Mode: []disktest.Mode{disktest.Fail, disktest.FailPersisted, disktest.Torn}[at%3], Crash: true, Bytes: at * 37 % 700}
+		tmp := t.TempDir()
+		image, receipted, op, fired := imageOf(t, tmp, fault)
+		if !fired {
+			break
+		}
+		for again := 1 + at%second; ; again += second {
+			next := disktest.Fault{At: again, Mode: disktest.Mode(again % 3), Crash: true, Bytes: again * 31 % 300}
+			if !cutAgain(t, describe(fault, op), filepath.Join(tmp, fmt.Sprint(again)), image, receipted, next) {
+				break
+			}
+			recovered++
+		}
+	}
+	if recovered < 10 {
+		t.Errorf("the power went during %d recoveries only", recovered)
+	}
+}
+
+// cutAgain opens a copy of the image on a disk that goes away at the fault, and reports whether it came to that.
+func cutAgain(t *testing.T, name, tmp, image string, receipted map[string]string, fault disktest.Fault) (fired bool) {
+	t.Helper()
+	dir, left := filepath.Join(tmp, "data"), filepath.Join(tmp, "image")
+	defer func() { _ = os.RemoveAll(tmp) }()
+	err := errors.Join(os.CopyFS(dir, os.DirFS(image)), filepath.WalkDir(image, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(image, path)
+		return errors.Join(err, os.Chmod(filepath.Join(dir, name), info.Mode().Perm())) // which CopyFS widens
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorder, err := disktest.NewRecorder(disk.OS(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	faulty := disktest.NewFaulty(recorder, fault)
+	if s, err := Open(t.Context(), dir, Options{FS: faulty, VolumeBytes: 3000}); err == nil {
+		_ = s.Close() // the fault may come here too
+	}
+	op, fired := faulty.Fired()
+	if err := recorder.CrashImage(left); err != nil {
+		t.Fatal(err)
+	}
+	checkImage(t, name+"; again "+describe(fault, op), left, maps.Clone(receipted))
+	return fired
 }
 
 // workUntilItFails opens the store, puts batches, repacks what is sealed, and closes it. It returns the bodies of what was
