@@ -229,7 +229,9 @@ func (v *verification) manifest(fn func(*manifestReader) error, want string) err
 	if errors.As(err, &p) || v.ctx.Err() != nil {
 		return errors.Join(err, v.ctx.Err())
 	}
-	if _, cerr := io.Copy(t, f); cerr != nil {
+	if _, cerr := io.Copy(t, f); damaged(cerr) {
+		return Problem{manifestName, "it cannot be read: " + cerr.Error()}
+	} else if cerr != nil {
 		return cerr
 	}
 	if got := hex.EncodeToString(t.hash.Sum(nil)); got != want {
