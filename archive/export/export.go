@@ -159,7 +159,7 @@ type Options struct {
 	Extractor Extractor
 	// SyncDir makes the entries of a directory durable. Required.
 	SyncDir func(dir string) error
-	// SyncFile makes a file durable that was written and closed; fsync if nil.
+	// SyncFile makes a file durable that was written and closed; fsync if nil. It is called for several at a time.
 	SyncFile func(name string) error
 	// Free returns the free bytes of the file system that holds a path; nil skips the check.
 	Free func(path string) (int64, error)

@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // single reports whether the export is one file.
@@ -197,7 +199,7 @@ func (x *exporter) finish(ctx context.Context, src Source, plan Plan) error {
 		return err
 	}
 	if x.dir != nil {
-		if err := x.settle(); err != nil {
+		if err := x.settle(ctx); err != nil {
 			return err
 		}
 	}
@@ -226,22 +228,31 @@ func (x *exporter) finish(ctx context.Context, src Source, plan Plan) error {
 	return errors.Join(x.dir.unlock(), x.dir.syncAll())
 }
 
+// syncsAtOnce is how many files are made durable together: file systems write the journal once for all of them.
+const syncsAtOnce = 16
+
 // settle makes the files durable, and makes sure that there are no others.
-func (x *exporter) settle() error {
+func (x *exporter) settle(ctx context.Context) error {
 	listed := int64(2) // manifest and lock
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(syncsAtOnce)
 	err := x.each(func(e Entry) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		files := e.Files
 		if e.File != nil {
 			files = []File{*e.File}
 		}
 		listed += int64(len(files))
 		for _, f := range files {
-			if err := x.opts.SyncFile(x.dir.place(f.Path)); err != nil {
-				return err
-			}
+			work.Go(func() error { return x.opts.SyncFile(x.dir.place(f.Path)) })
 		}
 		return nil
 	})
+	if failed := work.Wait(); failed != nil {
+		return failed
+	}
 	if err != nil {
 		return err
 	}

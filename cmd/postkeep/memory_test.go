@@ -71,7 +71,7 @@ func rssAnon(cmd *exec.Cmd) int64 {
 }
 
 func TestLargeMessageNeedsLittleMemory(t *testing.T) {
-	const size, limit = 200 << 20, 300 << 20
+	const size, limit = 200 << 20, 200 << 20
 	large := pop3test.Message{Size: size, Open: func() (io.ReadCloser, error) { return io.NopCloser(mailgen.Large(size)), nil }}
 	server := startScripted(t, pop3test.Config{}, append(small(20), large)...)
 	s := newSite(t, scriptedYAML(server, ""))
