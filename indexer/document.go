@@ -89,6 +89,7 @@ func (a *analyzer) newEntry(item archive.Indexable, m *mailparse.Message) *entry
 		keyField(fieldReported, reportedKey(m)),
 	} {
 		if f.length > 0 {
+			f.pack()
 			e.doc.AddField(f)
 			e.textBytes += f.textBytes
 		}

@@ -2,12 +2,14 @@ package indexer
 
 import (
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/blevesearch/bleve/v2/document"
+	"github.com/blevesearch/bleve/v2/search"
 	index "github.com/blevesearch/bleve_index_api"
 	"github.com/postkeep/postkeep/indexer/words"
 )
@@ -90,6 +92,10 @@ type field struct {
 	freqs    []index.TokenFreq
 	pointers []*index.TokenLocation
 	bytes    []byte
+	places   []index.TokenLocation
+	numbers  []uint64
+	// repeated are the locations of terms that occur more than once, not yet packed.
+	repeated []*index.TokenLocation
 }
 
 var _ document.Field = (*field)(nil)
@@ -145,15 +151,78 @@ func (f *field) count(term []byte) (t *index.TokenFreq, first bool) {
 	return t, first
 }
 
+// locate notes a place of a term. Bleve writes five numbers for each location; here all places
+// of a term are one, see pack.
 func (f *field) locate(t *index.TokenFreq, position int) {
 	if t.Locations == nil {
 		if len(f.pointers) == 0 {
 			f.pointers = make([]*index.TokenLocation, f.slab())
 		}
-		t.Locations = f.pointers[:0:1] // most terms occur once
-		f.pointers = f.pointers[1:]
+		t.Locations, f.pointers = f.pointers[:1:1], f.pointers[1:]
+		t.Locations[0] = location(position) // most terms occur once
+		return
 	}
-	t.Locations = append(t.Locations, location(position))
+	l := t.Locations[0]
+	if l.ArrayPositions == nil {
+		l = f.repeat(l.Position)
+		t.Locations[0] = l
+	}
+	l.ArrayPositions = append(l.ArrayPositions, uint64(position))
+}
+
+// repeat makes the location of a term that occurs once more.
+func (f *field) repeat(first int) *index.TokenLocation {
+	const few = 4 // places for which there is room
+	if len(f.places) == 0 {
+		f.places = make([]index.TokenLocation, f.slab()/4+1)
+	}
+	if len(f.numbers) < few {
+		f.numbers = make([]uint64, few*(f.slab()/4+1))
+	}
+	l := &f.places[0]
+	l.Position, l.ArrayPositions = first, f.numbers[:0:few]
+	f.places, f.numbers = f.places[1:], f.numbers[few:]
+	f.repeated = append(f.repeated, l)
+	return l
+}
+
+// pack writes the places of terms in the form that takes the least room: Position is the first, Start how
+// far the second is behind it, End how far the third is behind that, ArrayPositions the same for
+// all others. Nothing of Bleve reads them; eachPosition does. The field is complete then.
+func (f *field) pack() {
+	for _, l := range f.repeated {
+		before := uint64(l.Position)
+		for i, p := range l.ArrayPositions {
+			l.ArrayPositions[i], before = p-before, p
+		}
+		l.Start = int(l.ArrayPositions[0])
+		if l.ArrayPositions = l.ArrayPositions[1:]; len(l.ArrayPositions) > 0 {
+			l.End = int(l.ArrayPositions[0])
+			l.ArrayPositions = l.ArrayPositions[1:]
+		}
+	}
+	f.repeated = nil
+}
+
+// eachPosition yields the places that pack has put into a location. Two that are the same may be
+// one.
+func eachPosition(l *search.Location) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		p := l.Pos
+		if !yield(p) {
+			return
+		}
+		for _, further := range [...]uint64{l.Start, l.End} {
+			if p += further; further > 0 && !yield(p) {
+				return
+			}
+		}
+		for _, further := range l.ArrayPositions {
+			if p += further; !yield(p) {
+				return
+			}
+		}
+	}
 }
 
 // sharedLocations are the first places of every text: Bleve wants a pointer

@@ -29,7 +29,7 @@ const (
 	// mappingVersion goes up whenever documents are made in another way: other
 	// words, another parser result that is worth a rebuild. A generation with another
 	// one answers until it has been rebuilt.
-	mappingVersion = 6
+	mappingVersion = 7
 
 	generationFile = "generation.json"
 	bleveDir       = "bleve"

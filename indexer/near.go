@@ -196,7 +196,7 @@ func (s *nearSearcher) locate(m *search.DocumentMatch) {
 			continue
 		}
 		for _, p := range s.partsOf[l.Term] {
-			s.positions[p] = append(s.positions[p], l.Location.Pos)
+			s.positions[p] = slices.AppendSeq(s.positions[p], eachPosition(&l.Location))
 		}
 	}
 	for i, p := range s.positions {

@@ -43,6 +43,29 @@ func isNear(text []string, units [][]string, distance int) bool {
 	return place(0)
 }
 
+func TestPlacesOfATermArePackedAndComeBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := rapid.SliceOfN(rapid.Uint64Range(0, 1<<20), 1, 20).Draw(t, "positions")
+		f := newField("f", textOptions, 0)
+		for _, p := range want {
+			f.add([]byte("term"), int(p))
+		}
+		f.add([]byte("other"), 7)
+		f.pack()
+		at := f.terms["term"].Locations
+		if len(at) != 1 {
+			t.Fatalf("%d locations", len(at))
+		}
+		l := search.Location{Pos: uint64(at[0].Position), Start: uint64(at[0].Start), End: uint64(at[0].End), ArrayPositions: at[0].ArrayPositions}
+		got := slices.Collect(eachPosition(&l))
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(slices.Compact(got), slices.Compact(want)) {
+			t.Fatalf("%v became %v", want, got)
+		}
+	})
+}
+
 func TestNearIsTheSameAsTryingEveryPlace(t *testing.T) {
 	letter := rapid.SampledFrom([]string{"a", "b", "c", "d"})
 	rapid.Check(t, func(t *rapid.T) {

@@ -203,13 +203,14 @@ func readAttributes(z *html.Tokenizer) (a htmlAttributes) {
 	return a
 }
 
-// linkTarget returns what leads out of the message, as one line.
+// linkTarget returns what leads out of the message, as one line. Line ends and tabs in it mean nothing
+// (WHATWG URL section 4.4); spaces stand between words, in the subject of a mailto: for example.
 func linkTarget(value []byte) string {
 	value = bytes.TrimSpace(value)
 	for _, scheme := range [...]string{"http:", "https:", "ftp:", "mailto:", "tel:"} {
 		if len(value) > len(scheme) && bytes.EqualFold(value[:len(scheme)], []byte(scheme)) {
 			text := strings.ToValidUTF8(string(value[:min(len(value), maxLinkBytes)]), "")
-			return strings.Join(strings.Fields(cleanValue(text)), "")
+			return strings.Join(strings.Fields(cleanValue(withoutBreaks.Replace(text))), " ")
 		}
 	}
 	return ""
@@ -224,6 +225,8 @@ func hidesText(style []byte) bool {
 	_, size, ok := strings.Cut(s, "font-size:0")
 	return ok && (size == "" || size[0] != '.')
 }
+
+var withoutBreaks = strings.NewReplacer("\r", "", "\n", "", "\t", "")
 
 func isVoid(tag atom.Atom) bool {
 	switch tag {

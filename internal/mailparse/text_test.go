@@ -107,12 +107,12 @@ func TestHTMLText(t *testing.T) {
 
 func TestHiddenTextAndLinksAreFound(t *testing.T) {
 	m := parse(t, "Content-Type: text/html\n\n<div style='mso-hide:all'>preview</div><a href='https://example.com/path?who=me'>click</a> <a href=http://a.example>a.example</a>"+
-		"<a href='#top'>top</a><a href='https://example.com/path?who=me'>again</a>")
+		"<a href='#top'>top</a><a href=' mailto:a@example.com?subject=Abuse\n Report '></a><a href='https://example.com/path?who=me'>again</a>")
 	p := m.Parts[0]
-	if p.Text != "click a.exampletopagain" || p.Hidden != "preview" || !slices.Equal(p.Links, []string{"https://example.com/path?who=me"}) {
+	if p.Text != "click a.exampletopagain" || p.Hidden != "preview" || !slices.Equal(p.Links, []string{"https://example.com/path?who=me", "mailto:a@example.com?subject=Abuse Report"}) {
 		t.Errorf("text %q, hidden %q, links %q", p.Text, p.Hidden, p.Links)
 	}
-	if got := m.Text(); got != "click a.exampletopagain\npreview\nhttps://example.com/path?who=me\n" {
+	if got := m.Text(); got != "click a.exampletopagain\npreview\nhttps://example.com/path?who=me\nmailto:a@example.com?subject=Abuse Report\n" {
 		t.Errorf("%q", got)
 	}
 }
