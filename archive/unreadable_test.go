@@ -3,8 +3,10 @@ package archive
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,14 +43,19 @@ func TestAHoldThatCannotBeReadIsListedAndNothingIsDisposedOf(t *testing.T) {
 			plan := d.plan()
 			d.hold(hold.Hold{Name: "other", Query: "jones"})
 			d.hold(hold.Hold{Name: "lost", Query: "smith"})
-			lose(d, d.s.ledger.Size()-1)
+			at := d.s.ledger.Size() - 1
+			lose(d, at)
+			r, err := d.s.Verify(t.Context(), VerifyOptions{Deep: true})
+			if err != nil || !slices.ContainsFunc(r.Damage, func(one Damage) bool { return strings.Contains(one.What, fmt.Sprintf("event %d:", at)) }) {
+				t.Errorf("verification: %+v, %v", r.Damage, err)
+			}
 			o := d.options()
 			o.RebuildCatalog = true
 			d.close()
 			d.open(o)
 			defer d.close()
 			lost, err := d.s.UnreadableHolds(t.Context())
-			if err != nil || len(lost) != 1 || lost[0].ID != idOf(holdLetter, d.s.ledger.Size()-1) || lost[0].PlacedBy != "olga" || !lost[0].Unreadable || !lost[0].Placed.Equal(d.now) {
+			if err != nil || len(lost) != 1 || lost[0].ID != idOf(holdLetter, at) || lost[0].PlacedBy != "olga" || !lost[0].Unreadable || !lost[0].Placed.Equal(d.now) {
 				t.Errorf("unreadable holds %+v, %v", lost, err)
 			}
 			if holds, err := d.s.Holds(t.Context(), true); err != nil || len(holds) != 1 || holds[0].Name != "other" {

@@ -178,6 +178,7 @@ func (v *verification) ledger(ctx context.Context) error {
 	var failed error
 	r, err := l.Verify(ctx, ledger.VerifyOptions{
 		Deep: v.o.Deep, From: v.note.Ledger, BytesPerSecond: v.o.BytesPerSecond,
+		Erasable: func(t ledger.Type) bool { return t == ledger.TypeDeposit || t == ledger.TypeRecovered },
 		Progress: func(r ledger.VerifyResult) {
 			v.note.Ledger = r.Next
 			failed = errors.Join(failed, v.progress("ledger", 0, r.Bytes))

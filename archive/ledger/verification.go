@@ -275,7 +275,7 @@ func (v *verification) event(ctx context.Context, line placed) error {
 	if v.details == nil {
 		return nil
 	}
-	return v.detailsOf(e)
+	return v.detailsOf(e, line.line)
 }
 
 // leaf takes the hash of an event into the tree, and decides where it is not the
@@ -379,8 +379,8 @@ func (v *verification) add(index int64, h tlog.Hash) error {
 	return nil
 }
 
-// detailsOf verifies the details of an event.
-func (v *verification) detailsOf(e Entry) error {
+// detailsOf verifies the details of an event that has the leaf.
+func (v *verification) detailsOf(e Entry, leaf []byte) error {
 	s, before := v.details, v.details.end
 	found, err := s.at(e.Index)
 	if err != nil {
@@ -396,8 +396,11 @@ func (v *verification) detailsOf(e Entry) error {
 	case !found:
 		damaged(1, from-s.line.junk, s.line.junk, "%w: the details are missing")
 	default:
-		if !v.intact(s.line.line, e) {
+		ok, erased := v.intact(s.line.line, e)
+		if !ok {
 			damaged(1, from, length, "%w: the details do not have the hash in the event")
+		} else if erased && !v.erasable(leaf, e.Index) {
+			damaged(1, from, length, "%w: the details were erased, which nothing does to those of such an event")
 		}
 		if s.line.junk > 0 && s.line.missing == 0 {
 			damaged(0, from-s.line.junk, s.line.junk, "%w: bytes before the line that belong to no event")
@@ -407,12 +410,21 @@ func (v *verification) detailsOf(e Entry) error {
 	return nil
 }
 
+// erasable says whether the details of the event with the leaf may be erased.
+func (v *verification) erasable(leaf []byte, index int64) bool {
+	if v.opt.Erasable == nil {
+		return true
+	}
+	e, err := parseLeaf(leaf, index)
+	return err != nil || v.opt.Erasable(e.Type) // a leaf that cannot be read is damage of its own
+}
+
 // intact says whether a line has the details of the event, or says that they are
 // erased, which is counted.
-func (v *verification) intact(line []byte, e Entry) bool {
+func (v *verification) intact(line []byte, e Entry) (ok, erased bool) {
 	d, ok := parseDetails(line, e.Index)
 	if ok && !d.erased && detailsHash(d.salt[:], d.details) == e.DetailsHash {
-		return true
+		return true, false
 	}
 	if e.Erased = ok && d.erased; !e.Erased {
 		v.l.refill(state{detailsEnd: v.detailsEnd}, &e) // it may be being erased just now
@@ -420,7 +432,7 @@ func (v *verification) intact(line []byte, e Entry) bool {
 	if e.Erased {
 		v.result.Erased++
 	}
-	return e.Erased
+	return e.Erased, e.Erased
 }
 
 // finish reports what is missing or left over at the end.

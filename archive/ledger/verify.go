@@ -56,6 +56,8 @@ type VerifyOptions struct {
 	From int64
 	// BytesPerSecond limits the reading; 0 means that it is not limited.
 	BytesPerSecond int64
+	// Erasable reports whether details of events of a type may be erased; nil is all of them.
+	Erasable func(Type) bool
 	// Progress is called from time to time and at the end; nil is not.
 	Progress func(VerifyResult)
 	// Report is called with each damage, in the order in which they are found,
