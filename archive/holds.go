@@ -27,8 +27,9 @@ type Hold struct {
 	// Evaluated is when it was last asked what it covers, and Hits how many messages that was.
 	Evaluated time.Time `json:"evaluated,omitzero"`
 	Hits      int64     `json:"hits"`
-	// Unreadable means that the details of its event are damaged. Nothing is known but ID, Placed and PlacedBy, and the
-	// event may as well be a release or an evaluation of another hold.
+	// Unreadable means that the details of its event are damaged. Nothing is known but ID, Placed and PlacedBy, and
+	// where it was evaluated later that, with the whole question as Query. Else the event may as well be a release or an
+	// evaluation of another hold.
 	Unreadable bool `json:"unreadable,omitempty"`
 }
 
@@ -91,13 +92,26 @@ func holdOf(placed keyed, release, evaluation order) (Hold, error) {
 // UnreadableHolds lists events about holds that cannot be read any more, oldest first.
 func (s *Store) UnreadableHolds(ctx context.Context) ([]Hold, error) {
 	lost, err := s.UnreadableOrders(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var out []Hold
 	for _, o := range lost {
-		if o.Type == string(ledger.TypeHold) {
-			out = append(out, Hold{ID: idOf(holdLetter, o.Index), Placed: o.Time, PlacedBy: o.Actor, Unreadable: true})
+		if o.Type != string(ledger.TypeHold) {
+			continue
 		}
+		h := Hold{ID: idOf(holdLetter, o.Index), Placed: o.Time, PlacedBy: o.Actor, Unreadable: true}
+		evaluation, ok, err := s.order(ctx, orderEvaluation, h.ID)
+		if err != nil {
+			return nil, err
+		}
+		var d holdDetails
+		if ok && json.Unmarshal(evaluation.Details, &d) == nil {
+			h.Evaluated, h.Hits, h.Query = evaluation.Time, d.Hits, d.Terms
+		}
+		out = append(out, h)
 	}
-	return out, err
+	return out, nil
 }
 
 // HeldTerms returns a query for each hold in force; what any of them finds is held.

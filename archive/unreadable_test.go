@@ -44,6 +44,9 @@ func TestAHoldThatCannotBeReadIsListedAndNothingIsDisposedOf(t *testing.T) {
 			d.hold(hold.Hold{Name: "other", Query: "jones"})
 			d.hold(hold.Hold{Name: "lost", Query: "smith"})
 			at := d.s.ledger.Size() - 1
+			if _, err := d.c.EvaluateHold(t.Context(), "lost", "olga", func(string) {}); err != nil {
+				t.Fatal(err)
+			}
 			lose(d, at)
 			r, err := d.s.Verify(t.Context(), VerifyOptions{Deep: true})
 			if err != nil || !slices.ContainsFunc(r.Damage, func(one Damage) bool { return strings.Contains(one.What, fmt.Sprintf("event %d:", at)) }) {
@@ -55,7 +58,8 @@ func TestAHoldThatCannotBeReadIsListedAndNothingIsDisposedOf(t *testing.T) {
 			d.open(o)
 			defer d.close()
 			lost, err := d.s.UnreadableHolds(t.Context())
-			if err != nil || len(lost) != 1 || lost[0].ID != idOf(holdLetter, at) || lost[0].PlacedBy != "olga" || !lost[0].Unreadable || !lost[0].Placed.Equal(d.now) {
+			if err != nil || len(lost) != 1 || lost[0].ID != idOf(holdLetter, at) || lost[0].PlacedBy != "olga" || !lost[0].Unreadable || !lost[0].Placed.Equal(d.now) ||
+				lost[0].Hits != 1 || !strings.Contains(lost[0].Query, "smith") {
 				t.Errorf("unreadable holds %+v, %v", lost, err)
 			}
 			if holds, err := d.s.Holds(t.Context(), true); err != nil || len(holds) != 1 || holds[0].Name != "other" {

@@ -137,6 +137,12 @@ func (a *app) printHolds(cfg *config.Config, holds []archive.Hold) error {
 			h.ID, moment(cfg, h.Placed), oneLine(h.PlacedBy)))); err != nil {
 			return err
 		}
+		if h.Evaluated.IsZero() {
+			continue
+		}
+		if _, err := fmt.Fprintf(a.stdout, "  It covered %s, as of %s, when it was asked as\n  %s\n", messages(h.Hits), moment(cfg, h.Evaluated), oneLine(h.Query)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
