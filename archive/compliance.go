@@ -101,7 +101,7 @@ func (s *Store) checkClock(confirmed bool) error {
 // complete returns an error unless everything that was ordered is known, and the index has every deposit. With mu
 // held it stays so.
 func (c *Compliance) complete(ctx context.Context) error {
-	if err := c.store.OrdersKnown(ctx); err != nil {
+	if err := errors.Join(c.store.OrdersKnown(ctx), c.store.setAside()); err != nil {
 		return err
 	}
 	last, err := c.store.catalog.LastDeposit(ctx)

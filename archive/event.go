@@ -128,6 +128,8 @@ type Status struct {
 	Events     int64         `json:"events"`     // in the ledger
 	Checkpoint string        `json:"checkpoint"` // the signed note of the ledger
 	Key        string        `json:"key"`        // public key of the ledger, as in ledger.pub
+	// SetAside are files, in the data directory, with whole messages that recovery found behind damage and cut off.
+	SetAside []string `json:"set_aside,omitempty"`
 	// ReadOnly is why nothing new is taken, "" when it is.
 	ReadOnly string `json:"read_only,omitempty"`
 	// Verified is the last verification that was recorded, nil if there is none.
@@ -143,6 +145,9 @@ func (s *Store) Status(ctx context.Context) (Status, error) {
 	}
 	if err := s.ReadOnly(); err != nil {
 		st.ReadOnly = err.Error()
+	}
+	if st.SetAside, err = s.SetAside(); err != nil {
+		return st, err
 	}
 	last, err := s.catalog.Meta(ctx, verifyMeta)
 	if err == nil && last != "" {

@@ -212,7 +212,7 @@ func (s *Store) finishVolume(ctx context.Context, v volume.Info) error {
 }
 
 // emptyQuarantine removes what recovery has cut off volumes: it was never receipted, and
-// may be of a message that was delivered again.
+// may be of a message that was delivered again. Whole messages are for people to look at first.
 func (s *Store) emptyQuarantine() error {
 	dir := filepath.Join(s.dir, quarantineName)
 	entries, err := s.opts.FS.ReadDir(dir)
@@ -221,6 +221,9 @@ func (s *Store) emptyQuarantine() error {
 	}
 	if err != nil {
 		return fmt.Errorf("empty the quarantine: %w", err)
+	}
+	if err := s.setAside(); err != nil {
+		return err
 	}
 	for _, e := range entries {
 		if err := s.opts.FS.Remove(filepath.Join(dir, e.Name())); err != nil {

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/postkeep/postkeep/archive/disk"
 )
@@ -124,7 +123,7 @@ func (s *Set) recover(ctx context.Context, v *vol, f disk.File, info fs.FileInfo
 		s.o.Logger.Error("volume is not the last one but has no end", "volume", v.number)
 		return nil
 	}
-	return s.openWriter(v, info, last(frames[:durable]).end(), side)
+	return s.openWriter(ctx, v, info, last(frames[:durable]).end(), side)
 }
 
 // A sideFile is what is good of a side file.
@@ -189,7 +188,7 @@ func (s *Set) wholeEntries(ctx context.Context, v *vol, frames []frame, n int) (
 
 // openWriter cuts what v does not count of its file and makes the rest durable. durable is where
 // what was synced for certain ends in the file.
-func (s *Set) openWriter(v *vol, info fs.FileInfo, durable int64, side sideFile) error {
+func (s *Set) openWriter(ctx context.Context, v *vol, info fs.FileInfo, durable int64, side sideFile) error {
 	if !writable(info.Mode()) {
 		if err := s.o.FS.Chmod(v.path, disk.FilePerm); err != nil {
 			return err
@@ -200,7 +199,7 @@ func (s *Set) openWriter(v *vol, info fs.FileInfo, durable int64, side sideFile)
 		return err
 	}
 	if info.Size() > v.size {
-		err = s.quarantine(v, f, info.Size())
+		err = s.quarantine(ctx, v, f, info.Size())
 		if err == nil {
 			err = f.Truncate(v.size)
 		}
@@ -258,39 +257,4 @@ func rewrite(f disk.File, from, to int64) error {
 		from += int64(len(chunk))
 	}
 	return nil
-}
-
-// quarantine copies what f holds beyond the end of v to a file of its own, durably. The name
-// has the offset and the hash, so that the same piece twice is one file.
-func (s *Set) quarantine(v *vol, f disk.File, size int64) error {
-	fsys, dir := s.o.FS, s.o.Quarantine
-	if dir == "" {
-		return errors.New("no quarantine directory is set for what has to be cut")
-	}
-	if err := fsys.MkdirAll(dir, disk.DirPerm); err != nil {
-		return err
-	}
-	if err := fsys.SyncDir(filepath.Dir(dir)); err != nil {
-		return err
-	}
-	tmp := filepath.Join(dir, fmt.Sprintf("%08d.tmp", v.number))
-	out, err := fsys.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, disk.FilePerm)
-	if err != nil {
-		return err
-	}
-	h := sha256.New()
-	_, err = io.Copy(io.MultiWriter(out, h), io.NewSectionReader(f, v.size, size-v.size))
-	if err == nil {
-		err = out.Sync()
-	}
-	if err := errors.Join(err, out.Close()); err != nil {
-		return fmt.Errorf("quarantine: %w", err)
-	}
-	name := filepath.Join(dir, fmt.Sprintf("%08d-%d-%s.tail", v.number, v.size, hex.EncodeToString(h.Sum(nil)[:4])))
-	if err := fsys.Rename(tmp, name); err != nil {
-		return err
-	}
-	s.o.Logger.Warn("the end of the volume is cut off, nothing of it was receipted",
-		"volume", v.number, "offset", v.size, "bytes", size-v.size, "kept", name)
-	return fsys.SyncDir(dir)
 }

@@ -263,6 +263,9 @@ func (s *Server) state(ctx context.Context) (Status, error) {
 	if err := s.opts.Store.OrdersKnown(ctx); err != nil {
 		st.Problem = append(st.Problem, err.Error())
 	}
+	for _, name := range st.Archive.SetAside {
+		st.Problem = append(st.Problem, fmt.Sprintf("archive: %v: %s", archive.ErrSetAside, name))
+	}
 	if st.Archive.ReadOnly != "" {
 		st.Problem = append(st.Problem, "archive: "+st.Archive.ReadOnly)
 	}
