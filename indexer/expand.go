@@ -28,7 +28,7 @@ const (
 	// maxQueryLookups is how many words of the index all patterns of a query may be compared
 	// with, in one generation: a second of work. List mail has some 130,000 different words in 10,000
 	// messages, in the fields that a bare word is looked for in.
-	maxQueryLookups = 5_000_000
+	maxQueryLookups = 3_000_000
 	// minLookups is what a pattern costs at least, in words: it is compiled first.
 	minLookups = 2_000
 )
