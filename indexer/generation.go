@@ -107,6 +107,7 @@ type generation struct {
 	bleve    bleve.Index
 	snippets *snippetFile
 	state    atomic.Pointer[state]
+	columns  columns
 	tidied   bool // merging down was tried; the worker's
 
 	failOnce sync.Once
@@ -409,6 +410,7 @@ func (g *generation) batch(ctx context.Context, b *bleve.Batch) error {
 // close waits for Bleve's goroutines, for a while.
 func (g *generation) close() error {
 	defer asyncErrors.unregister(g.storePath())
+	g.columns.close()
 	var err error
 	if g.snippets != nil {
 		err = g.snippets.close()

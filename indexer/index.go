@@ -69,6 +69,8 @@ type Index struct {
 	mu    sync.RWMutex
 	slots []*slot // nil after Close
 
+	columns columnPool
+
 	// moved is closed and replaced whenever the position moves.
 	movedMu sync.Mutex
 	moved   chan struct{}

@@ -23,8 +23,9 @@ type row struct {
 	earliest             []byte // time of the first deposit in the scope, as a key; empty without a scope
 }
 
-func (c *collector) newRow(v *view) (*row, error) {
-	r := &row{c: c, v: v, groupField: c.groupField(v)}
+func (c *collector) newRow(v *view) (r *row, err error) {
+	defer v.gen.recovered("search", &err)
+	r = &row{c: c, v: v, groupField: c.groupField(v)}
 	fields := []string{fieldOrder, fieldDateKey, r.groupField, c.order.field}
 	if c.gate != nil {
 		fields = append(fields, fieldDeposit)
@@ -34,8 +35,7 @@ func (c *collector) newRow(v *view) (*row, error) {
 	}
 	slices.Sort(fields)
 	fields = slices.DeleteFunc(slices.Compact(fields), func(f string) bool { return f == "" })
-	var err error
-	r.values, err = v.reader.DocValueReader(fields)
+	r.values, err = v.gen.columns.values(v.reader, fields)
 	return r, err
 }
 

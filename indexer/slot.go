@@ -186,6 +186,7 @@ func (x *Index) openOrCreate(name string, first int64) (*generation, error) {
 	g, err := openGeneration(dir, first, x.opts.Logger, x.stir)
 	switch {
 	case err == nil:
+		g.columns.pool = &x.columns
 		return g, nil
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%w: %s", ErrLocked, dir)
@@ -224,7 +225,11 @@ func (x *Index) create(first int64) (*generation, error) {
 		}
 	}
 	dir := filepath.Join(x.opts.Dir, fmt.Sprintf("%s%06d", generationPrefix, last+1))
-	return createGeneration(dir, first, x.opts.Now(), x.opts.Logger, x.stir)
+	g, err := createGeneration(dir, first, x.opts.Now(), x.opts.Logger, x.stir)
+	if err == nil {
+		g.columns.pool = &x.columns
+	}
+	return g, err
 }
 
 // discard moves a damaged generation aside for whoever wants to know why, the
