@@ -79,7 +79,8 @@ func collect(ctx context.Context, slots []*slot, q bq.Query, p plan) (c *collect
 			continue
 		}
 		// Of the open slot the caller knows from Position whether it is complete.
-		if err := s.gen.usable(); err != nil || p.whole && s.last != open && s.lacking() {
+		// What an earlier version made may not find all that this one does.
+		if err := s.gen.usable(); err != nil || p.whole && (s.gen.mapping != mappingVersion || s.last != open && s.lacking()) {
 			if p.whole {
 				return c, errors.Join(err, ErrLacking)
 			}

@@ -23,3 +23,22 @@ func TestEachNeverTakesLessForAll(t *testing.T) {
 		t.Errorf("%d of 20 messages are taken for all", n)
 	}
 }
+
+func TestEachTrustsNoGenerationOfAnEarlierVersion(t *testing.T) {
+	a := newMemory()
+	a.put("m", "box", "Subject: x\n\nhello\n")
+	r := start(t, t.TempDir(), a, WorkerOptions{}).catchUp()
+	each := func() error { return r.Each(t.Context(), "hello", nil, func(string) error { return nil }) }
+	if err := each(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.use(func(slots []*slot) error {
+		slots[0].gen.mapping--
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := each(); !errors.Is(err, ErrLacking) {
+		t.Errorf("%v", err)
+	}
+}
