@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"github.com/postkeep/postkeep/archive/catalog"
 	"github.com/postkeep/postkeep/archive/parts"
@@ -17,7 +20,11 @@ import (
 type item struct {
 	had  bool // the archive had it when it was looked up
 	held bool // and its copy was read and is whole; then there is no body
+	id   string
+	size int64 // octets
 	body io.ReaderAt
+	// apart means that it is taken apart, or was.
+	apart bool
 	// split is how the message is stored in parts, nil when it is stored whole.
 	split  *parts.Message
 	pieces []uint64 // fingerprints of what may become parts when it comes again
@@ -50,7 +57,36 @@ func (p *put) prepare(ctx context.Context) error {
 			p.items[d.ID] = it
 		}
 	}
-	return nil
+	return p.takeApart(ctx)
+}
+
+// takeApart takes the messages apart that are ready, on all processors: it is a third of the work of Put, and what
+// comes behind it is done one after the other.
+func (p *put) takeApart(ctx context.Context) error {
+	var todo []*item
+	for i := range p.batch {
+		if it := p.items[p.batch[i].ID]; it != nil && it.body != nil && !it.apart {
+			it.apart = true
+			todo = append(todo, it)
+		}
+	}
+	var (
+		next   atomic.Int64
+		failed atomic.Bool
+		wg     sync.WaitGroup
+	)
+	errs := make([]error, len(todo))
+	for range min(runtime.GOMAXPROCS(0), len(todo)) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(todo)) && !failed.Load(); i = next.Add(1) - 1 {
+				if errs[i] = p.split(ctx, todo[i]); errs[i] != nil {
+					failed.Store(true)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // ready makes one message ready.
@@ -70,35 +106,46 @@ func (p *put) ready(ctx context.Context, d *Delivery) (*item, error) {
 			return it, nil
 		}
 	}
-	if it.body, err = p.spool.add(ctx, d); err != nil {
-		return nil, err
-	}
-	it.split, err = parts.Split(ctx, it.body, d.Size, d.ID, parts.Options{
+	it.id, it.size = d.ID, d.Size
+	it.body, err = p.spool.add(ctx, d)
+	return it, err
+}
+
+// split takes one message apart. ctx is also that of reading its parts later.
+func (p *put) split(ctx context.Context, it *item) (err error) {
+	it.split, err = parts.Split(ctx, it.body, it.size, it.id, parts.Options{
 		Shared: func(piece uint64) (bool, error) { return p.shared(ctx, it, piece) },
 	})
-	if err != nil {
-		return nil, err
-	}
-	for _, piece := range it.pieces {
-		p.seen[piece] = true
-	}
-	if it.split == nil {
-		return it, nil
+	if err != nil || it.split == nil {
+		return err
 	}
 	for _, part := range it.split.Parts {
-		if _, looked := p.worn[part.SHA256]; looked {
+		p.mu.Lock()
+		_, looked := p.worn[part.SHA256]
+		p.mu.Unlock()
+		if looked {
 			continue
 		}
-		if p.worn[part.SHA256], err = p.store.worn(ctx, part.SHA256); err != nil {
-			return nil, err
+		worn, err := p.store.worn(ctx, part.SHA256)
+		if err != nil {
+			return err
 		}
+		p.mu.Lock()
+		p.worn[part.SHA256] = worn
+		p.mu.Unlock()
 	}
-	return it, nil
+	return nil
 }
 
 // shared reports whether another message has the piece: then it becomes a part.
 func (p *put) shared(ctx context.Context, it *item, piece uint64) (bool, error) {
-	if p.seen[piece] {
+	p.mu.Lock()
+	first := p.seen[piece]
+	if first == nil {
+		p.seen[piece] = it
+	}
+	p.mu.Unlock()
+	if first != nil && first != it {
 		return true, nil
 	}
 	if ok, err := p.store.catalog.Seen(ctx, piece); ok || err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/postkeep/postkeep/archive/catalog"
@@ -108,7 +109,8 @@ type put struct {
 	spool   spool
 	refused []string         // why, per delivery
 	items   map[string]*item // by message
-	seen    map[uint64]bool  // pieces of the batch
+	mu      sync.Mutex       // of what follows, while messages are taken apart
+	seen    map[uint64]*item // pieces of the batch, with the first message that has one
 	worn    map[string]bool  // parts that the archive has and cannot read any more
 
 	receipts []Receipt
@@ -126,7 +128,7 @@ type put struct {
 func (s *Store) newPut(batch []Delivery) *put {
 	return &put{
 		store: s, batch: batch, spool: spool{store: s}, refused: make([]string, len(batch)),
-		items: map[string]*item{}, seen: map[uint64]bool{}, worn: map[string]bool{},
+		items: map[string]*item{}, seen: map[uint64]*item{}, worn: map[string]bool{},
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// batchMessages and batchBytes bound a group commit, and what the worker
-	// holds in memory: inline bodies only, large ones are streamed. A larger
+	// batchMessages and batchBytes bound a group commit, and half of what the worker
+	// holds in memory (the next batch waits): inline bodies only, large ones are streamed. A larger
 	// batch saves nothing once its fsyncs are a small part of it.
 	batchMessages = 1024
 	batchBytes    = 8 << 20
@@ -95,17 +95,34 @@ func (a *Archiver) keepClean(ctx context.Context) {
 	}
 }
 
+// work commits batch after batch. While one is written the next is fetched, which is all that is ahead: after the
+// end of ctx it is finished, too.
 func (a *Archiver) work(ctx context.Context) {
+	type hand struct {
+		batch []jetstream.Msg
+		stop  func() // ends its being kept in progress
+	}
+	next := make(chan hand)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer close(next)
+		for msg := range a.bus.each(ctx, a.bus.mails) {
+			batch := a.gather(msg)
+			next <- hand{batch, a.bus.keepInProgress(a.bus.timing.mailAckWait, batch...)}
+		}
+	})
 	pause := a.bus.newBackoff()
-	for msg := range a.bus.each(ctx, a.bus.mails) {
-		batch := a.gather(msg)
-		if err := a.commit(ctx, batch); err != nil {
-			a.log.Error("messages not archived, trying again later", "messages", len(batch), "error", err)
+	for h := range next {
+		err := a.commit(ctx, h.batch)
+		h.stop()
+		if err != nil {
+			a.log.Error("messages not archived, trying again later", "messages", len(h.batch), "error", err)
 			a.bus.wait(ctx, pause.pause())
 			continue
 		}
 		pause = a.bus.newBackoff()
 	}
+	wg.Wait()
 }
 
 // gather adds to a message what is available now.
@@ -134,9 +151,6 @@ type item struct {
 // again.
 func (a *Archiver) commit(ctx context.Context, msgs []jetstream.Msg) error {
 	ctx = context.WithoutCancel(ctx) // without a deadline each NATS request has its own
-	stop := a.bus.keepInProgress(a.bus.timing.mailAckWait, msgs...)
-	defer stop()
-
 	for items := a.open(ctx, msgs); len(items) > 0; {
 		n := atOnce(items)
 		if err := a.put(ctx, items[:n]); err != nil {
