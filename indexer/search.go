@@ -207,6 +207,8 @@ func lackingReason(slots []*slot) string {
 		case s.gen.usable() != nil:
 			reasons = append(reasons, fmt.Sprintf("a part of the search index, from ledger index %d on, has failed and will be rebuilt", s.first))
 		case !s.lacking():
+		case s.last == open && st.Position < s.first:
+			reasons = append(reasons, "the search index is being built and has nothing yet")
 		case s.last == open:
 			reasons = append(reasons, fmt.Sprintf("the search index is being built and is complete up to ledger index %d", st.Position))
 		default:

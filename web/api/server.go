@@ -292,10 +292,10 @@ func (s *Server) lacking(ctx context.Context) (string, error) {
 	if err := s.opts.Store.Unreadable(); err != nil {
 		return "new messages are not indexed: " + err.Error(), nil
 	}
-	if reason := s.opts.Index.Lacking(); reason != "" {
-		return reason, nil
+	reason := s.opts.Index.Lacking()
+	if reason == "" {
+		reason = fmt.Sprintf("the index is complete up to ledger index %d of %d", s.opts.Index.Position(), last)
 	}
-	reason := fmt.Sprintf("the index is complete up to ledger index %d of %d", s.opts.Index.Position(), last)
 	if !s.opts.Running {
 		reason += "; postkeep rebuild index completes it, as does postkeep run"
 	}
