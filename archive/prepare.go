@@ -63,11 +63,11 @@ func (p *put) prepare(ctx context.Context) error {
 // takeApart takes the messages apart that are ready, on all processors: it is a third of the work of Put, and what
 // comes behind it is done one after the other.
 func (p *put) takeApart(ctx context.Context) error {
-	var todo []*item
+	var bodies []*item
 	for i := range p.batch {
 		if it := p.items[p.batch[i].ID]; it != nil && it.body != nil && !it.apart {
 			it.apart = true
-			todo = append(todo, it)
+			bodies = append(bodies, it)
 		}
 	}
 	var (
@@ -75,11 +75,11 @@ func (p *put) takeApart(ctx context.Context) error {
 		failed atomic.Bool
 		wg     sync.WaitGroup
 	)
-	errs := make([]error, len(todo))
-	for range min(runtime.GOMAXPROCS(0), len(todo)) {
+	errs := make([]error, len(bodies))
+	for range min(runtime.GOMAXPROCS(0), len(bodies)) {
 		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(todo)) && !failed.Load(); i = next.Add(1) - 1 {
-				if errs[i] = p.split(ctx, todo[i]); errs[i] != nil {
+			for i := next.Add(1) - 1; i < int64(len(bodies)) && !failed.Load(); i = next.Add(1) - 1 {
+				if errs[i] = p.split(ctx, bodies[i]); errs[i] != nil {
 					failed.Store(true)
 				}
 			}
