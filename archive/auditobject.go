@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/postkeep/postkeep/archive/catalog"
 	"github.com/postkeep/postkeep/archive/ledger"
 )
 
@@ -36,19 +37,13 @@ func (s *Store) object(ctx context.Context, text string) (*object, error) {
 		return nil, err
 	}
 	for _, id := range ids {
-		held, err := s.catalog.ByMessage(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		for _, h := range held {
-			d, err := detailsOf(h)
-			if err != nil {
-				return nil, err
-			}
+		if err := s.eachDeposit(ctx, id, func(h catalog.Held, d depositDetails) {
 			o.deposits = append(o.deposits, h.Index)
 			if session, _, _ := strings.Cut(d.Source.Session, "-"); session != "" { // a poll may have several sessions
 				o.sessions[session] = true
 			}
+		}); err != nil {
+			return nil, err
 		}
 		buried, err := s.catalog.Buried(ctx, id)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/postkeep/postkeep/archive/catalog"
 	"github.com/postkeep/postkeep/archive/ledger"
 	"github.com/postkeep/postkeep/archive/retention"
 )
@@ -78,16 +79,10 @@ func (s *Store) window(ctx context.Context, after, last int64, limit int) (*cand
 func (s *Store) ofMessages(ctx context.Context, ids ...string) (*candidates, error) {
 	var list []*candidate
 	for _, id := range ids {
-		held, err := s.catalog.ByMessage(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		for _, h := range held {
-			d, err := detailsOf(h)
-			if err != nil {
-				return nil, err
-			}
+		if err := s.eachDeposit(ctx, id, func(h catalog.Held, d depositDetails) {
 			list = append(list, &candidate{depositDetails: d, index: h.Index, bytes: int64(len(h.Record))})
+		}); err != nil {
+			return nil, err
 		}
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].index < list[j].index })

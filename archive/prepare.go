@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"sync"
-	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/postkeep/postkeep/archive/catalog"
 	"github.com/postkeep/postkeep/archive/parts"
@@ -63,30 +63,15 @@ func (p *put) prepare(ctx context.Context) error {
 // takeApart takes the messages apart that are ready, on all processors: it is a third of the work of Put, and what
 // comes behind it is done one after the other.
 func (p *put) takeApart(ctx context.Context) error {
-	var bodies []*item
+	var group errgroup.Group // ctx is not the group's: parts are read with it later
+	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range p.batch {
 		if it := p.items[p.batch[i].ID]; it != nil && it.body != nil && !it.apart {
 			it.apart = true
-			bodies = append(bodies, it)
+			group.Go(func() error { return p.split(ctx, it) })
 		}
 	}
-	var (
-		next   atomic.Int64
-		failed atomic.Bool
-		wg     sync.WaitGroup
-	)
-	errs := make([]error, len(bodies))
-	for range min(runtime.GOMAXPROCS(0), len(bodies)) {
-		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(bodies)) && !failed.Load(); i = next.Add(1) - 1 {
-				if errs[i] = p.split(ctx, bodies[i]); errs[i] != nil {
-					failed.Store(true)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return group.Wait()
 }
 
 // ready makes one message ready.

@@ -34,17 +34,12 @@ func (s *Store) Stored(ctx context.Context, id string) (*Stored, error) {
 			return nil, fmt.Errorf("catalog: summary of %s: %w", id, err)
 		}
 	}
-	held, err := s.catalog.ByMessage(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	for _, h := range held {
-		d, err := detailsOf(h)
-		if err != nil {
-			return nil, err
-		}
+	err = s.eachDeposit(ctx, id, func(h catalog.Held, d depositDetails) {
 		m.Deposits = append(m.Deposits, d.Deposit)
 		m.Deposited = append(m.Deposited, Deposited{Deposit: d.Deposit, Index: h.Index})
+	})
+	if err != nil {
+		return nil, err
 	}
 	return m, nil
 }

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -54,4 +55,20 @@ func detailsOf(h catalog.Held) (depositDetails, error) {
 		return d, fmt.Errorf("catalog: deposit %d: %w", h.Index, err)
 	}
 	return d, nil
+}
+
+// eachDeposit hands over the deposits of a message, in the order of the ledger.
+func (s *Store) eachDeposit(ctx context.Context, id string, fn func(catalog.Held, depositDetails)) error {
+	held, err := s.catalog.ByMessage(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, h := range held {
+		d, err := detailsOf(h)
+		if err != nil {
+			return err
+		}
+		fn(h, d)
+	}
+	return nil
 }
