@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 const (
@@ -178,16 +179,48 @@ func find(f io.ReaderAt, size, index int64) (*lineReader, error) {
 // near is how many lines a cursor reads on for the next one that is wanted: about as many as finding it reads.
 const near = 64
 
+const (
+	// gathered is how many lines a cursor reads in the order of the file for somebody who wants them in another.
+	gathered = 1024
+	// maxHeldLine is the longest line in bytes that is kept until it is wanted, so that all of them take 64 MiB at most. Those of deposits
+	// have a few hundred.
+	maxHeldLine = 64 << 10
+)
+
 // A cursor finds lines by their indexes. It reads on where the next one is near.
 type cursor struct {
 	f     io.ReaderAt
 	size  int64
 	lines *lineReader // nil at first
 	next  int64       // index of the line that lines has next
+	held  map[int64][]byte
+}
+
+// gather reads lines, at most gathered, that are going to be wanted in this order. What cannot be read is an error when it is wanted.
+func (c *cursor) gather(indexes []int64) {
+	clear(c.held)
+	if slices.IsSorted(indexes) {
+		return
+	}
+	if c.held == nil {
+		c.held = make(map[int64][]byte, len(indexes))
+	}
+	for _, index := range slices.Sorted(slices.Values(indexes)) {
+		line, err := c.line(index)
+		if err != nil {
+			return
+		}
+		if len(line) <= maxHeldLine {
+			c.held[index] = bytes.Clone(line)
+		}
+	}
 }
 
 // line returns the line of an event, valid until the next call.
 func (c *cursor) line(index int64) (line []byte, err error) {
+	if line, ok := c.held[index]; ok {
+		return line, nil
+	}
 	if c.lines != nil && c.next <= index && index-c.next <= near {
 		if _, err := scanTo(c.lines, index); err == nil {
 			c.next = index + 1

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -104,48 +105,70 @@ func (p *Prover) Event(ctx context.Context, index int64, disclose bool) (proof E
 }
 
 // Events hands events with their proofs to fn, as Event does, in the order of the indexes. It is quickest where these
-// ascend. The entries have details where the proofs disclose them.
+// are near each other. The entries have details where the proofs disclose them.
 func (p *Prover) Events(ctx context.Context, indexes []int64, disclose bool, fn func(Entry, EventProof) error) error {
-	events, details := cursor{f: p.l.events, size: p.state.eventsEnd}, cursor{f: p.l.details, size: p.state.detailsEnd}
-	for _, index := range indexes {
-		if err := ctx.Err(); err != nil {
-			return err
+	e := proving{
+		Prover: p, disclose: disclose, nodes: nodes{f: p.l.hashes, kept: map[nodePlace]tlog.Hash{}},
+		events: cursor{f: p.l.events, size: p.state.eventsEnd}, details: cursor{f: p.l.details, size: p.state.detailsEnd},
+	}
+	for part := range slices.Chunk(indexes, gathered) {
+		if e.events.gather(part); disclose {
+			e.details.gather(part)
 		}
-		if index < 0 || index >= p.cp.size {
-			return fmt.Errorf("%w: %d of %d", ErrNoEvent, index, p.cp.size)
-		}
-		line, err := events.line(index)
-		if err != nil {
-			return fmt.Errorf("%s: %w", eventsName, err)
-		}
-		e, proof, err := p.event(index, line)
-		if err != nil {
-			return err
-		}
-		if disclose {
-			if line, err = details.line(index); err != nil {
-				return fmt.Errorf("%s: %w", detailsName, err)
+		for _, index := range part {
+			if err := ctx.Err(); err != nil {
+				return err
 			}
-			proof.Salt = hex.EncodeToString(e.setDetails(line))
-			if e.Damaged {
-				return fmt.Errorf("%w: the details of event %d are damaged", ErrDiverged, index)
+			entry, proof, err := e.event(index)
+			if err != nil {
+				return err
 			}
-			proof.Details = string(e.Details)
-		}
-		if err := fn(e, proof); err != nil {
-			return err
+			if err := fn(entry, proof); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// event proves the event that has the line.
-func (p *Prover) event(index int64, line []byte) (Entry, EventProof, error) {
+// proving is the proving of some events. What neighbours have in common is read once.
+type proving struct {
+	*Prover
+	disclose        bool
+	events, details cursor
+	nodes           nodes
+}
+
+func (p *proving) event(index int64) (Entry, EventProof, error) {
+	if index < 0 || index >= p.cp.size {
+		return Entry{}, EventProof{}, fmt.Errorf("%w: %d of %d", ErrNoEvent, index, p.cp.size)
+	}
+	line, err := p.events.line(index)
+	if err != nil {
+		return Entry{}, EventProof{}, fmt.Errorf("%s: %w", eventsName, err)
+	}
+	e, proof, err := p.prove(index, line)
+	if err != nil || !p.disclose {
+		return e, proof, err
+	}
+	if line, err = p.details.line(index); err != nil {
+		return e, proof, fmt.Errorf("%s: %w", detailsName, err)
+	}
+	proof.Salt = hex.EncodeToString(e.setDetails(line))
+	if e.Damaged {
+		return e, proof, fmt.Errorf("%w: the details of event %d are damaged", ErrDiverged, index)
+	}
+	proof.Details = string(e.Details)
+	return e, proof, nil
+}
+
+// prove proves the event that has the line.
+func (p *proving) prove(index int64, line []byte) (Entry, EventProof, error) {
 	e, err := parseLeaf(line, index)
 	if err != nil {
 		return e, EventProof{}, err
 	}
-	path, err := tlog.ProveRecord(p.cp.size, index, hashReader(p.l.hashes))
+	path, err := tlog.ProveRecord(p.cp.size, index, &p.nodes)
 	if err != nil {
 		return e, EventProof{}, err
 	}
@@ -211,21 +234,6 @@ func (p Proof) Encode(w io.Writer) error {
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(p)
-}
-
-// hashReader gives tlog the nodes that it asks for.
-func hashReader(f io.ReaderAt) tlog.HashReaderFunc {
-	return func(indexes []int64) ([]tlog.Hash, error) {
-		out := make([]tlog.Hash, len(indexes))
-		for i, x := range indexes {
-			level, n := tlog.SplitStoredHashIndex(x)
-			var err error
-			if out[i], err = readNode(f, level, n); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
-	}
 }
 
 // checkEarlier checks a consistency proof.

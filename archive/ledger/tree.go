@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"math/bits"
@@ -33,23 +32,6 @@ func storedCount(leaves int64) (n int64) {
 // storedIndex is the place of a node of a stored level among the stored ones. They are in the order in which leaves complete them.
 func storedIndex(level int, n int64) int64 {
 	return storedCount((n+1)<<level-1) + int64(level/storedLevels)
-}
-
-// readNode returns a node of the tree. What is missing from the file is ErrDamaged.
-func readNode(f io.ReaderAt, level int, n int64) (h tlog.Hash, err error) {
-	if level%storedLevels == 0 {
-		at := storedIndex(level, n)
-		if _, err = f.ReadAt(h[:], at*tlog.HashSize); errors.Is(err, io.EOF) {
-			err = fmt.Errorf("%w: %s ends before hash %d", ErrDamaged, hashesName, at)
-		}
-		return h, err
-	}
-	left, err := readNode(f, level-1, 2*n)
-	if err != nil {
-		return h, err
-	}
-	right, err := readNode(f, level-1, 2*n+1)
-	return tlog.NodeHash(left, right), err
 }
 
 // add appends a leaf, and those of its nodes that are stored to b.
@@ -84,13 +66,13 @@ func (t *tree) root() tlog.Hash {
 
 // readTree returns the tree of the first size leaves from the stored nodes.
 func readTree(hashes io.ReaderAt, size int64) (tree, error) {
-	t := tree{size: size}
+	t, read := tree{size: size}, nodes{f: hashes}
 	for level := range t.edge {
 		if size>>level&1 == 0 {
 			continue
 		}
 		var err error
-		if t.edge[level], err = readNode(hashes, level, size>>level-1); err != nil {
+		if t.edge[level], err = read.node(nodePlace{level, size>>level - 1}); err != nil {
 			return tree{}, fmt.Errorf("read stored hash: %w", err)
 		}
 	}
