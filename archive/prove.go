@@ -18,15 +18,6 @@ type Deposited struct {
 	Index int64
 }
 
-// First returns the size of a message in octets and the ledger index of its first deposit, or ErrNotFound.
-func (s *Store) First(ctx context.Context, id string) (size, index int64, err error) {
-	size, index, ok, err := s.catalog.First(ctx, id)
-	if err == nil && !ok {
-		err = fmt.Errorf("%w: %s", ErrNotFound, id)
-	}
-	return size, index, err
-}
-
 // An ExportBegun is what the ledger says of an export before any message
 // leaves the archive.
 type ExportBegun struct {

@@ -88,11 +88,14 @@ func (s *Store) Resolve(ctx context.Context, prefix string) (string, error) {
 
 // Message returns what the catalog knows of a message, or ErrNotFound.
 func (s *Store) Message(ctx context.Context, id string) (Message, error) {
-	m, err := s.Stored(ctx, id)
+	found, err := s.Stored(ctx, []string{id})
 	if err != nil {
 		return Message{}, err
 	}
-	return m.Message, nil
+	if len(found) == 0 {
+		return Message{}, fmt.Errorf("%w: %s", ErrNotFound, id)
+	}
+	return found[0].Message, nil
 }
 
 // OpenMessage returns the bytes of a message, exactly as the server sent them.

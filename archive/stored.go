@@ -19,29 +19,51 @@ type Stored struct {
 	row   catalog.Row
 }
 
-// Stored returns a message, or ErrNotFound.
-func (s *Store) Stored(ctx context.Context, id string) (*Stored, error) {
-	row, ok, err := s.catalog.Message(ctx, id)
+// LookedUpAtOnce is how many messages Stored and Firsts take. Less than that costs as many queries of the catalog.
+const LookedUpAtOnce = catalog.Batch
+
+// Stored returns messages, at most LookedUpAtOnce, in the order of their ids. Those that are not there are left out.
+func (s *Store) Stored(ctx context.Context, ids []string) ([]*Stored, error) {
+	rows, err := s.catalog.Messages(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
+	held, err := s.catalog.ByMessage(ctx, ids...)
+	if err != nil {
+		return nil, err
 	}
-	m := &Stored{Message: Message{ID: row.ID, Size: row.Size, Received: row.Received}, store: s, row: row}
-	if row.Summary != nil {
-		if err := json.Unmarshal(row.Summary, &m.Summary); err != nil {
-			return nil, fmt.Errorf("catalog: summary of %s: %w", id, err)
+	deposits := make(map[string][]Deposited, len(ids))
+	for _, h := range held {
+		d, err := detailsOf(h)
+		if err != nil {
+			return nil, err
 		}
+		deposits[h.ID] = append(deposits[h.ID], Deposited{Deposit: d.Deposit, Index: h.Index})
 	}
-	err = s.eachDeposit(ctx, id, func(h catalog.Held, d depositDetails) {
-		m.Deposits = append(m.Deposits, d.Deposit)
-		m.Deposited = append(m.Deposited, Deposited{Deposit: d.Deposit, Index: h.Index})
-	})
-	if err != nil {
-		return nil, err
+	out := make([]*Stored, 0, len(rows))
+	for _, id := range ids {
+		row, ok := rows[id]
+		if !ok {
+			continue
+		}
+		m := &Stored{Message: Message{ID: row.ID, Size: row.Size, Received: row.Received}, Deposited: deposits[id], store: s, row: row}
+		if row.Summary != nil {
+			if err := json.Unmarshal(row.Summary, &m.Summary); err != nil {
+				return nil, fmt.Errorf("catalog: summary of %s: %w", id, err)
+			}
+		}
+		for _, d := range m.Deposited {
+			m.Deposits = append(m.Deposits, d.Deposit)
+		}
+		out = append(out, m)
 	}
-	return m, nil
+	return out, nil
+}
+
+// Firsts returns what the catalog knows of messages without reading their records, by id, at most LookedUpAtOnce. Those that are not
+// there are missing.
+func (s *Store) Firsts(ctx context.Context, ids []string) (map[string]catalog.First, error) {
+	return s.catalog.Firsts(ctx, ids)
 }
 
 // Open is OpenMessage of this message.

@@ -148,34 +148,6 @@ func (c *Catalog) ByListing(ctx context.Context, mailbox, uidl string, listed in
 	return c.held(ctx, noLimit, "d.mailbox = ? AND d.uidl = ? AND d.listed = ?", mailbox, uidl, listed)
 }
 
-// ByMessage returns all deposits of a message, oldest first.
-func (c *Catalog) ByMessage(ctx context.Context, id string) ([]Held, error) {
-	b, err := blob(id)
-	if err != nil {
-		return nil, err
-	}
-	return c.held(ctx, noLimit, "m.id = ?", b)
-}
-
-// First returns the size of a message in octets and the ledger index of its first deposit, and whether there is such a message.
-func (c *Catalog) First(ctx context.Context, id string) (size, index int64, ok bool, err error) {
-	b, err := blob(id)
-	if err != nil {
-		return 0, 0, false, err
-	}
-	stmt, err := c.stmt(ctx, "SELECT m.size, min(d.idx) FROM messages m JOIN deposits d ON d.message = m.n WHERE m.id = ? GROUP BY m.n")
-	if err == nil {
-		err = stmt.QueryRowContext(ctx, b).Scan(&size, &index)
-	}
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, 0, false, nil
-	}
-	if err != nil {
-		return 0, 0, false, fmt.Errorf("catalog: %w", err)
-	}
-	return size, index, true, nil
-}
-
 // ByIndex returns up to limit deposits with a ledger index above after, in
 // ledger order.
 func (c *Catalog) ByIndex(ctx context.Context, after int64, limit int) ([]Held, error) {

@@ -1,16 +1,12 @@
 package api
 
 import (
-	"archive/tar"
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -115,18 +111,21 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	h.Set(exportHeader, strconv.FormatInt(plan.Export, 10))
 	h.Set(totalHeader, strconv.FormatInt(plan.Messages, 10))
 	h.Set(octetsHeader, strconv.FormatInt(plan.Octets, 10))
-	out := bufio.NewWriterSize(w, exportBuffer)
-	e := exporting{s: s, tw: tar.NewWriter(out), scope: access.Of(ctx).Scope}
-	at := int64(0)
-	if err := each(func(id string) error {
-		if at++; at <= req.Skip {
-			return nil
-		}
-		return e.one(ctx, id)
-	}); err != nil {
-		return err
+	e := exporting{s: s, scope: access.Of(ctx).Scope, out: bufio.NewWriterSize(w, exportBuffer)}
+	return e.stream(ctx, behind(req.Skip, each))
+}
+
+// behind leaves out the first ids.
+func behind(skip int64, each func(func(id string) error) error) func(func(id string) error) error {
+	return func(fn func(id string) error) error {
+		at := int64(0)
+		return each(func(id string) error {
+			if at++; at <= skip {
+				return nil
+			}
+			return fn(id)
+		})
 	}
-	return errors.Join(e.tw.Close(), out.Flush())
 }
 
 // planExport goes through the messages once, to say how much there is, of which deposits, and that those
@@ -154,22 +153,21 @@ func (s *Server) planExport(ctx context.Context, req *ExportRequest) (plan Expor
 		}
 	}
 	skipped := sha256.New()
-	err = each(func(id string) error {
-		if plan.Messages++; plan.Messages <= req.Skip {
-			skipped.Write([]byte(id + "\n"))
-			return nil
-		}
-		size, first, err := s.first(ctx, id)
-		if errors.Is(err, archive.ErrNotFound) { // disposed of in this moment
-			plan.Messages--
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		plan.Octets += size
-		deposits = append(deposits, first)
-		return nil
+	err = inBatches(func(fn func(id string) error) error {
+		return each(func(id string) error {
+			if plan.Messages < req.Skip {
+				plan.Messages++
+				skipped.Write([]byte(id + "\n"))
+				return nil
+			}
+			return fn(id)
+		})
+	}, func(ids []string) error {
+		octets, first, err := s.firsts(ctx, ids)
+		plan.Octets += octets
+		deposits = append(deposits, first...)
+		plan.Messages += int64(len(first)) // without those that were disposed of in this moment
+		return err
 	})
 	if err == nil && req.Skip > 0 && (plan.Messages < req.Skip || hex.EncodeToString(skipped.Sum(nil)) != req.SkipHash) {
 		err = &Problem{Status: http.StatusConflict, Title: "Conflict",
@@ -178,21 +176,44 @@ func (s *Server) planExport(ctx context.Context, req *ExportRequest) (plan Expor
 	return plan, deposits, each, err
 }
 
-// first returns the size of a message, and the ledger index of its first deposit that the principal may see.
-func (s *Server) first(ctx context.Context, id string) (size, index int64, err error) {
+// inBatches hands ids over as many at once as the archive looks up with one query. fn must not keep them.
+func inBatches(each func(func(id string) error) error, fn func(ids []string) error) error {
+	batch := make([]string, 0, archive.LookedUpAtOnce)
+	err := each(func(id string) error {
+		if batch = append(batch, id); len(batch) < cap(batch) {
+			return nil
+		}
+		err := fn(batch)
+		batch = batch[:0]
+		return err
+	})
+	if err == nil && len(batch) > 0 {
+		err = fn(batch)
+	}
+	return err
+}
+
+// firsts returns the octets of messages together, and of each the ledger index of the first deposit that the principal may see. Those
+// of which they may see nothing, or that are gone, are left out.
+func (s *Server) firsts(ctx context.Context, ids []string) (octets int64, indexes []int64, err error) {
 	scope := access.Of(ctx).Scope
 	if scope.All {
-		return s.opts.Store.First(ctx, id)
+		found, err := s.opts.Store.Firsts(ctx, ids)
+		for _, f := range found {
+			octets += f.Size
+			indexes = append(indexes, f.Index)
+		}
+		return octets, indexes, err
 	}
-	m, err := s.opts.Store.Stored(ctx, id)
-	if err != nil {
-		return 0, 0, err
+	found, err := s.opts.Store.Stored(ctx, ids)
+	for _, m := range found {
+		i := slices.IndexFunc(m.Deposited, func(d archive.Deposited) bool { return scope.Sees(d.Mailbox, d.Received) })
+		if i >= 0 {
+			octets += m.Size
+			indexes = append(indexes, m.Deposited[i].Index)
+		}
 	}
-	i := slices.IndexFunc(m.Deposited, func(d archive.Deposited) bool { return scope.Sees(d.Mailbox, d.Received) })
-	if i < 0 {
-		return 0, 0, archive.ErrNotFound
-	}
-	return m.Size, m.Deposited[i].Index, nil
+	return octets, indexes, err
 }
 
 // complete waits until the index has everything that the archive had at the
@@ -211,98 +232,6 @@ func (s *Server) complete(ctx context.Context) error {
 		return fmt.Errorf("the index is not complete, an export would lack messages: %w", err)
 	}
 	return nil
-}
-
-const (
-	// exportBuffer makes few writes of many small ones.
-	exportBuffer = 256 << 10
-	// wholeInMemory is how large a message may be for its bytes to be read once, into memory; of a larger one they are read
-	// twice. Nearly all are smaller.
-	wholeInMemory = 1 << 20
-)
-
-// exporting is the stream of an export.
-type exporting struct {
-	s     *Server
-	tw    *tar.Writer
-	scope access.Scope
-	body  bytes.Buffer // of the message in hand
-}
-
-// one writes a message.
-func (e *exporting) one(ctx context.Context, id string) error {
-	m, err := e.s.opts.Store.Stored(ctx, id)
-	if errors.Is(err, archive.ErrNotFound) { // disposed of in this moment
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	about := Exported{Received: m.Received, From: m.Summary.From, Size: m.Size}
-	for _, d := range m.Deposited {
-		if !e.scope.Sees(d.Mailbox, d.Received) {
-			continue
-		}
-		if len(about.Deposits) == 0 || d.Received.Before(about.Received) { // of those that the principal may see
-			about.Received = d.Received
-		}
-		about.Deposits = append(about.Deposits, ExportedDeposit{Index: d.Index, Mailbox: d.Mailbox, UIDL: d.UIDL, Received: d.Received})
-	}
-	// Read before its header is written, because a tar entry cannot be taken back.
-	if about.Damaged, err = e.read(ctx, m); err != nil {
-		return err
-	}
-	comment, err := json.Marshal(about)
-	if err != nil {
-		return err
-	}
-	header := &tar.Header{
-		Name: id + ".eml", Size: m.Size, Mode: 0o600, ModTime: about.Received,
-		Format: tar.FormatPAX, PAXRecords: map[string]string{"comment": string(comment)},
-	}
-	if about.Damaged {
-		header.Size = 0
-	}
-	if err := e.tw.WriteHeader(header); err != nil || about.Damaged {
-		return err
-	}
-	if m.Size <= wholeInMemory {
-		_, err := e.body.WriteTo(e.tw)
-		return err
-	}
-	body, err := m.Open(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(e.tw, body)
-	return joinClose(err, body)
-}
-
-// read reads a message, and keeps it if it is small. It reports whether the stored bytes are damaged.
-func (e *exporting) read(ctx context.Context, m *archive.Stored) (damaged bool, err error) {
-	var failed error
-	if e.body.Reset(); m.Size <= wholeInMemory {
-		if failed = e.keep(ctx, m); failed == nil {
-			return false, nil
-		}
-	}
-	// Whether it is damage, or something that goes away, is for the archive to say.
-	found, err := e.s.opts.Store.Damaged(ctx, []string{m.ID})
-	if err == nil && len(found) == 0 {
-		err = failed
-	}
-	return len(found) > 0, err
-}
-
-func (e *exporting) keep(ctx context.Context, m *archive.Stored) error {
-	body, err := m.Open(ctx)
-	if err != nil {
-		return err
-	}
-	if _, err = e.body.ReadFrom(io.LimitReader(body, m.Size+1)); err == nil && int64(e.body.Len()) != m.Size {
-		err = fmt.Errorf("message %s has %d octets or more, the catalog says %d: run postkeep rebuild catalog", m.ID, e.body.Len(), m.Size)
-	}
-	return joinClose(err, body)
 }
 
 func exportID(r *http.Request) (int64, error) {
