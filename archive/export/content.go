@@ -28,7 +28,7 @@ type Attachment struct {
 	Size int64
 }
 
-// A Parser reads messages. It must give the same result for the same bytes.
+// A Parser reads messages. It must give the same result for the same bytes. It is used for several at a time.
 type Parser interface {
 	// Parse reads a message. No content of a message is an error.
 	Parse(ctx context.Context, r io.ReaderAt, size int64) (*Content, error)

@@ -6,11 +6,19 @@ import (
 	"path"
 )
 
-// native writes the exact bytes of a message to a file of its own.
+// native writes the exact bytes of a message to a file of its own, whose SHA-256 is the id: it was made sure of before.
 func (v *volume) native(ctx context.Context, it *item, name, document string) (File, error) {
-	f, err := v.write(ctx, it, name, document, it.reader())
-	it.entry.Native = f.Path
-	return f, err
+	f := File{Path: v.prefix + name, Size: it.Size, SHA256: it.ID, Document: document}
+	w, err := v.x.sink.create(f.Path)
+	if err != nil {
+		return f, err
+	}
+	if err := it.writeTo(ctx, w); err != nil {
+		return f, err
+	}
+	v.size += f.Size
+	it.entry.Native, it.entry.Files = f.Path, append(it.entry.Files, f)
+	return f, w.Close()
 }
 
 // emlFormat writes one file per message.

@@ -3,12 +3,12 @@ package export
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"path"
+	"sync"
 )
 
 // An exporter is one export that is being made.
@@ -22,8 +22,9 @@ type exporter struct {
 	entries  int64  // lines of the manifest
 
 	volume *volume
-	body   spool // the message in hand
-	file   spool // the attachment in hand
+	raws   sync.Pool // of *bytes.Buffer: messages that arrive
+	body   spool     // the message in hand if it is large
+	file   spool     // the attachment in hand
 	keys   map[string]bool
 
 	done   int64 // messages that the manifest lists
@@ -57,12 +58,21 @@ type format interface {
 // An item is a message that is being written.
 type item struct {
 	Message
+	raw     []byte // the message, nil if it is large
 	body    io.ReaderAt
 	content *Content // nil if the format needs none
 	entry   *Entry
 }
 
-func (it *item) reader() io.Reader { return io.NewSectionReader(it.body, 0, it.Size) }
+// writeTo writes the exact bytes of the message.
+func (it *item) writeTo(ctx context.Context, w io.Writer) error {
+	if it.raw != nil {
+		_, err := w.Write(it.raw)
+		return err
+	}
+	_, err := io.Copy(w, contextReader{ctx, io.NewSectionReader(it.body, 0, it.Size)})
+	return err
+}
 
 // A trait is what a format is like.
 type trait struct {
@@ -231,14 +241,15 @@ func (x *exporter) line(e Entry) error {
 }
 
 // add exports one message.
-func (x *exporter) add(ctx context.Context, m Message) error {
+func (x *exporter) add(ctx context.Context, a *arrival) error {
+	m := &a.Message
 	if !validID(m.ID) || m.Size < 0 {
 		return fmt.Errorf("%q of %d octets is not a message: expected an id of %d lower-case hex digits", m.ID, m.Size, 2*sha256.Size)
 	}
 	e := Entry{ID: m.ID, SHA256: m.ID, Size: m.Size, Received: m.Received.UTC(), Deposits: m.Deposits, Volume: x.volume.number}
 	if m.Damaged {
 		e.Omitted = omittedDamaged
-	} else if err := x.message(ctx, m, &e); err != nil {
+	} else if err := x.message(ctx, a, &e); err != nil {
 		return fmt.Errorf("message %s: %w", m.ID, err)
 	}
 	return x.note(e)
@@ -282,21 +293,15 @@ func (x *exporter) count(e *Entry) {
 	}
 }
 
-func (x *exporter) message(ctx context.Context, m Message, e *Entry) error {
-	it, err := x.take(ctx, m)
+func (x *exporter) message(ctx context.Context, a *arrival, e *Entry) error {
+	it, err := x.item(ctx, a)
 	if err != nil {
 		return err
 	}
-	it.entry = e
-	if traits(x.opts.Format).content || x.opts.Deduplicate || x.opts.OnePerThread {
-		if it.content, err = x.opts.Parser.Parse(ctx, it.body, m.Size); err != nil {
-			return err
-		}
-		if x.opts.omit(it, x.keys) {
-			return nil
-		}
+	if it.entry = e; x.opts.omit(it, x.keys) {
+		return nil
 	}
-	if x.full(m.Size) {
+	if x.full(a.Size) {
 		if err := x.endVolume(); err != nil {
 			return err
 		}
@@ -320,23 +325,6 @@ func (x *exporter) full(size int64) bool {
 		used += s.size
 	}
 	return x.opts.SplitBytes > 0 && v.messages > 0 && used > x.opts.SplitBytes
-}
-
-// take reads a message and makes sure that it is the right one.
-func (x *exporter) take(ctx context.Context, m Message) (*item, error) {
-	if err := x.body.reset(); err != nil {
-		return nil, err
-	}
-	t := newTally(&x.body)
-	// One octet more than the message has shows that the body is too long.
-	if _, err := io.Copy(t, contextReader{ctx, io.LimitReader(m.Body, m.Size+1)}); err != nil {
-		return nil, err
-	}
-	if got := hex.EncodeToString(t.hash.Sum(nil)); t.size != m.Size || got != m.ID {
-		return nil, fmt.Errorf("read %d octets of %d, with SHA-256 %s: %w; run postkeep verify --deep", t.size, m.Size, got, ErrMismatch)
-	}
-	body, err := x.body.reader()
-	return &item{Message: m, body: body}, err
 }
 
 // endVolume finishes the files of the volume.

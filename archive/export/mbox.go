@@ -30,7 +30,7 @@ func (f *mboxFormat) add(ctx context.Context, it *item) error {
 		return err
 	}
 	quoted := newFromRewriter(f.mbox, quote)
-	if _, err := io.Copy(quoted, contextReader{ctx, it.reader()}); err != nil {
+	if err := it.writeTo(ctx, quoted); err != nil {
 		return err
 	}
 	if err := quoted.finish(); err != nil {

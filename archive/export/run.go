@@ -78,14 +78,14 @@ func Run(ctx context.Context, src Source, opts Options) (_ Result, err error) {
 		return Result{}, err
 	}
 	var plan Plan
-	err = src.Messages(ctx, Request{
+	err = x.receive(ctx, src, Request{
 		Query: opts.Query, Format: opts.Format, NewestFirst: opts.OnePerThread,
 		Skip: x.done, SkipHash: hex.EncodeToString(x.ids.Sum(nil)),
 	}, func(p Plan) error {
 		plan = p
 		opts.Begin(p.Messages, p.Octets, x.done)
 		return x.room(p)
-	}, func(m Message) error { return x.add(ctx, m) })
+	})
 	if err != nil {
 		return Result{}, err
 	}

@@ -28,7 +28,7 @@ type Limits struct {
 //
 // An error of consume ends Do, and so does one of work in the place of its result, and one of produce when everything before it was
 // consumed: whatever is done ahead, the error is the one that comes first in order. The context of the others is
-// cancelled then.
+// cancelled then. When ctx ends nothing more is consumed.
 func Do[J, R any](ctx context.Context, l Limits,
 	produce func(ctx context.Context, take func(job J, bytes int64) error) error,
 	work func(ctx context.Context, job J) (R, error),
@@ -72,6 +72,9 @@ func Do[J, R any](ctx context.Context, l Limits,
 		<-t.done
 		if t.err != nil {
 			return t.err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 		if err := consume(t.result); err != nil {
 			return err

@@ -132,15 +132,16 @@ func TestNeitherBytesNorJobsUnderWayExceedTheirLimits(t *testing.T) {
 	}
 }
 
-func TestCancelledContextEndsEverybody(t *testing.T) {
+func TestNothingIsConsumedWhenTheContextHasEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	err := Do(ctx, limits(), numbers(1_000_000, nil), func(ctx context.Context, i int) (int, error) {
-		if i == 20 {
+	consumed := 0
+	err := Do(ctx, limits(), numbers(1_000_000, nil), func(_ context.Context, i int) (int, error) { return i, nil }, func(i int) error {
+		if consumed++; i == 20 {
 			cancel()
 		}
-		return i, ctx.Err()
-	}, func(int) error { return nil })
-	if !errors.Is(err, context.Canceled) {
-		t.Error(err)
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) || consumed != 21 {
+		t.Errorf("%d results: %v", consumed, err)
 	}
 }
