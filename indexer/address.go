@@ -9,41 +9,30 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// addressField makes addresses findable by the words of the display name and
+// addresses makes a field of addresses that are found by the words of the display name and
 // of the local part, and by the whole address, the whole local part, the domain,
-// each of its parents and each of its labels.
-func addressField(name string, lists ...[]mailparse.Address) *addresses {
-	n := 0
-	for _, list := range lists {
-		n += len(list)
-	}
-	f := &addresses{field: newField(name, textOptions, min(8*n, 1<<14))}
+// each of its parents and each of its labels. It returns the last position.
+func (w *writer) addresses(name string, lists ...[]mailparse.Address) (last int) {
+	w.Field(name)
 	for _, list := range lists {
 		for _, a := range list {
-			f.last = f.addText(a.Name, f.last+gap)
-			f.last = addAddress(f.field, a.Addr, f.last+gap)
+			last = w.addText(a.Name, "", last+gap)
+			last = w.addAddress(a.Addr, last+gap)
 			if other := otherSpelling(a.Addr); other != "" {
-				f.last = addAddress(f.field, other, f.last+gap)
+				last = w.addAddress(other, last+gap)
 			}
 		}
 	}
-	return f
+	return last
 }
 
-// addresses is an address field that is being made.
-type addresses struct {
-	*field
-	last int // position
-}
-
-// noted adds what stands beside the addresses of header fields.
-func (f *addresses) noted(m *mailparse.Message, names ...string) *field {
+// notes adds to a field what stands beside the addresses of header fields, behind position last.
+func (w *writer) notes(last int, m *mailparse.Message, names ...string) {
 	for _, name := range names {
 		for _, note := range m.Notes[name] {
-			f.last = f.addText(note, f.last+gap)
+			last = w.addText(note, "", last+gap)
 		}
 	}
-	return f.field
 }
 
 // otherSpelling returns an address with an internationalized domain name (RFC 5890) in its
@@ -75,7 +64,7 @@ func isASCII(s string) bool {
 // would have too many parents.
 const maxDomain = 255
 
-func addAddress(f *field, addr string, position int) int {
+func (w *writer) addAddress(addr string, position int) int {
 	addr = words.Fold(strings.TrimSpace(addr))
 	if addr == "" {
 		return position
@@ -83,22 +72,22 @@ func addAddress(f *field, addr string, position int) int {
 	local, domain := addr, ""
 	if at := strings.LastIndexByte(addr, '@'); at >= 0 {
 		local, domain = addr[:at], addr[at+1:]
-		f.add(limited(addr), position)
+		w.Add(limited(addr), position)
 	}
-	last := f.addText(local, position)
+	last := w.addText(local, "", position)
 	if !isOneWord(local) {
-		f.add(limited(local), position) // john.doe, besides john and doe
+		w.Add(limited(local), position) // john.doe, besides john and doe
 	}
 	if len(domain) > maxDomain {
-		return f.addText(domain, last+gap)
+		return w.addText(domain, "", last+gap)
 	}
 	// Labels stand apart from each other, so that the phrase that "example.com"
 	// is elsewhere does not find example.com.au.
 	for domain != "" {
 		label, parent, more := strings.Cut(domain, ".")
-		last = f.addText(label, last+gap)
+		last = w.addText(label, "", last+gap)
 		if more || !isOneWord(domain) {
-			f.add(limited(domain), last)
+			w.Add(limited(domain), last)
 		}
 		domain = parent
 	}

@@ -8,13 +8,18 @@ import (
 	"syscall"
 
 	"github.com/blevesearch/bleve/v2/index/scorch"
+	"github.com/postkeep/postkeep/indexer/segment"
 )
 
 // Bleve reports the death of its goroutines to a function that is found by
 // name in a package variable, which it reads without a lock: there is no way but
 // to register one function at the start of the process, and to tell the indexes
 // apart by their path.
-func init() { scorch.RegistryAsyncErrorCallbacks[asyncErrorName] = asyncErrors.report }
+// Segments are made by package segment, which Bleve knows in the same way.
+func init() {
+	scorch.RegistryAsyncErrorCallbacks[asyncErrorName] = asyncErrors.report
+	scorch.RegisterSegmentPlugin(&segment.Plugin{}, true)
+}
 
 const asyncErrorName = "postkeep"
 

@@ -7,16 +7,16 @@ import (
 	"sync"
 	"time"
 
-	"github.com/blevesearch/bleve/v2/document"
 	"github.com/postkeep/postkeep/archive"
 	"github.com/postkeep/postkeep/indexer/query"
+	"github.com/postkeep/postkeep/indexer/segment"
 	"github.com/postkeep/postkeep/indexer/words"
 	"github.com/postkeep/postkeep/internal/mailparse"
 )
 
 // entry is a message ready for the index.
 type entry struct {
-	doc     *document.Document
+	doc     *segment.Terms
 	item    archive.Indexable
 	summary archive.Summary
 	// date is what the message is sorted by; report marks a journal report.
@@ -30,11 +30,14 @@ type entry struct {
 
 // analyzer makes documents. It is safe for concurrent use.
 type analyzer struct {
-	stemmers sync.Pool // of *words.Stemmer: each remembers what it has found
+	schema  *segment.Schema
+	writers sync.Pool // of *writer: each keeps its memory, and remembers stems
 }
 
-func newAnalyzer() *analyzer {
-	return &analyzer{stemmers: sync.Pool{New: func() any { return words.NewStemmer() }}}
+func newAnalyzer(s *segment.Schema) *analyzer {
+	return &analyzer{schema: s, writers: sync.Pool{New: func() any {
+		return &writer{Collector: segment.NewCollector(s), stemmer: words.NewStemmer()}
+	}}}
 }
 
 // newEntry makes the document of a message. m may be nil: then nothing could be read.
@@ -43,66 +46,68 @@ func (a *analyzer) newEntry(item archive.Indexable, m *mailparse.Message) *entry
 		m = &mailparse.Message{Size: item.Size, Flags: []string{mailparse.FlagPartial}}
 	}
 	body := m.Text()
-	e := &entry{doc: document.NewDocument(item.ID), item: item, summary: summarize(m), text: collapse(body, maxSnippetText)}
-	date := m.Date
-	if date.IsZero() {
-		date = item.Received
+	e := &entry{item: item, summary: summarize(m), text: collapse(body, maxSnippetText)}
+	e.date, e.report = m.Date, m.Journal != nil
+	if e.date.IsZero() {
+		e.date = item.Received
 	}
-	e.date, e.report = date, m.Journal != nil
+	w, _ := a.writers.Get().(*writer)
+	defer a.writers.Put(w)
+	w.Begin()
+	w.textBytes = 0
+	w.texts(m, body)
+	w.people(m)
+	w.properties(m, item, e.date)
+	e.doc, e.textBytes = w.Terms(), w.textBytes
+	return e
+}
+
+// texts makes the fields of running text, and that of their languages.
+func (w *writer) texts(m *mailparse.Message, body string) {
+	names, attached := fileNames(m), attachedTexts(m)
+	language, attachedLanguage := words.Language(m.OwnText()), languageOf(attached)
+	w.text(fieldSubject, language, append([]string{m.Subject}, m.OtherSubjects...)...)
+	w.text(fieldBody, language, body)
+	w.text(fieldAttachment, attachedLanguage, append(names, attached...)...)
+	w.fileNames(names)
+	w.exact(fieldLanguage, language, attachedLanguage)
+}
+
+// people makes the fields of who wrote to whom.
+func (w *writer) people(m *mailparse.Message) {
+	w.notes(w.addresses(fieldFrom, m.From), m, "from")
+	w.notes(w.addresses(fieldTo, m.To), m, "to")
+	w.notes(w.addresses(fieldCc, m.Cc), m, "cc")
+	w.notes(w.addresses(fieldBcc, m.Bcc), m, "bcc")
+	w.notes(w.addresses(fieldParticipant, m.From, m.Sender, m.ReplyTo, m.To, m.Cc, m.Bcc, m.ResentFrom, m.ResentTo, journaledRecipients(m)),
+		m, "from", "to", "cc", "bcc")
+	w.addresses(fieldRecipient, m.ResentTo, envelopeRecipients(m))
+	w.keys(fieldSenderDomain, senderDomains(m)...)
+	w.keys(fieldSenderKey, senderKey(m))
+}
+
+// properties makes all other fields.
+func (w *writer) properties(m *mailparse.Message, item archive.Indexable, date time.Time) {
 	flags := m.Flags
 	if len(m.Attachments) > 0 {
 		flags = append([]string{flagAttachment}, flags...)
 	}
-	names, attached := fileNames(m), attachedTexts(m)
-	stemmer, _ := a.stemmers.Get().(*words.Stemmer)
-	defer a.stemmers.Put(stemmer)
-	language, attachedLanguage := words.Language(m.OwnText()), languageOf(attached)
-	for _, f := range []*field{
-		textField(fieldSubject, newStems(language, stemmer), append([]string{m.Subject}, m.OtherSubjects...)...),
-		textField(fieldBody, newStems(language, stemmer), body),
-		textField(fieldAttachment, newStems(attachedLanguage, stemmer), append(names, attached...)...),
-		addressField(fieldFrom, m.From).noted(m, "from"),
-		addressField(fieldTo, m.To).noted(m, "to"),
-		addressField(fieldCc, m.Cc).noted(m, "cc"),
-		addressField(fieldBcc, m.Bcc).noted(m, "bcc"),
-		addressField(fieldParticipant, m.From, m.Sender, m.ReplyTo, m.To, m.Cc, m.Bcc, m.ResentFrom, m.ResentTo, journaledRecipients(m)).noted(m, "from", "to", "cc", "bcc"),
-		fileNameField(names),
-		exactField(fieldMailbox, item.Mailboxes...),
-		exactField(fieldMessageID, m.MessageID),
-		keyField(fieldFlag, flags...),
-		addressField(fieldRecipient, m.ResentTo, envelopeRecipients(m)).field,
-		keyField(fieldFileType, attachedTypes(m)...),
-		listField(m.ListID),
-		headerField(m.Header),
-		exactField(fieldLanguage, language, attachedLanguage),
-		keyField(fieldThread, threadKeys(m, item.ID)...),
-		numberField(fieldDate, quarterOf(date)),
-		numberField(fieldReceived, arrivals(item)...),
-		numberField(fieldSize, item.Size),
-		keyField(fieldDateKey, timeKey(date)),
-		keyField(fieldSizeKey, numberKey(item.Size)),
-		keyField(fieldOrder, orderKey(item.Received, item.ID)),
-		keyField(fieldDeposit, depositKeys(item)...),
-		keyField(fieldSenderDomain, senderDomains(m)...),
-		keyField(fieldSenderKey, senderKey(m)),
-		keyField(fieldThreadRoot, threadRoot(m, item.ID)),
-		keyField(fieldReported, reportedKey(m)),
-	} {
-		if f.length > 0 {
-			f.pack()
-			e.doc.AddField(f)
-			e.textBytes += f.textBytes
-		}
-	}
-	return e
-}
-
-// newStems returns nil where the language is not known.
-func newStems(language string, stemmer *words.Stemmer) *stems {
-	if language == "" {
-		return nil
-	}
-	return &stems{language: language, stemmer: stemmer}
+	w.exact(fieldMailbox, item.Mailboxes...)
+	w.exact(fieldMessageID, m.MessageID)
+	w.keys(fieldFlag, flags...)
+	w.keys(fieldFileType, attachedTypes(m)...)
+	w.list(m.ListID)
+	w.header(m.Header)
+	w.keys(fieldThread, threadKeys(m, item.ID)...)
+	w.keys(fieldThreadRoot, threadRoot(m, item.ID))
+	w.keys(fieldReported, reportedKey(m))
+	w.numbers(fieldDate, quarterOf(date))
+	w.numbers(fieldReceived, arrivals(item)...)
+	w.numbers(fieldSize, item.Size)
+	w.keys(fieldDateKey, timeKey(date))
+	w.keys(fieldSizeKey, numberKey(item.Size))
+	w.keys(fieldOrder, orderKey(item.Received, item.ID))
+	w.keys(fieldDeposit, depositKeys(item)...)
 }
 
 // languageOf is the language of the first text that has one.
@@ -198,16 +203,15 @@ func attachedTexts(m *mailparse.Message) []string {
 	return texts
 }
 
-// fileNameField makes file names findable by their words and as a whole, so
+// fileNames makes file names findable by their words and as a whole, so
 // that *.pdf finds what it says.
-func fileNameField(names []string) *field {
-	f := newField(fieldFileName, textOptions, 4*len(names))
+func (w *writer) fileNames(names []string) {
+	w.Field(fieldFileName)
 	last := 0
 	for _, n := range names {
-		f.add(limited(words.Fold(n)), last+gap)
-		last = f.addText(n, last+gap)
+		w.Add(limited(words.Fold(n)), last+gap)
+		last = w.addText(n, "", last+gap)
 	}
-	return f
 }
 
 // envelopeRecipients are those that the header does not name: Bcc, and the members of
@@ -241,14 +245,13 @@ func journaledRecipients(m *mailparse.Message) []mailparse.Address {
 	return envelopeRecipients(m)
 }
 
-// listField makes a List-Id (RFC 2919) findable by its words and as a whole.
-func listField(id string) *field {
-	f := newField(fieldList, textOptions, 8)
+// list makes a List-Id (RFC 2919) findable by its words and as a whole.
+func (w *writer) list(id string) {
+	w.Field(fieldList)
 	if id = words.Fold(strings.TrimSpace(id)); id != "" {
-		f.addText(id, gap)
-		f.add(limited(id), gap)
+		w.addText(id, "", gap)
+		w.Add(limited(id), gap)
 	}
-	return f
 }
 
 const (
@@ -260,28 +263,27 @@ const (
 	maxHeaderTerms = 5000
 )
 
-// headerField makes header fields findable by name, and by the words of their
+// header makes header fields findable by name, and by the words of their
 // values where these have no field of their own and are more than codes. A word is
 // indexed as name=word, which tells it from those of other header fields. Positions
 // would make the index a fifth larger.
-func headerField(h mailparse.Header) *field {
-	f := newField(fieldHeader, exactOptions, 128)
+func (w *writer) header(h mailparse.Header) {
+	w.Field(fieldHeader)
 	var term []byte
 	for name, value := range h.All() {
 		name = words.Fold(strings.TrimSpace(name))
-		if name == "" || len(name) > words.MaxTermBytes || f.length > maxHeaderTerms {
+		if name == "" || len(name) > words.MaxTermBytes || w.Length() > maxHeaderTerms {
 			continue
 		}
-		f.add([]byte(name), 1)
+		w.Add([]byte(name), 1)
 		if own, ok := query.HeaderValues(name); !ok || own != query.Any {
 			continue
 		}
 		for t := range words.All(value[:min(len(value), maxHeaderValue)]) {
 			term = append(append(append(term[:0], name...), '='), t.Term...)
-			f.add(term, 1)
+			w.Add(term, 1)
 		}
 	}
-	return f
 }
 
 // collapse makes every run of white space one space, and cuts what is beyond

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -283,9 +282,8 @@ func (g *generation) commit(ctx context.Context, entries []*entry, next state) e
 	next.Snippets = g.snippets.end
 	b := g.bleve.NewBatch()
 	for i, e := range entries {
-		// A copy, because the document may go into another generation too.
-		doc := document.NewDocument(e.doc.ID())
-		doc.Fields = append(slices.Clip(e.doc.Fields), placeField(places[i]))
+		doc := document.NewDocument(e.item.ID)
+		doc.AddField(e.doc.With(i, places[i].encode())) // a copy, because the terms may go into another generation too
 		if err := b.IndexAdvanced(doc); err != nil {
 			return fmt.Errorf("index %s: %w", e.item.ID, err)
 		}

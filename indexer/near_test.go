@@ -4,7 +4,11 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/blevesearch/bleve/v2/document"
 	"github.com/blevesearch/bleve/v2/search"
+	index "github.com/blevesearch/bleve_index_api"
+	api "github.com/blevesearch/scorch_segment_api/v2"
+	"github.com/postkeep/postkeep/indexer/segment"
 	"pgregory.net/rapid"
 )
 
@@ -46,17 +50,18 @@ func isNear(text []string, units [][]string, distance int) bool {
 func TestPlacesOfATermArePackedAndComeBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := rapid.SliceOfN(rapid.Uint64Range(0, 1<<20), 1, 20).Draw(t, "positions")
-		f := newField("f", textOptions, 0)
+		c := segment.NewCollector(segment.NewSchema(segment.Field{Name: "f", Options: textOptions}))
+		c.Begin()
+		c.Field("f")
 		for _, p := range want {
-			f.add([]byte("term"), int(p))
+			c.Add([]byte("term"), int(p))
 		}
-		f.add([]byte("other"), 7)
-		f.pack()
-		at := f.terms["term"].Locations
+		c.Add([]byte("other"), 7)
+		at := locationsOf(t, c.Terms(), "f", "term")
 		if len(at) != 1 {
 			t.Fatalf("%d locations", len(at))
 		}
-		l := search.Location{Pos: uint64(at[0].Position), Start: uint64(at[0].Start), End: uint64(at[0].End), ArrayPositions: at[0].ArrayPositions}
+		l := search.Location{Pos: at[0].Pos(), Start: at[0].Start(), End: at[0].End(), ArrayPositions: at[0].ArrayPositions()}
 		got := slices.Collect(eachPosition(&l))
 		slices.Sort(got)
 		slices.Sort(want)
@@ -64,6 +69,29 @@ func TestPlacesOfATermArePackedAndComeBack(t *testing.T) {
 			t.Fatalf("%v became %v", want, got)
 		}
 	})
+}
+
+// locationsOf reads the locations of a term from the segment of a document.
+func locationsOf(t *rapid.T, terms *segment.Terms, field, term string) []api.Location {
+	doc := document.NewDocument("id")
+	doc.AddField(terms)
+	made, _, err := new(segment.Plugin).New([]index.Document{doc})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dict, err := made.Dictionary(field)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := dict.PostingsList([]byte(term), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := list.Iterator(true, true, true, nil).Next()
+	if err != nil || p == nil {
+		t.Fatal(p, err)
+	}
+	return p.Locations()
 }
 
 func TestNearIsTheSameAsTryingEveryPlace(t *testing.T) {

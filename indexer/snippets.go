@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 
-	index "github.com/blevesearch/bleve_index_api"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -52,13 +51,6 @@ func decodePlace(b []byte) (place, error) {
 		return place{}, errPlace
 	}
 	return p, nil
-}
-
-// placeField keeps the place as a stored field, which Bleve has at hand for
-// every result beside its id. A sortable value would be read in chunks of 1,024
-// documents for each.
-func placeField(p place) *field {
-	return &field{name: fieldPlace, options: index.StoreField, value: p.encode()}
 }
 
 // snippetFile keeps the texts that snippets are taken from: zstd frames of
