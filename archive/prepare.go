@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,30 +19,32 @@ import (
 
 // An item is a message of a batch, made ready without the writer's lock.
 type item struct {
-	had  bool // the archive had it when it was looked up
-	held bool // and its copy was read and is whole; then there is no body
-	id   string
-	size int64 // octets
-	body io.ReaderAt
-	// apart means that it is taken apart, or was.
-	apart bool
+	had    bool // the archive had it when it was looked up
+	held   bool // and its copy was read and is whole; then there is no body
+	id     string
+	size   int64 // octets
+	body   io.ReaderAt
+	found  *parts.Pieces
+	pieces []uint64        // their fingerprints
+	shared map[uint64]bool // of them, those that others have too
 	// split is how the message is stored in parts, nil when it is stored whole.
-	split  *parts.Message
-	pieces []uint64 // fingerprints of what may become parts when it comes again
+	split *parts.Message
 }
 
 // prepare reads the bodies that the archive may need, and takes them apart. It may be called again: what is
 // ready stays.
 func (p *put) prepare(ctx context.Context) error {
+	had, err := p.lookUp(ctx)
+	if err != nil {
+		return err
+	}
 	for i := range p.batch {
 		d := &p.batch[i]
-		if p.refused[i] == "" {
-			p.refused[i] = d.invalid()
-		}
 		if p.refused[i] != "" || p.items[d.ID] != nil {
 			continue
 		}
-		it, err := p.ready(ctx, d)
+		_, ok := had[d.ID]
+		it, err := p.ready(ctx, d, ok)
 		var (
 			mismatch *volume.MismatchError
 			body     bodyError
@@ -55,33 +58,31 @@ func (p *put) prepare(ctx context.Context) error {
 			return fmt.Errorf("message %s: %w", d.ID, err)
 		default:
 			p.items[d.ID] = it
+			p.order = append(p.order, it)
 		}
 	}
 	return p.takeApart(ctx)
 }
 
-// takeApart takes the messages apart that are ready, on all processors: it is a third of the work of Put, and what
-// comes behind it is done one after the other.
-func (p *put) takeApart(ctx context.Context) error {
-	var group errgroup.Group // ctx is not the group's: parts are read with it later
-	group.SetLimit(runtime.GOMAXPROCS(0))
+// lookUp returns those messages that the archive has and that are not ready yet. It refuses what can never be archived.
+func (p *put) lookUp(ctx context.Context) (map[string]catalog.Message, error) {
+	var ids []string
 	for i := range p.batch {
-		if it := p.items[p.batch[i].ID]; it != nil && it.body != nil && !it.apart {
-			it.apart = true
-			group.Go(func() error { return p.split(ctx, it) })
+		d := &p.batch[i]
+		if p.refused[i] == "" {
+			p.refused[i] = d.invalid()
+		}
+		if p.refused[i] == "" && p.items[d.ID] == nil {
+			ids = append(ids, d.ID)
 		}
 	}
-	return group.Wait()
+	return p.store.catalog.MessagesByID(ctx, ids)
 }
 
-// ready makes one message ready.
-func (p *put) ready(ctx context.Context, d *Delivery) (*item, error) {
-	it := &item{}
-	var err error
-	if _, it.had, err = p.store.catalog.Message(ctx, d.ID); err != nil {
-		return nil, err
-	}
-	if it.had {
+// ready makes one message ready, which the archive has or not.
+func (p *put) ready(ctx context.Context, d *Delivery, had bool) (it *item, err error) {
+	it = &item{had: had, id: d.ID, size: d.Size}
+	if had {
 		// What a receipt refers to has to be there still: the caller deletes the message elsewhere.
 		damaged, err := p.store.Damaged(ctx, []string{d.ID})
 		if err != nil {
@@ -91,61 +92,80 @@ func (p *put) ready(ctx context.Context, d *Delivery) (*item, error) {
 			return it, nil
 		}
 	}
-	it.id, it.size = d.ID, d.Size
 	it.body, err = p.spool.add(ctx, d)
 	return it, err
 }
 
-// split takes one message apart. ctx is also that of reading its parts later.
-func (p *put) split(ctx context.Context, it *item) (err error) {
-	it.split, err = parts.Split(ctx, it.body, it.size, it.id, parts.Options{
-		Shared: func(piece uint64) (bool, error) { return p.shared(ctx, it, piece) },
+// takeApart takes the messages apart that are ready. Whether somebody else has a piece is asked about all pieces at once.
+func (p *put) takeApart(ctx context.Context) error {
+	todo := slices.DeleteFunc(slices.Clone(p.order), func(it *item) bool { return it.body == nil || it.found != nil })
+	err := side(todo, func(it *item) (err error) {
+		it.found, err = parts.Examine(ctx, it.body, it.size, it.id, parts.Options{})
+		return err
 	})
-	if err != nil || it.split == nil {
+	if err != nil {
 		return err
 	}
-	for _, part := range it.split.Parts {
-		p.mu.Lock()
-		_, looked := p.worn[part.SHA256]
-		p.mu.Unlock()
-		if looked {
-			continue
-		}
-		worn, err := p.store.worn(ctx, part.SHA256)
-		if err != nil {
+	var prints []uint64
+	for _, it := range todo {
+		it.pieces = it.found.Fingerprints()
+		prints = append(prints, it.pieces...)
+	}
+	seen, err := p.store.catalog.Seen(ctx, prints)
+	if err != nil {
+		return err
+	}
+	p.flown = append(p.flown, p.store.flying.share(todo, seen)...)
+	err = side(todo, func(it *item) (err error) {
+		it.split, err = it.found.Split(func(piece uint64) bool { return it.shared[piece] })
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return p.lookForWorn(ctx, todo)
+}
+
+// side does something for all items, on all processors.
+func side(items []*item, do func(*item) error) error {
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for _, it := range items {
+		group.Go(func() error { return do(it) })
+	}
+	return group.Wait()
+}
+
+// lookForWorn looks which parts of the items the archive has, and cannot read any more.
+func (p *put) lookForWorn(ctx context.Context, items []*item) error {
+	rows, err := p.store.catalog.PartsByID(ctx, partIDs(items))
+	if err != nil {
+		return err
+	}
+	for id, row := range rows {
+		if p.worn[id], err = p.store.worn(ctx, row); err != nil {
 			return err
 		}
-		p.mu.Lock()
-		p.worn[part.SHA256] = worn
-		p.mu.Unlock()
 	}
 	return nil
 }
 
-// shared reports whether another message has the piece: then it becomes a part.
-func (p *put) shared(ctx context.Context, it *item, piece uint64) (bool, error) {
-	p.mu.Lock()
-	first := p.seen[piece]
-	if first == nil {
-		p.seen[piece] = it
+// partIDs lists the parts of items.
+func partIDs(items []*item) []string {
+	var ids []string
+	for _, it := range items {
+		if it.split != nil {
+			for _, part := range it.split.Parts {
+				ids = append(ids, part.SHA256)
+			}
+		}
 	}
-	p.mu.Unlock()
-	if first != nil && first != it {
-		return true, nil
-	}
-	if ok, err := p.store.catalog.Seen(ctx, piece); ok || err != nil {
-		return ok, err
-	}
-	it.pieces = append(it.pieces, piece)
-	return false, nil
+	return ids
 }
 
-// worn reports whether the archive has the part but cannot read it any more.
-func (s *Store) worn(ctx context.Context, id string) (bool, error) {
-	row, ok, err := s.catalog.Part(ctx, id)
-	if err != nil || !ok {
-		return false, err
-	}
+// worn reports whether the archive cannot read the part any more.
+func (s *Store) worn(ctx context.Context, row catalog.Part) (bool, error) {
+	id := row.ID
 	body, err := s.openPart(ctx, row)
 	if err == nil {
 		h := sha256.New()

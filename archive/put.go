@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/postkeep/postkeep/archive/catalog"
@@ -77,7 +76,7 @@ func (s *Store) Put(ctx context.Context, batch []Delivery) ([]Receipt, error) {
 		return nil, nil
 	}
 	p := s.newPut(batch)
-	defer p.spool.close()
+	defer p.close()
 	for {
 		if err := p.prepare(ctx); err != nil {
 			return nil, err
@@ -109,9 +108,13 @@ type put struct {
 	spool   spool
 	refused []string         // why, per delivery
 	items   map[string]*item // by message
-	mu      sync.Mutex       // of what follows, while messages are taken apart
-	seen    map[uint64]*item // pieces of the batch, with the first message that has one
-	worn    map[string]bool  // parts that the archive has and cannot read any more
+	order   []*item          // in which they came
+	flown   []uint64         // their pieces
+	worn    map[string]bool  // whether the archive cannot read a part any more that it has
+
+	// What the catalog says at the time of writing.
+	had      map[string]catalog.Message
+	hadParts map[string]catalog.Part
 
 	receipts []Receipt
 	places   map[string]*placed
@@ -128,8 +131,13 @@ type put struct {
 func (s *Store) newPut(batch []Delivery) *put {
 	return &put{
 		store: s, batch: batch, spool: spool{store: s}, refused: make([]string, len(batch)),
-		items: map[string]*item{}, seen: map[uint64]*item{}, worn: map[string]bool{},
+		items: map[string]*item{}, worn: map[string]bool{},
 	}
+}
+
+func (p *put) close() {
+	p.store.flying.land(p.flown)
+	p.spool.close()
 }
 
 // write appends the batch and commits it. After an error there are no receipts.
@@ -138,6 +146,9 @@ func (p *put) write(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.writable(); err != nil {
+		return err
+	}
+	if err := p.lookAgain(ctx); err != nil {
 		return err
 	}
 	receipts := make([]Receipt, len(p.batch))
@@ -157,6 +168,15 @@ func (p *put) write(ctx context.Context) error {
 	}
 	p.receipts = receipts
 	return nil
+}
+
+// lookAgain asks what the archive has by now.
+func (p *put) lookAgain(ctx context.Context) (err error) {
+	if p.had, err = p.store.catalog.MessagesByID(ctx, slices.Collect(maps.Keys(p.items))); err != nil {
+		return err
+	}
+	p.hadParts, err = p.store.catalog.PartsByID(ctx, partIDs(p.order))
+	return err
 }
 
 func (p *put) add(ctx context.Context, i int, r *Receipt) error {
@@ -203,22 +223,21 @@ func (p *put) place(ctx context.Context, d *Delivery, r *Receipt) (*placed, erro
 		return at, nil
 	}
 	it := p.items[d.ID]
-	row, ok, err := p.store.catalog.Message(ctx, d.ID)
-	if err != nil {
-		return nil, err
-	}
+	row, ok := p.had[d.ID]
 	if !ok && it.held { // it was disposed of meanwhile
 		delete(p.items, d.ID)
 		return nil, errStale
 	}
 	at := &placed{parts: partPlaces{}}
 	if ok {
+		var err error
 		if at.deposits, at.last, err = p.store.nextDeposit(ctx, d.ID); err != nil {
 			return nil, err
 		}
 	}
 	if ok && (it.held || !it.had) { // somebody else may just have put it
 		at.place = volume.Place{Volume: row.Volume, Offset: row.Offset}
+		var err error
 		at.parts, err = p.store.partsOf(ctx, d.ID)
 		return at, err
 	}
@@ -264,9 +283,9 @@ func (p *put) part(ctx context.Context, d *Delivery, part parts.Part) (catalog.P
 	if stored, ok := p.stored[part.SHA256]; ok {
 		return stored, nil
 	}
-	row, ok, err := p.store.catalog.Part(ctx, part.SHA256)
-	if err != nil || ok && !p.worn[part.SHA256] {
-		return row, err
+	row, ok := p.hadParts[part.SHA256]
+	if ok && !p.worn[part.SHA256] {
+		return row, nil
 	}
 	place, _, err := p.store.volumes.Append(ctx, volume.Message{
 		Kind: volume.KindPart, ID: part.SHA256, Size: part.Bytes, Time: d.Received, Body: part.Open(),

@@ -104,6 +104,8 @@ type Store struct {
 	rebuild  sync.Mutex // held while the catalog is made anew; taken before mu
 	mu       sync.Mutex // held while writing
 
+	flying flying // what is in batches to be put
+
 	state    sync.Mutex // of broken, closed and verifying; taken after mu, and for moments only
 	broken   error      // the first failure that left the disk in an unknown state
 	readOnly error      // why nothing new is taken, found when opening
@@ -186,7 +188,7 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	if ok, err := Exists(dir); err != nil || !ok {
 		return nil, errors.Join(fmt.Errorf("%s holds no archive (postkeep init makes one)", dir), err)
 	}
-	s := &Store{dir: dir, opts: opts, wake: make(chan struct{}, 1), rewrites: newTurn()}
+	s := &Store{dir: dir, opts: opts, wake: make(chan struct{}, 1), rewrites: newTurn(), flying: flying{pieces: map[uint64]string{}}}
 	if s.lock, err = acquire(dir); err != nil {
 		return nil, err
 	}

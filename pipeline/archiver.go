@@ -18,11 +18,12 @@ import (
 )
 
 const (
-	// batchMessages and batchBytes bound a group commit, and half of what the worker
-	// holds in memory (the next batch waits): inline bodies only, large ones are streamed. A larger
-	// batch saves nothing once its fsyncs are a small part of it.
+	// batchMessages and batchBytes bound a group commit: inline bodies only, large ones are streamed. A larger
+	// batch saves nothing once its fsyncs are a small part of it. The worker holds batchesAtOnce and one more in memory.
 	batchMessages = 1024
 	batchBytes    = 8 << 20
+	// batchesAtOnce is how many batches are given to the store at the same time: it makes one ready while it writes another.
+	batchesAtOnce = 2
 	// batchWait is how long a batch waits for company; an fsync takes longer.
 	batchWait = 5 * time.Millisecond
 	// maxBodyFailures is the number of deliveries after which a body that
@@ -33,7 +34,7 @@ const (
 )
 
 // A Store is what the archive worker and the services need of an archive. Its
-// methods are called concurrently, except Put. Put must be idempotent: a
+// methods are called concurrently. Put must be idempotent: a
 // message is delivered again when its acknowledgement got lost.
 type Store interface {
 	Put(ctx context.Context, batch []archive.Delivery) ([]archive.Receipt, error)
@@ -48,8 +49,7 @@ type ArchiverOptions struct {
 	Logger *slog.Logger
 }
 
-// An Archiver moves messages from the stream into a store, one group commit at
-// a time, and answers the pollers' questions. There is one per shard.
+// An Archiver moves messages from the stream into a store, in group commits, and answers the pollers' questions. There is one per shard.
 type Archiver struct {
 	bus   *Bus
 	store Store
@@ -95,22 +95,30 @@ func (a *Archiver) keepClean(ctx context.Context) {
 	}
 }
 
-// work commits batch after batch. While one is written the next is fetched, which is all that is ahead: after the
-// end of ctx it is finished, too.
+// A hand is a batch that was fetched.
+type hand struct {
+	batch []jetstream.Msg
+	stop  func() // ends its being kept in progress
+}
+
+// work archives batch after batch. After the end of ctx what was fetched is finished: batchesAtOnce, and the one that
+// waits for its turn.
 func (a *Archiver) work(ctx context.Context) {
-	type hand struct {
-		batch []jetstream.Msg
-		stop  func() // ends its being kept in progress
-	}
 	next := make(chan hand)
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		defer close(next)
-		for msg := range a.bus.each(ctx, a.bus.mails) {
-			batch := a.gather(msg)
-			next <- hand{batch, a.bus.keepInProgress(a.bus.timing.mailAckWait, batch...)}
-		}
-	})
+	for range batchesAtOnce {
+		wg.Go(func() { a.archive(ctx, next) })
+	}
+	for msg := range a.bus.each(ctx, a.bus.mails) {
+		batch := a.gather(msg)
+		next <- hand{batch, a.bus.keepInProgress(a.bus.timing.mailAckWait, batch...)}
+	}
+	close(next)
+	wg.Wait()
+}
+
+// archive commits the batches that it gets.
+func (a *Archiver) archive(ctx context.Context, next <-chan hand) {
 	pause := a.bus.newBackoff()
 	for h := range next {
 		err := a.commit(ctx, h.batch)
@@ -122,7 +130,6 @@ func (a *Archiver) work(ctx context.Context) {
 		}
 		pause = a.bus.newBackoff()
 	}
-	wg.Wait()
 }
 
 // gather adds to a message what is available now.

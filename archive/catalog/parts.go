@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/hex"
+	"strconv"
 )
 
 // A Part is bytes that recipes refer to. Several rows of one part are one: the last
@@ -96,12 +97,22 @@ func applyPieces(ctx context.Context, tx *sql.Tx, pieces []Piece) error {
 	return err
 }
 
-// Seen reports whether a message has the piece that was noted with Change.Pieces.
-func (c *Catalog) Seen(ctx context.Context, fingerprint uint64) (bool, error) {
-	found := false
-	err := c.each(ctx, "SELECT 1 FROM seen WHERE piece = ?", []any{int64(fingerprint)}, func(func(...any) error) error {
-		found = true
-		return nil
+// Seen returns those of the fingerprints that a message has, noted with Change.Pieces.
+func (c *Catalog) Seen(ctx context.Context, fingerprints []uint64) (map[uint64]bool, error) {
+	found := map[uint64]bool{}
+	if len(fingerprints) == 0 {
+		return found, nil
+	}
+	list := []byte{'['}
+	for _, f := range fingerprints {
+		list = append(strconv.AppendInt(list, int64(f), 10), ',')
+	}
+	list[len(list)-1] = ']'
+	err := c.each(ctx, "SELECT piece FROM json_each(?) j CROSS JOIN seen ON piece = j.value", []any{string(list)}, func(scan func(...any) error) error {
+		var piece int64
+		err := scan(&piece)
+		found[uint64(piece)] = true
+		return err
 	})
 	return found, err
 }
@@ -136,6 +147,19 @@ func (c *Catalog) Part(ctx context.Context, id string) (Part, bool, error) {
 		return Part{}, false, err
 	}
 	return rows[0], true, nil
+}
+
+// PartsByID returns those of the parts that there are.
+func (c *Catalog) PartsByID(ctx context.Context, ids []string) (map[string]Part, error) {
+	found := map[string]Part{}
+	if len(ids) == 0 {
+		return found, nil
+	}
+	rows, err := c.partRows(ctx, "SELECT "+partColumns+" FROM json_each(?) j CROSS JOIN parts p ON p.id = unhex(j.value)", list(ids))
+	for _, p := range rows {
+		found[p.ID] = p
+	}
+	return found, err
 }
 
 // PartsOf returns the parts that the recipe of a message refers to, none for a message that

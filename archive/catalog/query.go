@@ -73,6 +73,31 @@ func (c *Catalog) Message(ctx context.Context, id string) (Row, bool, error) {
 	return r, true, nil
 }
 
+// MessagesByID returns those of the messages that there are, without their parts. It is one query: looking up one after the other
+// took a tenth of the time of putting messages.
+func (c *Catalog) MessagesByID(ctx context.Context, ids []string) (map[string]Message, error) {
+	found := map[string]Message{}
+	if len(ids) == 0 {
+		return found, nil
+	}
+	err := c.each(ctx, `SELECT m.id, m.volume, m.offset, m.size, m.received FROM json_each(?) j CROSS JOIN messages m
+		ON m.id = unhex(j.value)`, []any{list(ids)}, func(scan func(...any) error) error {
+		var (
+			m        Message
+			id       []byte
+			received int64
+		)
+		err := scan(&id, &m.Volume, &m.Offset, &m.Size, &received)
+		m.ID, m.Received = hex.EncodeToString(id), time.Unix(0, received).UTC()
+		found[m.ID] = m
+		return err
+	})
+	return found, err
+}
+
+// list makes a JSON array of ids, which need no escaping, for json_each.
+func list(ids []string) string { return `["` + strings.Join(ids, `","`) + `"]` }
+
 // Prefix returns up to limit ids that begin with the hexadecimal digits, also of messages that were
 // disposed of.
 func (c *Catalog) Prefix(ctx context.Context, prefix string, limit int) ([]string, error) {

@@ -36,15 +36,11 @@ const (
 	bufferBytes = 64 << 10
 )
 
-// Options of Split.
+// Options of Examine.
 type Options struct {
 	// MinBytes is the size, in bytes as stored, from which on every piece becomes a part; 0 for DefaultMinBytes.
 	MinBytes int64
-	// Shared is asked, if it is not nil, about pieces of SharedBytes (0 for DefaultSharedBytes) to MinBytes: those for which it
-	// says yes become parts. It is called in the order of the message, and again when a piece comes again. Its error ends Split.
-	// The fingerprint is XXH64 of the piece: SHA-256 of everything that never comes again took a tenth of the time of Put.
-	// Whoever makes two pieces with one fingerprint gets a part earlier, and nothing else.
-	Shared      func(fingerprint uint64) (bool, error)
+	// SharedBytes is the size from which on a piece becomes a part if another message has it; 0 for DefaultSharedBytes.
 	SharedBytes int64
 }
 
@@ -55,10 +51,18 @@ func (o *Options) fill() {
 	if o.SharedBytes <= 0 {
 		o.SharedBytes = DefaultSharedBytes
 	}
-	if o.Shared == nil {
-		o.SharedBytes = o.MinBytes
-	}
 	o.SharedBytes = min(o.SharedBytes, o.MinBytes)
+}
+
+// Pieces are what may become parts of a message. They are not safe for concurrent use.
+type Pieces struct {
+	Options
+	msg    io.ReaderAt
+	id     string
+	size   int64
+	rests  []step // from some offset to the end: one of them, or leaves
+	leaves []step
+	buf    []byte // of reads
 }
 
 // A Message is one that was taken apart.
@@ -68,11 +72,8 @@ type Message struct {
 	RecipeSHA256 string // of the recipe, lower-case hex
 	RecipeBytes  int64
 
-	msg      io.ReaderAt
-	id       string
-	size     int64
-	minBytes int64 // what is larger becomes a part in any case
-	steps    []step
+	*Pieces
+	steps []step
 }
 
 // A Part is a piece of a message to be kept by itself.
@@ -95,30 +96,99 @@ type step struct {
 	eol      string
 }
 
-// Split takes a message of size bytes apart, whose SHA-256 is id. It returns nil when there
-// is nothing to gain, or the recipe would not give the same bytes: keep the message as a whole then. The message
-// is read up to four times; memory does not depend on its size. It must not change while the
-// Message is in use. Errors are those of reading, and of ctx.
-func Split(ctx context.Context, msg io.ReaderAt, size int64, id string, o Options) (*Message, error) {
+// Examine looks for the pieces of a message of size bytes, whose SHA-256 is id. The message is read up to four times from
+// here to the end of Split, and again for the parts; memory does not depend on its size. It must not change while Pieces
+// or what Split makes of them are in use. Errors are those of reading, and of ctx, which is that of all reads.
+func Examine(ctx context.Context, msg io.ReaderAt, size int64, id string, o Options) (*Pieces, error) {
 	o.fill()
+	p := &Pieces{Options: o, msg: readerAt{ctx, msg}, id: id, size: size}
 	if size < o.SharedBytes {
+		return p, nil
+	}
+	leaves, err := scan(io.NewSectionReader(p.msg, 0, size))
+	if err == nil {
+		err = p.measureRests(leaves)
+	}
+	if err == nil {
+		err = p.measureLeaves(leaves)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("examine message %s: %w", id, err)
+	}
+	return p, nil
+}
+
+// measureRests looks for rests of the message behind its trace fields, which others may have too. A message with leaves of
+// MinBytes has none: these are parts of their own.
+func (p *Pieces) measureRests(leaves []leaf) error {
+	if slices.ContainsFunc(leaves, func(l leaf) bool { return l.to-l.from >= p.MinBytes }) {
+		return nil
+	}
+	offsets, err := rests(p.msg, p.size)
+	for _, from := range offsets {
+		if err != nil || p.size-from < p.SharedBytes {
+			break
+		}
+		var s step
+		s, err = p.plain(from, p.size)
+		p.rests = append(p.rests, s)
+	}
+	return err
+}
+
+func (p *Pieces) measureLeaves(leaves []leaf) error {
+	for _, l := range leaves {
+		if l.to-l.from < p.SharedBytes {
+			continue
+		}
+		s, err := p.step(l)
+		if err != nil {
+			return err
+		}
+		if s.part.Bytes >= p.SharedBytes {
+			p.leaves = append(p.leaves, s)
+		}
+	}
+	return nil
+}
+
+// Fingerprints returns those of the pieces that become parts only if other messages have them too, in the order of the message. A
+// fingerprint is XXH64 of the piece: SHA-256 of everything that never comes again took a tenth of the time of Put.
+// Whoever makes two pieces with one fingerprint gets a part earlier, and nothing else.
+func (p *Pieces) Fingerprints() []uint64 {
+	var all []uint64
+	for _, s := range p.rests {
+		all = append(all, s.part.fingerprint)
+	}
+	for _, s := range p.leaves {
+		if s.part.Bytes < p.MinBytes {
+			all = append(all, s.part.fingerprint)
+		}
+	}
+	return all
+}
+
+// Split takes the message apart: into pieces of MinBytes and those that are shared. It returns nil when there
+// is nothing to gain, or the recipe would not give the same bytes: keep the message as a whole then.
+func (p *Pieces) Split(shared func(fingerprint uint64) bool) (*Message, error) {
+	taken := slices.DeleteFunc(slices.Clone(p.rests), func(s step) bool { return !shared(s.part.fingerprint) })
+	if len(taken) > 0 {
+		taken = taken[:1]
+	} else {
+		taken = slices.DeleteFunc(slices.Clone(p.leaves), func(s step) bool { return s.part.Bytes < p.MinBytes && !shared(s.part.fingerprint) })
+		taken = taken[:min(len(taken), maxParts)]
+	}
+	if len(taken) == 0 {
 		return nil, nil
 	}
-	msg = readerAt{ctx, msg}
-	leaves, err := scan(io.NewSectionReader(msg, 0, size))
+	m := &Message{Pieces: p}
+	err := m.plan(taken)
+	ok := false
+	if err == nil {
+		ok, err = m.prove()
+	}
 	if err != nil {
-		return nil, fmt.Errorf("split message %s: %w", id, err)
-	}
-	m := &Message{msg: msg, id: id, size: size, minBytes: o.MinBytes}
-	if err := m.plan(leaves, o); err != nil {
-		return nil, fmt.Errorf("split message %s: %w", id, err)
-	}
-	if len(m.Parts) == 0 {
-		return nil, nil
-	}
-	ok, err := m.prove()
-	if err != nil {
-		return nil, fmt.Errorf("split message %s: %w", id, err)
+		return nil, fmt.Errorf("split message %s: %w", p.id, err)
 	}
 	if !ok {
 		return nil, nil
@@ -126,26 +196,13 @@ func Split(ctx context.Context, msg io.ReaderAt, size int64, id string, o Option
 	return m, nil
 }
 
-// plan makes steps of the leaves that are worth it, and of what is between them.
-func (m *Message) plan(leaves []leaf, o Options) error {
+// plan makes steps of the pieces that are taken, and of what is between them.
+func (m *Message) plan(taken []step) error {
 	var done int64
 	seen := map[string]bool{}
-	if ok, err := m.rest(leaves, o); ok || err != nil {
-		return err
-	}
-	for _, l := range leaves {
-		if l.to-l.from < o.SharedBytes || len(m.Parts) == maxParts {
-			continue
-		}
-		s, err := m.step(l)
-		if err != nil {
+	for _, s := range taken {
+		if err := m.hash(&s.part); err != nil {
 			return err
-		}
-		if ok, err := o.worth(&s.part); err != nil || !ok {
-			if err != nil {
-				return err
-			}
-			continue
 		}
 		m.text(done, s.from)
 		m.steps = append(m.steps, s)
@@ -159,56 +216,6 @@ func (m *Message) plan(leaves []leaf, o Options) error {
 	return nil
 }
 
-// rest looks for a rest of the message behind its trace fields that others have too, and makes one part of it. A
-// message with leaves of MinBytes has none: these are parts of their own.
-func (m *Message) rest(leaves []leaf, o Options) (bool, error) {
-	if o.Shared == nil || slices.ContainsFunc(leaves, func(l leaf) bool { return l.to-l.from >= o.MinBytes }) {
-		return false, nil
-	}
-	offsets, err := rests(m.msg, m.size)
-	if err != nil {
-		return false, err
-	}
-	for _, from := range offsets {
-		if m.size-from < o.SharedBytes {
-			break
-		}
-		s, err := m.plain(from, m.size)
-		if err != nil {
-			return false, err
-		}
-		if ok, err := o.shared(&s.part); err != nil || !ok {
-			if err != nil {
-				return false, err
-			}
-			continue
-		}
-		m.text(0, from)
-		m.steps, m.Parts = append(m.steps, s), append(m.Parts, s.part)
-		return true, nil
-	}
-	return false, nil
-}
-
-// worth reports whether a piece becomes a part, which it hashes then.
-func (o *Options) worth(p *Part) (bool, error) {
-	switch {
-	case p.Bytes >= o.MinBytes:
-		return true, p.hash()
-	case p.Bytes < o.SharedBytes:
-		return false, nil
-	}
-	return o.shared(p)
-}
-
-func (o *Options) shared(p *Part) (bool, error) {
-	ok, err := o.Shared(p.fingerprint)
-	if err != nil || !ok {
-		return false, err
-	}
-	return true, p.hash()
-}
-
 func (m *Message) text(from, to int64) {
 	if from < to {
 		m.steps = append(m.steps, step{from: from, to: to})
@@ -216,66 +223,73 @@ func (m *Message) text(from, to int64) {
 }
 
 // step chooses how to keep a leaf: decoded, if it is base64 as programs write it.
-func (m *Message) step(l leaf) (step, error) {
+func (p *Pieces) step(l leaf) (step, error) {
 	if l.base64 {
-		s, ok, err := measure(io.NewSectionReader(m.msg, l.from, l.to-l.from))
+		s, ok, err := measure(io.NewSectionReader(p.msg, l.from, l.to-l.from))
 		if err != nil {
 			return step{}, err
 		}
 		if ok {
 			s.from, s.to = s.from+l.from, s.to+l.from
-			raw := io.NewSectionReader(m.msg, s.from, s.to-s.from)
-			s.part, err = m.part(raw.Size(), func() io.Reader {
-				return base64.NewDecoder(base64.StdEncoding.Strict(), buffered(io.NewSectionReader(raw, 0, raw.Size())))
+			s.part, err = p.part(s.to-s.from, func() io.Reader {
+				return newDecoder(io.NewSectionReader(p.msg, s.from, s.to-s.from), s.line, s.eol)
 			})
 			var corrupt base64.CorruptInputError
-			if !errors.As(err, &corrupt) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			if !errors.As(err, &corrupt) {
 				return s, err
 			}
 		}
 	}
-	return m.plain(l.from, l.to)
+	return p.plain(l.from, l.to)
 }
 
 // plain keeps a range as it is.
-func (m *Message) plain(from, to int64) (s step, err error) {
+func (p *Pieces) plain(from, to int64) (s step, err error) {
 	s.from, s.to = from, to
-	s.part, err = m.part(to-from, func() io.Reader { return io.NewSectionReader(m.msg, from, to-from) })
+	s.part, err = p.part(to-from, func() io.Reader { return io.NewSectionReader(p.msg, from, to-from) })
 	return s, err
 }
 
 // part takes the fingerprint of what open gives, at most size octets, and at once the SHA-256 of what is so large that it
 // will become a part.
-func (m *Message) part(size int64, open func() io.Reader) (p Part, err error) {
-	p.open = open
+func (p *Pieces) part(size int64, open func() io.Reader) (one Part, err error) {
+	one.open = open
 	short, long := xxhash.New(), sha256.New()
 	var to io.Writer = short
-	if size >= m.minBytes {
+	if size >= p.MinBytes {
 		to = io.MultiWriter(short, long)
 	}
-	if p.Bytes, err = io.CopyBuffer(to, onlyReader{open()}, make([]byte, max(1, min(size, bufferBytes)))); err != nil {
-		return p, err
+	if one.Bytes, err = p.copy(to, open()); err != nil {
+		return one, err
 	}
-	p.fingerprint = short.Sum64()
-	if size >= m.minBytes {
-		p.SHA256 = hex.EncodeToString(long.Sum(nil))
+	one.fingerprint = short.Sum64()
+	if size >= p.MinBytes {
+		one.SHA256 = hex.EncodeToString(long.Sum(nil))
 	}
-	return p, nil
+	return one, nil
 }
 
 // hash completes a part.
-func (p *Part) hash() error {
-	if p.SHA256 != "" {
+func (p *Pieces) hash(one *Part) error {
+	if one.SHA256 != "" {
 		return nil
 	}
 	h := sha256.New()
-	_, err := io.CopyBuffer(h, onlyReader{p.open()}, make([]byte, max(1, min(p.Bytes, bufferBytes))))
-	p.SHA256 = hex.EncodeToString(h.Sum(nil))
+	_, err := p.copy(h, one.open())
+	one.SHA256 = hex.EncodeToString(h.Sum(nil))
 	return err
 }
 
-// buffered reads through a buffer that is no larger than it has to be: most of what is read here is small, and clearing
-// large buffers took a seventh of the time of Put. There is always room for one octet more, for ReadSlice to meet the end.
+// copy has one buffer for all that is read, no larger than it has to be: most messages are small, and clearing
+// buffers took a seventh of the time of Put.
+func (p *Pieces) copy(to io.Writer, from io.Reader) (int64, error) {
+	if p.buf == nil {
+		p.buf = make([]byte, max(1, min(p.size, bufferBytes)))
+	}
+	return io.CopyBuffer(onlyWriter{to}, onlyReader{from}, p.buf)
+}
+
+// buffered reads through a buffer that is no larger than it has to be. There is always room for one octet more, for ReadSlice to meet the end.
 func buffered(r *io.SectionReader) *bufio.Reader {
 	return bufio.NewReaderSize(r, int(min(r.Size()+1, bufferBytes)))
 }
@@ -290,7 +304,7 @@ func (m *Message) prove() (bool, error) {
 	recipe := &countingReader{r: io.TeeReader(m.Recipe(), h)}
 	r, err := NewReader(recipe, func(id string, _ int64) (io.ReadCloser, error) { return io.NopCloser(byID[id].Open()), nil })
 	if err == nil {
-		_, err = io.CopyBuffer(io.Discard, onlyReader{r}, make([]byte, bufferBytes))
+		_, err = m.copy(io.Discard, r)
 		err = errors.Join(err, r.Close())
 	}
 	if errors.Is(err, ErrRecipe) {
@@ -325,8 +339,11 @@ func (r readerAt) ReadAt(p []byte, off int64) (int, error) {
 	return r.ReaderAt.ReadAt(p, off)
 }
 
-// onlyReader hides everything but Read, so that copying uses the buffer that it is given.
-type onlyReader struct{ io.Reader }
+// onlyReader and onlyWriter hide everything but Read and Write, so that copying uses the buffer that it is given.
+type (
+	onlyReader struct{ io.Reader }
+	onlyWriter struct{ io.Writer }
+)
 
 type countingReader struct {
 	r io.Reader

@@ -43,9 +43,26 @@ func lines(data []byte, line int, eol string) string {
 	return b.String() + text
 }
 
+// take examines and splits a message.
+func take(ctx context.Context, msg io.ReaderAt, size int64, id string, o Options, shared func(uint64) bool) (*Message, error) {
+	p, err := Examine(ctx, msg, size, id, o)
+	if err != nil {
+		return nil, err
+	}
+	return p.Split(shared)
+}
+
+func nobodyElse(uint64) bool { return false }
+
+// split takes a message apart of which only large pieces become parts.
 func split(t testing.TB, msg string, o Options) *Message {
 	t.Helper()
-	m, err := Split(t.Context(), strings.NewReader(msg), int64(len(msg)), sum([]byte(msg)), o)
+	return splitShared(t, msg, o, nobodyElse)
+}
+
+func splitShared(t testing.TB, msg string, o Options, shared func(uint64) bool) *Message {
+	t.Helper()
+	m, err := take(t.Context(), strings.NewReader(msg), int64(len(msg)), sum([]byte(msg)), o, shared)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +201,7 @@ func TestMessagesComeBackByteForByte(t *testing.T) {
 
 func TestMessageThatIsNotWhatItsHashSaysIsKeptAsAWhole(t *testing.T) {
 	msg := multipart("b", crlf, attachment(crlf, lines(file, 76, crlf)))
-	m, err := Split(t.Context(), strings.NewReader(msg), int64(len(msg)), sum(nil), Options{})
+	m, err := take(t.Context(), strings.NewReader(msg), int64(len(msg)), sum(nil), Options{}, nobodyElse)
 	if m != nil || err != nil {
 		t.Errorf("%+v, %v", m, err)
 	}
@@ -194,7 +211,7 @@ func TestReadErrorsAreReported(t *testing.T) {
 	msg := multipart("b", crlf, attachment(crlf, lines(file, 76, crlf)))
 	for k := 1; ; k++ {
 		r := &failingReader{ReaderAt: strings.NewReader(msg), left: k}
-		m, err := Split(t.Context(), r, int64(len(msg)), sum([]byte(msg)), Options{})
+		m, err := take(t.Context(), r, int64(len(msg)), sum([]byte(msg)), Options{}, nobodyElse)
 		if r.left > 0 {
 			if k < 4 || m == nil || err != nil {
 				t.Errorf("without a fault, %d reads: %v", k, err)
@@ -207,7 +224,7 @@ func TestReadErrorsAreReported(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Split(ctx, strings.NewReader(msg), int64(len(msg)), sum([]byte(msg)), Options{}); !errors.Is(err, context.Canceled) {
+	if _, err := take(ctx, strings.NewReader(msg), int64(len(msg)), sum([]byte(msg)), Options{}, nobodyElse); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
 }
@@ -387,7 +404,7 @@ func TestLargeMessageTakesLittleMemory(t *testing.T) {
 	var before, now runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	m, err := Split(t.Context(), w, w.size, hex.EncodeToString(h.Sum(nil)), Options{})
+	m, err := take(t.Context(), w, w.size, hex.EncodeToString(h.Sum(nil)), Options{}, nobodyElse)
 	if err != nil || m == nil || len(m.Parts) != 1 || m.RecipeBytes > 1000 {
 		t.Fatalf("%+v, %v", m, err)
 	}
@@ -404,9 +421,9 @@ func FuzzSplit(f *testing.F) {
 	f.Add("Received: a\n\tb\nReceived: c\nSubject: d\n\nbody\n")
 	f.Fuzz(func(t *testing.T, msg string) {
 		n := 0
-		everySecond := func(uint64) (bool, error) { n++; return n%2 == 0, nil }
-		for _, o := range []Options{{MinBytes: 4}, {MinBytes: 8, SharedBytes: 2, Shared: everySecond}} {
-			m := split(t, msg, o)
+		everySecond := func(uint64) bool { n++; return n%2 == 0 }
+		for o, shared := range map[Options]func(uint64) bool{{MinBytes: 4}: nobodyElse, {MinBytes: 8, SharedBytes: 2}: everySecond} {
+			m := splitShared(t, msg, o, shared)
 			if m == nil {
 				continue
 			}
@@ -442,7 +459,7 @@ func BenchmarkSplit(b *testing.B) {
 	id := sum([]byte(msg))
 	b.SetBytes(int64(len(msg)))
 	for b.Loop() {
-		if m, err := Split(b.Context(), strings.NewReader(msg), int64(len(msg)), id, Options{}); m == nil || err != nil {
+		if m, err := take(b.Context(), strings.NewReader(msg), int64(len(msg)), id, Options{}, nobodyElse); m == nil || err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,7 +3,6 @@ package parts
 import (
 	"bufio"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -143,7 +142,7 @@ func (r *Reader) step() error {
 	r.part, r.text = part, false
 	r.cur = &exactReader{r: part, left: s.part.Bytes, whole: true}
 	if s.line > 0 {
-		r.cur = newEncoder(r.cur, s.line, s.eol)
+		r.cur = newEncoder(r.cur, s.part.Bytes, s.line, s.eol)
 	}
 	return nil
 }
@@ -258,56 +257,4 @@ func (e *exactReader) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
-}
-
-// An encoder encodes r in lines of base64, without an end of line behind the last one.
-type encoder struct {
-	r      io.Reader
-	line   int
-	eol    string
-	column int
-	src    []byte
-	text   []byte // encoded, without ends of lines
-	out    []byte // with them, to be read
-	buf    []byte
-	err    error
-}
-
-func newEncoder(r io.Reader, line int, eol string) *encoder {
-	const chunk = 3 << 14 // a multiple of three has no padding
-	return &encoder{r: r, line: line, eol: eol, src: make([]byte, chunk), text: make([]byte, base64.StdEncoding.EncodedLen(chunk))}
-}
-
-func (e *encoder) Read(p []byte) (int, error) {
-	for len(e.out) == 0 && e.err == nil {
-		e.fill()
-	}
-	if len(e.out) == 0 {
-		return 0, e.err
-	}
-	n := copy(p, e.out)
-	e.out = e.out[n:]
-	return n, nil
-}
-
-func (e *encoder) fill() {
-	n, err := io.ReadFull(e.r, e.src)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = io.EOF
-	}
-	e.err = err
-	if err != nil && !errors.Is(err, io.EOF) {
-		return
-	}
-	text := e.text[:base64.StdEncoding.EncodedLen(n)]
-	base64.StdEncoding.Encode(text, e.src[:n])
-	e.buf = e.buf[:0]
-	for len(text) > 0 {
-		if e.column == e.line {
-			e.buf, e.column = append(e.buf, e.eol...), 0
-		}
-		k := min(len(text), e.line-e.column)
-		e.buf, text, e.column = append(e.buf, text[:k]...), text[k:], e.column+k
-	}
-	e.out = e.buf
 }

@@ -41,16 +41,16 @@ func TestSmallPiecesBecomePartsWhenTheyAreShared(t *testing.T) {
 	first, second := "Received: one\r\nSubject: s\r\n\r\n"+body, "Received: two\r\nSubject: s\r\n\r\n"+body
 	forwarded := "Subject: another\r\n\r\n" + body
 	seen := map[uint64]bool{}
-	o := Options{Shared: func(id uint64) (bool, error) {
+	shared := func(id uint64) bool {
 		was := seen[id]
 		seen[id] = true
-		return was, nil
-	}}
-	if m := split(t, first, o); m != nil {
+		return was
+	}
+	if m := splitShared(t, first, Options{}, shared); m != nil {
 		t.Errorf("the first message is taken apart into %+v", m.Parts)
 	}
 	for _, msg := range []string{second, forwarded} {
-		m := split(t, msg, o)
+		m := splitShared(t, msg, Options{}, shared)
 		if m == nil || len(m.Parts) != 1 {
 			t.Fatalf("%.20q is not taken apart", msg)
 		}
@@ -58,7 +58,7 @@ func TestSmallPiecesBecomePartsWhenTheyAreShared(t *testing.T) {
 			t.Errorf("%.20q comes back as %.20q, %v", msg, got, err)
 		}
 	}
-	if m := split(t, "Subject: short\r\n\r\n"+body[:DefaultSharedBytes/2], Options{Shared: func(uint64) (bool, error) { return true, nil }}); m != nil {
+	if m := splitShared(t, "Subject: short\r\n\r\n"+body[:DefaultSharedBytes/2], Options{}, func(uint64) bool { return true }); m != nil {
 		t.Errorf("a piece below the smallest size became a part: %+v", m.Parts)
 	}
 }
