@@ -65,7 +65,7 @@ func (p *put) prepare(ctx context.Context) error {
 }
 
 // lookUp returns those messages that the archive has and that are not ready yet. It refuses what can never be archived.
-func (p *put) lookUp(ctx context.Context) (map[string]catalog.Message, error) {
+func (p *put) lookUp(ctx context.Context) (map[string]catalog.Row, error) {
 	var ids []string
 	for i := range p.batch {
 		d := &p.batch[i]
@@ -76,7 +76,7 @@ func (p *put) lookUp(ctx context.Context) (map[string]catalog.Message, error) {
 			ids = append(ids, d.ID)
 		}
 	}
-	return p.store.catalog.MessagesByID(ctx, ids)
+	return p.store.catalog.Messages(ctx, ids)
 }
 
 // ready makes one message ready, which the archive has or not.

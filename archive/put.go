@@ -113,7 +113,7 @@ type put struct {
 	worn    map[string]bool  // whether the archive cannot read a part any more that it has
 
 	// What the catalog says at the time of writing.
-	had      map[string]catalog.Message
+	had      map[string]catalog.Row
 	hadParts map[string]catalog.Part
 
 	receipts []Receipt
@@ -172,7 +172,7 @@ func (p *put) write(ctx context.Context) error {
 
 // lookAgain asks what the archive has by now.
 func (p *put) lookAgain(ctx context.Context) (err error) {
-	if p.had, err = p.store.catalog.MessagesByID(ctx, slices.Collect(maps.Keys(p.items))); err != nil {
+	if p.had, err = p.store.catalog.Messages(ctx, slices.Collect(maps.Keys(p.items))); err != nil {
 		return err
 	}
 	p.hadParts, err = p.store.catalog.PartsByID(ctx, partIDs(p.order))

@@ -27,29 +27,35 @@ func (s *Store) Known(ctx context.Context, mailbox string, listed []Listing) ([]
 	if err := s.ReadOnly(); err != nil {
 		return nil, err
 	}
-	var out []Holding
+	var ask []catalog.Listing
 	for _, l := range listed {
-		if l.UIDL == "" {
-			continue
+		if l.UIDL != "" {
+			ask = append(ask, catalog.Listing(l))
 		}
-		held, err := s.catalog.ByListing(ctx, mailbox, l.UIDL, l.Size)
+	}
+	rows, err := s.catalog.ByListings(ctx, mailbox, ask)
+	if err != nil {
+		return nil, err
+	}
+	held := map[Listing][]Holding{}
+	for _, row := range rows {
+		h, err := holdingOf(row)
 		if err != nil {
 			return nil, err
 		}
-		for _, h := range held {
-			holding, err := holdingOf(h)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, holding)
-		}
-		buried, err := s.buried(ctx, mailbox, l)
+		held[h.Listing] = append(held[h.Listing], h)
+	}
+	var out []Holding
+	for _, l := range ask {
+		all := held[Listing(l)]
+		out = append(out, all...)
+		buried, err := s.buried(ctx, mailbox, Listing(l))
 		if err != nil {
 			return nil, err
 		}
-		if len(held) == 0 || len(buried) > 0 && buried[len(buried)-1].Index > held[len(held)-1].Index {
+		if len(all) == 0 || len(buried) > 0 && buried[len(buried)-1].Index > all[len(all)-1].Index {
 			for _, t := range buried {
-				out = append(out, Holding{Listing: l, ID: t.ID, Received: t.Received, Index: t.Index, Disposed: true})
+				out = append(out, Holding{Listing: Listing(l), ID: t.ID, Received: t.Received, Index: t.Index, Disposed: true})
 			}
 		}
 	}

@@ -89,10 +89,11 @@ func applyAll(ctx context.Context, tx *sql.Tx, ch Change) error {
 	if err := applyParts(ctx, tx, ch.Parts); err != nil {
 		return err
 	}
-	if err := applyMessages(ctx, tx, ch.Messages); err != nil {
+	rows, err := applyMessages(ctx, tx, ch.Messages)
+	if err != nil {
 		return err
 	}
-	if err := applyPieces(ctx, tx, ch.Pieces); err != nil {
+	if err := applyPieces(ctx, tx, ch.Pieces, rows); err != nil {
 		return err
 	}
 	if err := applyDeposits(ctx, tx, ch.Deposits, ch.Late); err != nil {
@@ -137,32 +138,41 @@ func setMeta(ctx context.Context, tx *sql.Tx, key, value string) error {
 	return err
 }
 
-func applyMessages(ctx context.Context, tx *sql.Tx, messages []Message) error {
+// applyMessages returns the rows of the messages, by id.
+func applyMessages(ctx context.Context, tx *sql.Tx, messages []Message) (map[string]int64, error) {
+	rows := map[string]int64{}
 	if len(messages) == 0 {
-		return nil
+		return rows, nil
 	}
 	insert, err := tx.PrepareContext(ctx, `INSERT INTO messages(id, volume, offset, size, received) VALUES(?,?,?,?,?)
-		ON CONFLICT(id) DO UPDATE SET volume = excluded.volume, offset = excluded.offset WHERE excluded.volume > 0`)
+		ON CONFLICT(id) DO UPDATE SET volume = excluded.volume, offset = excluded.offset WHERE excluded.volume > 0 RETURNING n`)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	recipes, err := newRecipeWriter(ctx, tx) // the transaction owns its statements
+	defer func() { _ = insert.Close() }() // the transaction owns it
+	recipes, err := newRecipeWriter(ctx, tx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, m := range messages {
 		id, err := blob(m.ID)
-		if err == nil {
-			_, err = insert.ExecContext(ctx, id, m.Volume, m.Offset, m.Size, m.Received.UnixNano())
-		}
-		if err == nil && m.Volume > 0 {
-			err = recipes.write(ctx, id, m.Parts)
-		}
 		if err != nil {
-			return errors.Join(err, insert.Close())
+			return nil, err
+		}
+		var n int64
+		err = insert.QueryRowContext(ctx, id, m.Volume, m.Offset, m.Size, m.Received.UnixNano()).Scan(&n)
+		switch {
+		case errors.Is(err, sql.ErrNoRows): // it is there, and its place stays
+		case err != nil:
+			return nil, err
+		default:
+			rows[m.ID] = n
+			if err := recipes.write(ctx, n, m.Parts); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return insert.Close()
+	return rows, nil
 }
 
 func applyDeposits(ctx context.Context, tx *sql.Tx, deposits []Deposit, late bool) error {

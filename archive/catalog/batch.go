@@ -3,41 +3,30 @@ package catalog
 import (
 	"context"
 	"encoding/hex"
-	"fmt"
 	"strings"
 )
 
-// Batch is how many messages are looked up at once: the cost of a query vanishes, and what is found still fits into the cache.
+// Batch is how many messages are read at once: the cost of a query vanishes, and what is found still fits into the cache.
 const Batch = 64
 
-// among is an SQL list of one id, or of up to Batch, and what it is given. There are two lists only, so that statements are few.
-func among(ids []string) (list string, args []any, err error) {
-	n := 1
-	if len(ids) != 1 {
-		n = Batch
-	}
-	if len(ids) > n {
-		return "", nil, fmt.Errorf("catalog: %d messages at once, at most %d", len(ids), n)
-	}
-	args = make([]any, n) // NULL is in no list
-	for i, id := range ids {
-		b, err := blob(id)
-		if err != nil {
-			return "", nil, err
+// among is an SQL list of ids, and what it is given. It is one statement for any number of them.
+func among(ids []string) (list, arg string, err error) {
+	for _, id := range ids {
+		if _, err := blob(id); err != nil {
+			return "", "", err
 		}
-		args[i] = b
 	}
-	return "IN (?" + strings.Repeat(",?", n-1) + ")", args, nil
+	return "IN (SELECT unhex(value) FROM json_each(?))", `["` + strings.Join(ids, `","`) + `"]`, nil
 }
 
-// Messages returns messages by id, at most Batch; those that are not there are missing.
+// Messages returns messages by id; those that are not there are missing.
 func (c *Catalog) Messages(ctx context.Context, ids []string) (map[string]Row, error) {
-	list, args, err := among(ids)
+	list, arg, err := among(ids)
 	if err != nil {
 		return nil, err
 	}
 	out := make(map[string]Row, len(ids))
-	err = c.each(ctx, "SELECT "+rowColumns+" FROM messages WHERE id "+list, args, func(scan func(...any) error) error {
+	err = c.each(ctx, "SELECT "+rowColumns+" FROM messages WHERE id "+list, []any{arg}, func(scan func(...any) error) error {
 		r, err := scanRow(scan)
 		out[r.ID] = r
 		return err
@@ -45,26 +34,26 @@ func (c *Catalog) Messages(ctx context.Context, ids []string) (map[string]Row, e
 	return out, err
 }
 
-// ByMessage returns all deposits of messages, at most Batch, the oldest first.
+// ByMessage returns all deposits of messages, the oldest first.
 func (c *Catalog) ByMessage(ctx context.Context, ids ...string) ([]Held, error) {
-	list, args, err := among(ids)
+	list, arg, err := among(ids)
 	if err != nil {
 		return nil, err
 	}
-	return c.held(ctx, noLimit, "m.id "+list, args...)
+	return c.held(ctx, noLimit, "m.id "+list, arg)
 }
 
 // A First is the size of a message in octets, and the ledger index of its first deposit.
 type First struct{ Size, Index int64 }
 
-// Firsts returns the first deposits of messages by id, at most Batch; those of messages that are not there are missing.
+// Firsts returns the first deposits of messages by id; those of messages that are not there are missing.
 func (c *Catalog) Firsts(ctx context.Context, ids []string) (map[string]First, error) {
-	list, args, err := among(ids)
+	list, arg, err := among(ids)
 	if err != nil {
 		return nil, err
 	}
 	out := make(map[string]First, len(ids))
-	err = c.each(ctx, "SELECT m.id, m.size, min(d.idx) FROM messages m JOIN deposits d ON d.message = m.n WHERE m.id "+list+" GROUP BY m.n", args,
+	err = c.each(ctx, "SELECT m.id, m.size, min(d.idx) FROM messages m JOIN deposits d ON d.message = m.n WHERE m.id "+list+" GROUP BY m.n", []any{arg},
 		func(scan func(...any) error) error {
 			var (
 				id []byte

@@ -109,7 +109,8 @@ func stay(ctx context.Context, tx *sql.Tx, t Tombstone) error {
 	if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM messages WHERE id = ?)", id).Scan(&there); err != nil || !there {
 		return err
 	}
-	return applyMessages(ctx, tx, []Message{*t.Message})
+	_, err = applyMessages(ctx, tx, []Message{*t.Message})
+	return err
 }
 
 // bury removes a deposit, unless that has been done.

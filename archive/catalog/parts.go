@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"encoding/hex"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // A Part is bytes that recipes refer to. Several rows of one part are one: the last
@@ -42,21 +44,21 @@ func applyParts(ctx context.Context, tx *sql.Tx, parts []Part) error {
 
 // A recipeWriter notes which parts messages have now.
 type recipeWriter struct {
-	tx         *sql.Tx
+	tx         *sql.Tx // owns the statements
 	clear, add *sql.Stmt
 }
 
 func newRecipeWriter(ctx context.Context, tx *sql.Tx) (w recipeWriter, err error) {
 	w.tx = tx
-	if w.clear, err = tx.PrepareContext(ctx, "DELETE FROM recipes WHERE message = (SELECT n FROM messages WHERE id = ?)"); err != nil {
+	if w.clear, err = tx.PrepareContext(ctx, "DELETE FROM recipes WHERE message = ?"); err != nil {
 		return w, err
 	}
-	w.add, err = tx.PrepareContext(ctx, `INSERT OR IGNORE INTO recipes(message, part)
-		SELECT m.n, p.n FROM messages m, parts p WHERE m.id = ? AND p.id = ?`)
+	w.add, err = tx.PrepareContext(ctx, "INSERT OR IGNORE INTO recipes(message, part) SELECT ?, n FROM parts WHERE id = ?")
 	return w, err
 }
 
-func (w *recipeWriter) write(ctx context.Context, message []byte, parts []Part) error {
+// write notes the parts of the message of a row.
+func (w *recipeWriter) write(ctx context.Context, message int64, parts []Part) error {
 	if _, err := w.clear.ExecContext(ctx, message); err != nil {
 		return err
 	}
@@ -75,25 +77,32 @@ func (w *recipeWriter) write(ctx context.Context, message []byte, parts []Part) 
 	return nil
 }
 
-func applyPieces(ctx context.Context, tx *sql.Tx, pieces []Piece) error {
+// piecesAtOnce is how many pieces one statement inserts: with one for each, most of the time went into calling it.
+const piecesAtOnce = 32
+
+// applyPieces notes the pieces of messages, which are stored with the same change and whose rows are given.
+func applyPieces(ctx context.Context, tx *sql.Tx, pieces []Piece, rows map[string]int64) error {
 	if len(pieces) == 0 {
 		return nil
 	}
-	insert, err := tx.PrepareContext(ctx, "INSERT OR IGNORE INTO seen(piece, message) SELECT ?, n FROM messages WHERE id = ?")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = insert.Close() }() // the transaction owns it
-	for _, p := range pieces {
-		message, err := blob(p.Message)
-		if err != nil {
+	var many *sql.Stmt
+	for chunk := range slices.Chunk(pieces, piecesAtOnce) {
+		if many == nil || len(chunk) < piecesAtOnce {
+			var err error
+			if many, err = tx.PrepareContext(ctx, "INSERT OR IGNORE INTO seen(piece, message) VALUES (?,?)"+strings.Repeat(",(?,?)", len(chunk)-1)); err != nil {
+				return err
+			}
+			defer func() { _ = many.Close() }() // the transaction owns it
+		}
+		var args []any
+		for _, p := range chunk {
+			args = append(args, int64(p.Fingerprint), rows[p.Message])
+		}
+		if _, err := many.ExecContext(ctx, args...); err != nil {
 			return err
 		}
-		if _, err := insert.ExecContext(ctx, int64(p.Fingerprint), message); err != nil {
-			return err
-		}
 	}
-	_, err = tx.ExecContext(ctx, "DELETE FROM seen WHERE n <= (SELECT max(n) FROM seen) - ?", maxPieces)
+	_, err := tx.ExecContext(ctx, "DELETE FROM seen WHERE n <= (SELECT max(n) FROM seen) - ?", maxPieces)
 	return err
 }
 
@@ -152,10 +161,11 @@ func (c *Catalog) Part(ctx context.Context, id string) (Part, bool, error) {
 // PartsByID returns those of the parts that there are.
 func (c *Catalog) PartsByID(ctx context.Context, ids []string) (map[string]Part, error) {
 	found := map[string]Part{}
-	if len(ids) == 0 {
-		return found, nil
+	list, arg, err := among(ids)
+	if err != nil || len(ids) == 0 {
+		return found, err
 	}
-	rows, err := c.partRows(ctx, "SELECT "+partColumns+" FROM json_each(?) j CROSS JOIN parts p ON p.id = unhex(j.value)", list(ids))
+	rows, err := c.partRows(ctx, "SELECT "+partColumns+" FROM parts p WHERE p.id "+list, arg)
 	for _, p := range rows {
 		found[p.ID] = p
 	}

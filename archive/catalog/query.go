@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -72,31 +73,6 @@ func (c *Catalog) Message(ctx context.Context, id string) (Row, bool, error) {
 	}
 	return r, true, nil
 }
-
-// MessagesByID returns those of the messages that there are, without their parts. It is one query: looking up one after the other
-// took a tenth of the time of putting messages.
-func (c *Catalog) MessagesByID(ctx context.Context, ids []string) (map[string]Message, error) {
-	found := map[string]Message{}
-	if len(ids) == 0 {
-		return found, nil
-	}
-	err := c.each(ctx, `SELECT m.id, m.volume, m.offset, m.size, m.received FROM json_each(?) j CROSS JOIN messages m
-		ON m.id = unhex(j.value)`, []any{list(ids)}, func(scan func(...any) error) error {
-		var (
-			m        Message
-			id       []byte
-			received int64
-		)
-		err := scan(&id, &m.Volume, &m.Offset, &m.Size, &received)
-		m.ID, m.Received = hex.EncodeToString(id), time.Unix(0, received).UTC()
-		found[m.ID] = m
-		return err
-	})
-	return found, err
-}
-
-// list makes a JSON array of ids, which need no escaping, for json_each.
-func list(ids []string) string { return `["` + strings.Join(ids, `","`) + `"]` }
 
 // Prefix returns up to limit ids that begin with the hexadecimal digits, also of messages that were
 // disposed of.
@@ -171,6 +147,26 @@ func (c *Catalog) held(ctx context.Context, limit int, where string, args ...any
 // size, oldest first.
 func (c *Catalog) ByListing(ctx context.Context, mailbox, uidl string, listed int64) ([]Held, error) {
 	return c.held(ctx, noLimit, "d.mailbox = ? AND d.uidl = ? AND d.listed = ?", mailbox, uidl, listed)
+}
+
+// A Listing is a line of a server's list.
+type Listing struct {
+	UIDL string
+	Size int64
+}
+
+// ByListings returns the deposits made for mailbox under many listings, oldest first.
+func (c *Catalog) ByListings(ctx context.Context, mailbox string, listed []Listing) ([]Held, error) {
+	pairs := make([][2]any, len(listed))
+	for i, l := range listed {
+		pairs[i] = [2]any{l.UIDL, l.Size}
+	}
+	list, err := json.Marshal(pairs)
+	if err != nil {
+		return nil, err
+	}
+	return c.held(ctx, noLimit, `d.idx IN (SELECT l.idx FROM json_each(?) j CROSS JOIN deposits l
+		ON l.mailbox = ? AND l.uidl = j.value->>0 AND l.listed = j.value->>1)`, string(list), mailbox)
 }
 
 // ByIndex returns up to limit deposits with a ledger index above after, in
