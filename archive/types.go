@@ -14,7 +14,8 @@ type Delivery struct {
 	ID string
 	// Size is the number of octets of the message.
 	Size int64
-	// Body yields exactly Size octets. Put reads it once and does not close it.
+	// Body yields exactly Size octets. Put reads it once and does not close it. The bytes of a *bytes.Reader that has not been read are
+	// used where they are, and must not change before Put returns.
 	Body io.Reader
 
 	Deposit

@@ -61,7 +61,7 @@ func (s *scanner) next() (boundary int, closing bool, err error) {
 		return -1, false, err
 	}
 	s.inner = inner
-	text := bytes.TrimRight(s.line, "\r\n")
+	text := trimEOL(s.line)
 	s.was, s.eol = s.eol, len(s.line)-len(text)
 	if !inner && bytes.HasPrefix(text, []byte("--")) {
 		name := string(bytes.TrimRight(text[2:], " \t"))
@@ -161,7 +161,7 @@ func (s *scanner) header() (header, delimiter, error) {
 		if s.inner {
 			continue
 		}
-		text := bytes.TrimRight(s.line, "\r\n")
+		text := trimEOL(s.line)
 		if len(text) == 0 {
 			break
 		}
@@ -190,7 +190,10 @@ func newHeader(contentType, encoding string) header {
 	encoding = strings.ToLower(strings.TrimSpace(encoding))
 	h := header{base64: encoding == "base64"}
 	h.message = kind == "message/rfc822" && !h.base64 && encoding != "quoted-printable"
-	if m := boundaryParameter.FindStringSubmatch(contentType); m != nil && strings.HasPrefix(kind, "multipart/") {
+	if !strings.HasPrefix(kind, "multipart/") {
+		return h
+	}
+	if m := boundaryParameter.FindStringSubmatch(contentType); m != nil {
 		h.boundary = strings.TrimRight(m[1]+m[2], " \t")
 	}
 	return h
@@ -214,7 +217,7 @@ func measure(r *io.SectionReader) (s step, ok bool, err error) {
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return step{}, false, err
 		}
-		text := bytes.TrimRight(line, "\r\n")
+		text := trimEOL(line)
 		eol := endOfLine(line[len(text):])
 		switch {
 		case total == 0 && length == 0 && len(text) == 0: // empty lines before it
@@ -250,6 +253,15 @@ func measure(r *io.SectionReader) (s step, ok bool, err error) {
 		s.line, s.eol = length, lf
 	}
 	return s, total > 0 && total%4 == 0 && length <= s.line, nil
+}
+
+// trimEOL cuts off all CR and LF at the end. It is called for each line of all mail; bytes.TrimRight makes a set of them each time.
+func trimEOL(line []byte) []byte {
+	n := len(line)
+	for n > 0 && (line[n-1] == '\n' || line[n-1] == '\r') {
+		n--
+	}
+	return line[:n]
 }
 
 // endOfLine returns "" for one that no recipe has.
