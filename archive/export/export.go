@@ -110,7 +110,7 @@ type Source interface {
 	// Seal records the manifest.
 	Seal(ctx context.Context, s Sealing) (Seal, error)
 	// Prove calls fn with the proofs of these events, in this order, for a checkpoint
-	// that Seal returned. It is asked for at most proofBatch at once.
+	// that Seal returned. It is asked for at most proofBatch events at once, and several times at once.
 	Prove(ctx context.Context, export int64, checkpoint string, indexes []int64, fn func(ledger.EventProof) error) error
 }
 

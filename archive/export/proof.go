@@ -1,15 +1,22 @@
 package export
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/postkeep/postkeep/archive/ledger"
+	"github.com/postkeep/postkeep/internal/inorder"
 )
 
-// proofBatch is how many events are asked for at once: 4 MiB of answer in most cases.
-const proofBatch = 1024
+const (
+	// proofBatch is how many events are asked for at once: half a MiB of answer in most cases.
+	proofBatch = 256
+	// aheadProofs is how many answers wait to be written.
+	aheadProofs = 2
+)
 
 // prove writes proof.json: a ledger.Proof laid out in lines, so that it is written and
 // checked at constant memory. The first event is the export itself, then come
@@ -22,43 +29,57 @@ func (x *exporter) prove(ctx context.Context, src Source, export int64, seal Sea
 	if _, err := w.Write(first); err != nil {
 		return err
 	}
-	batch := []int64{seal.Index}
-	written := int64(0)
-	send := func() error {
-		err := src.Prove(ctx, export, seal.Checkpoint, batch, func(p ledger.EventProof) error {
-			line, err := proofLine(p, written == 0)
-			if err != nil {
-				return err
-			}
-			written++
-			_, err = w.Write(line)
-			return err
-		})
-		batch = batch[:0]
+	limits := inorder.Limits{Workers: runtime.GOMAXPROCS(0), Jobs: aheadProofs, Bytes: 1}
+	err = inorder.Do(ctx, limits, func(_ context.Context, take func([]int64, int64) error) error {
+		return x.events(seal.Index, func(indexes []int64) error { return take(indexes, 0) })
+	}, func(ctx context.Context, indexes []int64) (*bytes.Buffer, error) {
+		return proofLines(ctx, src, export, seal, indexes)
+	}, func(lines *bytes.Buffer) error {
+		_, err := lines.WriteTo(w)
 		return err
-	}
-	asked := int64(1)
-	err = x.each(func(e Entry) error {
-		for _, d := range e.Deposits {
-			batch = append(batch, d.Index)
-			asked++
-		}
-		if len(batch) < proofBatch {
-			return nil
-		}
-		return send()
 	})
-	if err == nil && len(batch) > 0 {
-		err = send()
-	}
 	if err != nil {
 		return err
 	}
-	if written != asked {
-		return fmt.Errorf("the archive gave %d proofs, want %d", written, asked)
-	}
 	_, err = io.WriteString(w, manifestTail)
 	return err
+}
+
+// events hands over the events that are proved, the export first, then the deposits that the manifest lists.
+func (x *exporter) events(export int64, fn func(indexes []int64) error) error {
+	batch := []int64{export}
+	err := x.each(func(e Entry) error {
+		for _, d := range e.Deposits {
+			if batch = append(batch, d.Index); len(batch) < proofBatch {
+				continue
+			}
+			if err := fn(batch); err != nil {
+				return err
+			}
+			batch = make([]int64, 0, proofBatch)
+		}
+		return nil
+	})
+	if err == nil && len(batch) > 0 {
+		err = fn(batch)
+	}
+	return err
+}
+
+// proofLines asks for the proofs of events. The first of all events is the one that seals the export.
+func proofLines(ctx context.Context, src Source, export int64, seal Seal, indexes []int64) (*bytes.Buffer, error) {
+	var lines bytes.Buffer
+	given := 0
+	err := src.Prove(ctx, export, seal.Checkpoint, indexes, func(p ledger.EventProof) error {
+		line, err := proofLine(p, p.Index == seal.Index)
+		given++
+		lines.Write(line)
+		return err
+	})
+	if err == nil && given != len(indexes) {
+		err = fmt.Errorf("the archive gave %d proofs, want %d", given, len(indexes))
+	}
+	return &lines, err
 }
 
 // proofHead is the first line of a proof.
