@@ -8,7 +8,6 @@ import (
 	"hash"
 	"io"
 	"path"
-	"sync"
 )
 
 // An exporter is one export that is being made.
@@ -22,9 +21,8 @@ type exporter struct {
 	entries  int64  // lines of the manifest
 
 	volume *volume
-	raws   sync.Pool // of *bytes.Buffer: messages that arrive
-	body   spool     // the message in hand if it is large
-	file   spool     // the attachment in hand
+	body   spool // the message in hand if it is large
+	file   spool // the attachment in hand
 	keys   map[string]bool
 
 	done   int64 // messages that the manifest lists

@@ -16,7 +16,7 @@ const (
 	// aheadMessages and aheadBytes are how much is read, checked and parsed ahead of what is being written. Messages of more than
 	// spoolMemory octets are not: they are streamed in their turn.
 	aheadMessages = 512
-	aheadBytes    = 16 << 20
+	aheadBytes    = 8 << 20
 	// contentFactor is what a message with its content holds, for every octet of it: text is decoded, and attachments have some, too.
 	contentFactor = 4
 	// arrivalRoom is what a message holds whatever its size, in bytes.
@@ -26,7 +26,7 @@ const (
 // An arrival is a message on its way from the source to the files.
 type arrival struct {
 	Message
-	raw     *bytes.Buffer // the message, nil if it is streamed, or damaged
+	raw     []byte // what came of the message, at most one octet too much; nil if it is streamed, or damaged
 	content *Content
 	// taken is closed when the body of a streamed message is not needed any more.
 	taken chan struct{}
@@ -39,9 +39,6 @@ func (x *exporter) receive(ctx context.Context, src Source, r Request, begin fun
 		return src.Messages(ctx, r, begin, func(m Message) error { return x.arrive(ctx, m, take) })
 	}, x.check, func(a *arrival) error {
 		err := x.add(ctx, a)
-		if a.raw != nil {
-			x.raws.Put(a.raw)
-		}
 		if a.taken != nil {
 			close(a.taken)
 		}
@@ -67,21 +64,17 @@ func (x *exporter) arrive(ctx context.Context, m Message, take func(*arrival, in
 			return ctx.Err()
 		}
 	}
-	raw, ok := x.raws.Get().(*bytes.Buffer)
-	if !ok {
-		raw = new(bytes.Buffer)
-	}
-	raw.Reset()
-	a.raw = raw
 	// One octet more than the message has shows that the body is too long.
+	raw := bytes.NewBuffer(make([]byte, 0, m.Size+1+bytes.MinRead)) // does not grow
 	if _, err := raw.ReadFrom(io.LimitReader(m.Body, m.Size+1)); err != nil {
 		return fmt.Errorf("message %s: %w", m.ID, err)
 	}
-	bytes := m.Size + arrivalRoom
+	a.raw = raw.Bytes()
+	holds := m.Size + arrivalRoom
 	if x.parses() {
-		bytes = contentFactor*m.Size + arrivalRoom
+		holds = contentFactor*m.Size + arrivalRoom
 	}
-	return take(a, bytes)
+	return take(a, holds)
 }
 
 // check makes sure that a message in memory is the right one, and parses it.
@@ -89,9 +82,9 @@ func (x *exporter) check(ctx context.Context, a *arrival) (*arrival, error) {
 	if a.raw == nil {
 		return a, nil
 	}
-	err := a.same(int64(a.raw.Len()), sha256.Sum256(a.raw.Bytes()))
+	err := a.same(int64(len(a.raw)), sha256.Sum256(a.raw))
 	if err == nil && x.parses() {
-		a.content, err = x.opts.Parser.Parse(ctx, bytes.NewReader(a.raw.Bytes()), a.Size)
+		a.content, err = x.opts.Parser.Parse(ctx, bytes.NewReader(a.raw), a.Size)
 	}
 	if err != nil && validID(a.ID) { // add says it of others
 		return nil, fmt.Errorf("message %s: %w", a.ID, err)
@@ -116,8 +109,7 @@ func (x *exporter) parses() bool {
 func (x *exporter) item(ctx context.Context, a *arrival) (*item, error) {
 	it := &item{Message: a.Message, content: a.content}
 	if a.raw != nil {
-		it.raw = a.raw.Bytes()
-		it.body = bytes.NewReader(it.raw)
+		it.raw, it.body = a.raw, bytes.NewReader(a.raw)
 		return it, nil
 	}
 	err := x.spool(ctx, a.Message)

@@ -27,8 +27,8 @@ const (
 	// frame is decoded by one.
 	runOctets = 1 << 20
 	// Of an export this many runs and octets are read ahead of what was sent.
-	aheadRuns   = 32
-	aheadOctets = 16 << 20
+	aheadRuns   = 8
+	aheadOctets = 8 << 20
 	// entryRoom is what the header of a message takes in the stream, in bytes, if it has few deposits.
 	entryRoom = 3 << 10
 )
@@ -93,6 +93,7 @@ func (e *exporting) make(ctx context.Context, messages []*archive.Stored) (run, 
 	body := e.buffer()
 	defer e.bufs.Put(body)
 	r := run{entries: e.buffer()}
+	r.entries.Grow(runOctets + len(messages)*entryRoom)
 	for _, m := range messages {
 		if r.err = e.entry(ctx, m, body, &r); r.err != nil {
 			break
