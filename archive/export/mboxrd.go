@@ -32,11 +32,8 @@ func newFromRewriter(w io.Writer, dir direction) *fromRewriter {
 func (r *fromRewriter) Write(p []byte) (int, error) {
 	for i := 0; i < len(p); {
 		if !r.head {
-			n := bytes.IndexByte(p[i:], '\n') + 1
-			r.head = n > 0
-			if n == 0 {
-				n = len(p) - i
-			}
+			n := plainLines(p[i:])
+			r.head = p[i+n-1] == '\n'
 			if _, err := r.w.Write(p[i : i+n]); err != nil {
 				return i, err
 			}
@@ -52,6 +49,20 @@ func (r *fromRewriter) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// plainLines returns how much of p, which begins within a line, can be written as it is: up to the end of a line behind which one
+// begins that may match.
+func plainLines(p []byte) int {
+	for n := 0; ; {
+		end := bytes.IndexByte(p[n:], '\n') + 1
+		if end == 0 {
+			return len(p)
+		}
+		if n += end; n == len(p) || p[n] == '>' || p[n] == separator[0] {
+			return n
+		}
+	}
 }
 
 // step looks at one byte while the line may still match. It reports whether it
