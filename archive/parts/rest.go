@@ -11,11 +11,6 @@ import (
 // maxTrace bounds how much of a header is looked at for trace fields.
 const maxTrace = 64 << 10
 
-// traceFields are those that servers put in front of a message on its way, other than Received (RFC 5321
-// section 4.4). Copies of one message differ in them. A name that ends in "-" stands for all that begin so.
-const traceFields = "return-path delivered-to x-original-to envelope-to x-envelope-to x-delivered-to received received-spf" +
-	" authentication-results x-received arc- x-google- x-spam- x-virus-"
-
 // rests returns where the rest of a message may begin that other copies of it have too: behind the first Received field, which
 // the last server has added, and behind all trace fields. No offset is 0 or comes twice.
 func rests(msg io.ReaderAt, size int64) ([]int64, error) {
@@ -52,10 +47,17 @@ func rests(msg io.ReaderAt, size int64) ([]int64, error) {
 	}
 }
 
+// trace reports whether a field is one of those that servers put in front of a message on its way, Received (RFC 5321
+// section 4.4) and others. Copies of one message differ in them.
 func trace(name string) bool {
 	name = strings.ToLower(strings.TrimSpace(name))
-	for field := range strings.FieldsSeq(traceFields) {
-		if name == field || strings.HasSuffix(field, "-") && strings.HasPrefix(name, field) {
+	switch name {
+	case "return-path", "delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-delivered-to",
+		"received", "received-spf", "authentication-results", "x-received":
+		return true
+	}
+	for _, prefix := range [...]string{"arc-", "x-google-", "x-spam-", "x-virus-"} {
+		if strings.HasPrefix(name, prefix) {
 			return true
 		}
 	}
