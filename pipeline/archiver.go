@@ -19,13 +19,15 @@ import (
 
 const (
 	// batchMessages and batchBytes bound a group commit: inline bodies only, large ones are streamed. A larger
-	// batch saves nothing once its fsyncs are a small part of it. The worker holds batchesAtOnce and one more in memory.
+	// batch saves nothing once its fsyncs are a small part of it. The worker holds batchesAtOnce in memory.
 	batchMessages = 1024
 	batchBytes    = 8 << 20
 	// batchesAtOnce is how many batches are given to the store at the same time: it makes one ready while it writes another.
 	batchesAtOnce = 2
-	// batchWait is how long a batch waits for company; an fsync takes longer.
+	// batchWait is how long a batch waits for company; an fsync takes longer. While another batch is with the store, which has
+	// a disk and processors to wait for, it waits for busyWait: a commit costs the same for a few messages as for many.
 	batchWait = 5 * time.Millisecond
+	busyWait  = 50 * time.Millisecond
 	// maxBodyFailures is the number of deliveries after which a body that
 	// cannot be read is given up.
 	maxBodyFailures = 5
@@ -95,48 +97,45 @@ func (a *Archiver) keepClean(ctx context.Context) {
 	}
 }
 
-// A hand is a batch that was fetched.
-type hand struct {
-	batch []jetstream.Msg
-	stop  func() // ends its being kept in progress
-}
-
-// work archives batch after batch. After the end of ctx what was fetched is finished: batchesAtOnce, and the one that
-// waits for its turn.
+// work archives batch after batch, batchesAtOnce side by side. After the end of ctx those that were fetched are finished.
 func (a *Archiver) work(ctx context.Context) {
-	next := make(chan hand)
-	var wg sync.WaitGroup
+	free := make(chan backoff, batchesAtOnce)
 	for range batchesAtOnce {
-		wg.Go(func() { a.archive(ctx, next) })
+		free <- a.bus.newBackoff()
 	}
+	var wg sync.WaitGroup
+	pause := <-free
 	for msg := range a.bus.each(ctx, a.bus.mails) {
-		batch := a.gather(msg)
-		next <- hand{batch, a.bus.keepInProgress(a.bus.timing.mailAckWait, batch...)}
+		wait := batchWait
+		if len(free) < batchesAtOnce-1 {
+			wait = busyWait
+		}
+		batch, mine := a.gather(msg, wait), pause
+		wg.Go(func() { free <- a.batch(ctx, batch, mine) })
+		pause = <-free
 	}
-	close(next)
 	wg.Wait()
 }
 
-// archive commits the batches that it gets.
-func (a *Archiver) archive(ctx context.Context, next <-chan hand) {
-	pause := a.bus.newBackoff()
-	for h := range next {
-		err := a.commit(ctx, h.batch)
-		h.stop()
-		if err != nil {
-			a.log.Error("messages not archived, trying again later", "messages", len(h.batch), "error", err)
-			a.bus.wait(ctx, pause.pause())
-			continue
-		}
-		pause = a.bus.newBackoff()
+// batch commits messages while it tells the server that they are worked on. After an error it waits for the pause, and returns
+// that of the next time.
+func (a *Archiver) batch(ctx context.Context, msgs []jetstream.Msg, pause backoff) backoff {
+	stop := a.bus.keepInProgress(a.bus.timing.mailAckWait, msgs...)
+	err := a.commit(ctx, msgs)
+	stop()
+	if err == nil {
+		return a.bus.newBackoff()
 	}
+	a.log.Error("messages not archived, trying again later", "messages", len(msgs), "error", err)
+	a.bus.wait(ctx, pause.pause())
+	return pause
 }
 
-// gather adds to a message what is available now.
-func (a *Archiver) gather(first jetstream.Msg) []jetstream.Msg {
+// gather adds to a message what comes in time.
+func (a *Archiver) gather(first jetstream.Msg, wait time.Duration) []jetstream.Msg {
 	batch := []jetstream.Msg{first}
 	room := batchBytes - len(first.Data())
-	more, err := a.bus.mails.Fetch(batchMessages-1, jetstream.FetchMaxBytes(room), jetstream.FetchMaxWait(batchWait))
+	more, err := a.bus.mails.Fetch(batchMessages-1, jetstream.FetchMaxBytes(room), jetstream.FetchMaxWait(wait))
 	if err != nil {
 		return batch // the next fetch reports it
 	}
