@@ -17,7 +17,7 @@ var version = "devel"
 // softMemory is the size in bytes above which the garbage collector works
 // harder. Without it the garbage of indexing, of which a third is needed, took 650 MiB; with
 // it 460 MiB, for 2 % more processor time.
-const softMemory = 450 << 20
+const softMemory = 340 << 20
 
 func main() {
 	ctx, cancel := context.WithCancel(context.Background())
