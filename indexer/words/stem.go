@@ -31,8 +31,10 @@ const (
 // the rules of Snowball (snowballstem.org). It remembers what it has found, and is
 // not safe for concurrent use.
 type Stemmer struct {
-	env   *snowballstem.Env
-	known map[string]map[string]string // by language and lower-case word
+	env      *snowballstem.Env
+	known    map[string]map[string]string // by language and lower-case word
+	language string                       // the last one
+	last     map[string]string            // what is known of it
 }
 
 // NewStemmer returns a Stemmer that knows nothing yet.
@@ -50,11 +52,7 @@ func (s *Stemmer) Stem(language string, term []byte, original string) string {
 	if !stemmable {
 		return ""
 	}
-	known := s.known[language]
-	if known == nil {
-		known = make(map[string]string, 1024)
-		s.known[language] = known
-	}
+	known := s.of(language)
 	if ascii {
 		if stem, ok := known[string(term)]; ok { // makes no string of term
 			return stem
@@ -78,6 +76,18 @@ func (s *Stemmer) Stem(language string, term []byte, original string) string {
 	}
 	known[lower] = stem
 	return stem
+}
+
+// of returns the stems that are known of a language. Nearly always it is that of the word before.
+func (s *Stemmer) of(language string) map[string]string {
+	if s.last == nil || s.language != language {
+		s.language, s.last = language, s.known[language]
+		if s.last == nil {
+			s.last = make(map[string]string, 1024)
+			s.known[language] = s.last
+		}
+	}
+	return s.last
 }
 
 // kindOf reports whether a word is in ASCII, and whether the rules are for such a word.
