@@ -62,7 +62,7 @@ microbench: ## Go benchmarks: BENCH=regexp PKG=./archive/...
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
 
 benchindex: ## real mail in MAIL=DIR: speed, size and memory of the index, times of searches
-	GOMEMLIMIT=450MiB go run ./internal/bench/index -mail "$(MAIL)"
+	GOMEMLIMIT=340MiB go run ./internal/bench/index -mail "$(MAIL)"
 
 benchweb: ## real mail in MAIL=DIR: 50 searches at once for a minute, their times and the memory
 	go run ./internal/bench/web -mail "$(MAIL)"

@@ -186,22 +186,20 @@ func (s *Store) Since(ctx context.Context, after int64, limit int) ([]Indexable,
 	if err != nil {
 		return nil, err
 	}
-	at := map[string]int{}
-	var out []Indexable
+	newest := make(map[string]int64, len(held))
+	var ids []string
 	for _, h := range held {
-		if i, ok := at[h.ID]; ok {
-			out[i].Index = h.Index
-			continue
+		if _, ok := newest[h.ID]; !ok {
+			ids = append(ids, h.ID)
 		}
-		m, err := s.indexable(ctx, h)
-		if errors.Is(err, ErrNotFound) { // disposed of in this moment
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		at[h.ID] = len(out)
-		out = append(out, m)
+		newest[h.ID] = h.Index
+	}
+	out, err := s.indexables(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	for i := range out {
+		out[i].Index = newest[out[i].ID]
 	}
 	if len(out) == 0 && len(held) > 0 {
 		return s.Since(ctx, held[len(held)-1].Index, limit)
@@ -209,19 +207,39 @@ func (s *Store) Since(ctx context.Context, after int64, limit int) ([]Indexable,
 	return out, nil
 }
 
-func (s *Store) indexable(ctx context.Context, h catalog.Held) (Indexable, error) {
-	all, err := s.catalog.ByMessage(ctx, h.ID)
+// indexables returns messages without an Index, in the order of ids, without those that are disposed of in this moment.
+func (s *Store) indexables(ctx context.Context, ids []string) ([]Indexable, error) {
+	out := make([]Indexable, 0, len(ids))
+	for some := range slices.Chunk(ids, LookedUpAtOnce) {
+		held, err := s.catalog.ByMessage(ctx, some...)
+		if err != nil {
+			return nil, err
+		}
+		deposits := make(map[string][]catalog.Held, len(some)) // oldest first
+		for _, h := range held {
+			deposits[h.ID] = append(deposits[h.ID], h)
+		}
+		for _, id := range some {
+			if len(deposits[id]) == 0 {
+				continue
+			}
+			m, err := s.indexable(ctx, deposits[id])
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, m)
+		}
+	}
+	return out, nil
+}
+
+// indexable makes one of all deposits of a message.
+func (s *Store) indexable(ctx context.Context, all []catalog.Held) (Indexable, error) {
+	m := Indexable{ID: all[0].ID, First: all[0].Index, Last: all[len(all)-1].Index}
+	buried, err := s.catalog.Buried(ctx, m.ID)
 	if err != nil {
 		return Indexable{}, err
 	}
-	if len(all) == 0 {
-		return Indexable{}, fmt.Errorf("%w: %s", ErrNotFound, h.ID)
-	}
-	buried, err := s.catalog.Buried(ctx, h.ID)
-	if err != nil {
-		return Indexable{}, err
-	}
-	m := Indexable{ID: h.ID, Index: h.Index, First: all[0].Index, Last: all[len(all)-1].Index} // oldest first
 	if len(buried) > 0 {
 		m.First = min(m.First, buried[0].Index)
 	}
@@ -249,18 +267,7 @@ func (s *Store) Undescribed(ctx context.Context, limit int) ([]Indexable, error)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Indexable, 0, len(ids))
-	for _, id := range ids {
-		m, err := s.indexable(ctx, catalog.Held{ID: id})
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, m)
-	}
-	return out, nil
+	return s.indexables(ctx, ids)
 }
 
 // LastDeposit is the ledger index of the newest deposit, -1 if there is none:

@@ -15,8 +15,8 @@ import (
 var version = "devel"
 
 // softMemory is the size in bytes above which the garbage collector works
-// harder. Without it the garbage of indexing, of which a third is needed, took 650 MiB; with
-// it 460 MiB, for 2 % more processor time.
+// harder. With it, polling and indexing a gigabyte takes 375 MiB of anonymous memory at most, half of it buffers
+// of NATS; with 450 MiB it took 485, and no less processor time.
 const softMemory = 340 << 20
 
 func main() {
