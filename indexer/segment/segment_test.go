@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -267,25 +268,43 @@ func TestSegmentsAreThoseOfZapx(t *testing.T) {
 	})
 }
 
-// A term of many documents has chunks, one of more than 4,096 another kind of bitmap, and documents from 65,536 on several.
+// A term of many documents has chunks, and one of more than 4,096 another kind of bitmap.
 func TestSegmentsOfManyDocumentsAreThoseOfZapx(t *testing.T) {
-	for _, n := range []int{1025, 5000, 66_000} {
-		docs := make([]doc, n)
-		for i := range docs {
-			docs[i] = doc{id: fmt.Sprintf("%08d", (i*7919)%n), fields: map[string][]word{}}
-			if n < 1<<16 || i%13 == 0 {
-				docs[i].fields["text"] = []word{{"all", i % 9}}
-			}
-			if i%39 == 0 {
-				docs[i].fields["text"] = append(docs[i].fields["text"], word{"third", 1}, word{"third", 200}, word{"\x01mark", -1})
-			}
-			if i > 2100 && i%13 == 0 {
-				docs[i].fields["key"] = []word{{fmt.Sprint("v", i%5), 1}, {"a", 1}} // whole chunks of values are empty
-			}
+	docs := make([]doc, 5000)
+	for i := range docs {
+		docs[i] = doc{id: fmt.Sprintf("%08d", (i*7919)%len(docs)), fields: map[string][]word{"text": {{"all", i % 9}}}}
+		if i%3 == 0 {
+			docs[i].fields["text"] = append(docs[i].fields["text"], word{"third", 1}, word{"third", 200}, word{"\x01mark", -1})
 		}
-		ours, zapx := both(t, docs)
+		if i > 2100 && i%13 == 0 { // whole chunks of values are empty
+			docs[i].fields["key"] = []word{{fmt.Sprint("v", i%5), 1}, {"a", 1}}
+		}
+	}
+	for _, n := range []int{1025, 5000} {
+		ours, zapx := both(t, docs[:n])
 		equal(t, fmt.Sprint(n, " documents"), ours, zapx)
 	}
+}
+
+func TestNumbersOfDocumentsAreARoaringBitmap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		from := rapid.Uint32Range(0, 1<<17).Draw(t, "from")
+		count := rapid.OneOf(rapid.Uint32Range(1, 20), rapid.Uint32Range(4090, 4100)).Draw(t, "count")
+		step := rapid.Uint32Range(1, 20).Draw(t, "step")
+		want := roaring.New()
+		var postings []posting
+		for i := range count {
+			postings = append(postings, posting{doc: from + i*step})
+			want.Add(from + i*step)
+		}
+		b := &builder{}
+		b.writeDocuments(postings)
+		size, n := binary.Uvarint(b.out)
+		got := roaring.New()
+		if read, err := got.FromBuffer(b.out[n:]); err != nil || uint64(read) != size || len(b.out) != n+int(size) || !got.Equals(want) {
+			t.Fatalf("%d of %d bytes, %d documents of %d: %v", read, size, got.GetCardinality(), count, err)
+		}
+	})
 }
 
 func TestDocumentsOfSeveralKindsAreRefused(t *testing.T) {
