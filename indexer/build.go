@@ -268,7 +268,7 @@ func (x *Index) unfinished() *slot {
 
 // buildListings is how many listings of the archive one step of a rebuild takes:
 // some ten thousand messages, after which new ones have their turn.
-const buildListings = 20
+const buildListings = 5
 
 // build goes on with what is unfinished, for a while. It reports whether there
 // was anything.

@@ -14,9 +14,9 @@ import (
 
 // builder puts a segment together. It keeps its memory for the next one.
 //
-// A segment is the stored fields of the documents, the dictionary of each field behind the postings and before the values of
-// the documents, and a table of the fields; Bleve's zap.md describes it, and for what it leaves out
-// the source of zapx is the reference.
+// A segment is the stored fields of the documents; of each field the postings, the dictionary and the values of the
+// documents; and a table of the fields. Bleve's zap.md describes it, and for what it leaves out the source of zapx is
+// the reference.
 type builder struct {
 	docs []numbered // in order
 	out  []byte     // the segment

@@ -38,11 +38,11 @@ func (p *Plugin) NewUsing(documents []index.Document, config map[string]any) (se
 	if !ok {
 		b = &builder{}
 	}
-	defer p.builders.Put(b)
 	out, stored, sections, err := b.build(docs)
 	if err != nil {
 		return nil, 0, err
 	}
+	p.builders.Put(b)
 	stats, ok := config[segment.StatsKey].(*segment.Stats)
 	if !ok || stats == nil {
 		stats = new(segment.Stats)
