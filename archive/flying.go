@@ -9,27 +9,23 @@ type flying struct {
 	pieces map[uint64]string
 }
 
-// share decides which pieces of the items others have too: those that were seen before, and those that are flying. It leaves the
-// items with the pieces that nobody else has, and returns what is flying now, to be landed.
-func (f *flying) share(items []*item, seen map[uint64]bool) (flown []uint64) {
+// takeOff notes which pieces of the items fly already, of other messages, and has the others fly. It returns those, to be landed. Whoever
+// asks the catalog after it misses none: what does not fly any more has been written.
+func (f *flying) takeOff(items []*item) (flown []uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, it := range items {
 		it.shared = map[uint64]bool{}
-		var alone []uint64
 		for _, piece := range it.pieces {
 			first, ok := f.pieces[piece]
 			if !ok {
 				f.pieces[piece], first = it.id, it.id
 				flown = append(flown, piece)
 			}
-			if first != it.id || seen[piece] {
+			if first != it.id {
 				it.shared[piece] = true
-			} else {
-				alone = append(alone, piece)
 			}
 		}
-		it.pieces = alone
 	}
 	return flown
 }

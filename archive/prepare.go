@@ -20,6 +20,7 @@ import (
 // An item is a message of a batch, made ready without the writer's lock.
 type item struct {
 	had    bool // the archive had it when it was looked up
+	was    volume.Place
 	held   bool // and its copy was read and is whole; then there is no body
 	id     string
 	size   int64 // octets
@@ -43,8 +44,8 @@ func (p *put) prepare(ctx context.Context) error {
 		if p.refused[i] != "" || p.items[d.ID] != nil {
 			continue
 		}
-		_, ok := had[d.ID]
-		it, err := p.ready(ctx, d, ok)
+		row, ok := had[d.ID]
+		it, err := p.ready(ctx, d, row, ok)
 		var (
 			mismatch *volume.MismatchError
 			body     bodyError
@@ -80,8 +81,8 @@ func (p *put) lookUp(ctx context.Context) (map[string]catalog.Row, error) {
 }
 
 // ready makes one message ready, which the archive has or not.
-func (p *put) ready(ctx context.Context, d *Delivery, had bool) (it *item, err error) {
-	it = &item{had: had, id: d.ID, size: d.Size}
+func (p *put) ready(ctx context.Context, d *Delivery, row catalog.Row, had bool) (it *item, err error) {
+	it = &item{had: had, was: volume.Place{Volume: row.Volume, Offset: row.Offset}, id: d.ID, size: d.Size}
 	if had {
 		// What a receipt refers to has to be there still: the caller deletes the message elsewhere.
 		damaged, err := p.store.Damaged(ctx, []string{d.ID})
@@ -111,11 +112,17 @@ func (p *put) takeApart(ctx context.Context) error {
 		it.pieces = it.found.Fingerprints()
 		prints = append(prints, it.pieces...)
 	}
+	p.flown = append(p.flown, p.store.flying.takeOff(todo)...)
 	seen, err := p.store.catalog.Seen(ctx, prints)
 	if err != nil {
 		return err
 	}
-	p.flown = append(p.flown, p.store.flying.share(todo, seen)...)
+	for _, it := range todo {
+		it.pieces = slices.DeleteFunc(it.pieces, func(piece uint64) bool {
+			it.shared[piece] = it.shared[piece] || seen[piece]
+			return it.shared[piece]
+		})
+	}
 	err = side(todo, func(it *item) (err error) {
 		it.split, err = it.found.Split(func(piece uint64) bool { return it.shared[piece] })
 		return err

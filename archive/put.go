@@ -64,7 +64,8 @@ var errStale = errors.New("archive has changed")
 // delivery, in order, after the volume and the ledger have been fsynced. Bytes
 // already held yield a receipt that refers to the first copy; a deposit made
 // before (same message, mailbox, UIDL and listed size) is not made again. Pieces
-// that other messages have too are kept once.
+// that other messages have too are kept once. It may be called by several at the same time: while one batch is written, others are made
+// ready, and which of them is written next is open.
 //
 // On error nothing in the batch is receipted. If the state of the disk is
 // unknown the store refuses further writes with ErrBroken.
@@ -235,8 +236,8 @@ func (p *put) place(ctx context.Context, d *Delivery, r *Receipt) (*placed, erro
 			return nil, err
 		}
 	}
-	if ok && (it.held || !it.had) { // somebody else may just have put it
-		at.place = volume.Place{Volume: row.Volume, Offset: row.Offset}
+	at.place = volume.Place{Volume: row.Volume, Offset: row.Offset}
+	if ok && (it.held || !it.had || at.place != it.was) { // somebody else may just have put it
 		var err error
 		at.parts, err = p.store.partsOf(ctx, d.ID)
 		return at, err

@@ -27,9 +27,10 @@ const (
 
 // A spool holds the bodies of a batch so that they can be read more than once.
 type spool struct {
-	store *Store
-	held  int64 // octets in memory
-	files []*os.File
+	store    *Store
+	held     int64 // octets in memory
+	files    []*os.File
+	reserved int64 // bytes of disk, in store.reserved too
 }
 
 // A bodyError is an error of the reader that a delivery came with.
@@ -40,12 +41,13 @@ func (e bodyError) Unwrap() error { return e.error }
 // add reads the body of a message. It returns a *volume.MismatchError if that is not what was announced, and a
 // bodyError if it cannot be read; all other errors are those of the archive's own disk.
 func (sp *spool) add(ctx context.Context, d *Delivery) (io.ReaderAt, error) {
-	if held, ok := d.Body.(*bytes.Reader); ok && held.Len() == int(held.Size()) {
+	if whole, ok := d.Body.(*bytes.Reader); ok && whole.Len() == int(whole.Size()) {
 		h := sha256.New()
-		if _, err := held.WriteTo(h); err != nil {
-			return nil, err
+		_, err := whole.WriteTo(h)
+		if err == nil {
+			_, err = whole.Seek(0, io.SeekStart)
 		}
-		return held, mismatch(d, h, held.Size())
+		return whole, errors.Join(err, mismatch(d, h, whole.Size()))
 	}
 	body := &source{ctx: ctx, r: d.Body}
 	at, w, err := sp.begin(d.Size)
@@ -83,7 +85,9 @@ func (sp *spool) begin(size int64) (at func() io.ReaderAt, w io.Writer, err erro
 		return func() io.ReaderAt { return bytes.NewReader(b.Bytes()) }, &b, nil
 	}
 	// Once here and once in the volume: a disk that runs full in between would break the writer.
-	if err := sp.store.room(2 * size); err != nil {
+	// Other batches do the same at the same time.
+	sp.reserved += 2 * size
+	if err := sp.store.room(sp.store.reserved.Add(2 * size)); err != nil {
 		return nil, nil, err
 	}
 	f, err := os.CreateTemp(sp.store.dir, spoolPattern)
@@ -97,6 +101,7 @@ func (sp *spool) begin(size int64) (at func() io.ReaderAt, w io.Writer, err erro
 
 // close forgets the bodies.
 func (sp *spool) close() {
+	sp.store.reserved.Add(-sp.reserved)
 	for _, f := range sp.files {
 		_, _ = f.Close(), os.Remove(f.Name()) // it was never meant to last
 	}

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"filippo.io/age"
@@ -104,7 +105,8 @@ type Store struct {
 	rebuild  sync.Mutex // held while the catalog is made anew; taken before mu
 	mu       sync.Mutex // held while writing
 
-	flying flying // what is in batches to be put
+	flying   flying       // what is in batches to be put
+	reserved atomic.Int64 // bytes of disk that their large messages will take
 
 	state    sync.Mutex // of broken, closed and verifying; taken after mu, and for moments only
 	broken   error      // the first failure that left the disk in an unknown state

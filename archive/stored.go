@@ -19,10 +19,10 @@ type Stored struct {
 	row   catalog.Row
 }
 
-// LookedUpAtOnce is how many messages Stored and Firsts take. Less than that costs as many queries of the catalog.
+// LookedUpAtOnce is how many messages Stored and Firsts are best asked for: the cost of their queries vanishes, and what they hold is small.
 const LookedUpAtOnce = catalog.Batch
 
-// Stored returns messages, at most LookedUpAtOnce, in the order of their ids. Those that are not there are left out.
+// Stored returns messages, best LookedUpAtOnce, in the order of their ids. Those that are not there are left out.
 func (s *Store) Stored(ctx context.Context, ids []string) ([]*Stored, error) {
 	rows, err := s.catalog.Messages(ctx, ids)
 	if err != nil {
@@ -60,7 +60,7 @@ func (s *Store) Stored(ctx context.Context, ids []string) ([]*Stored, error) {
 	return out, nil
 }
 
-// Firsts returns what the catalog knows of messages without reading their records, by id, at most LookedUpAtOnce. Those that are not
+// Firsts returns what the catalog knows of messages without reading their records, by id, best LookedUpAtOnce. Those that are not
 // there are missing.
 func (s *Store) Firsts(ctx context.Context, ids []string) (map[string]catalog.First, error) {
 	return s.catalog.Firsts(ctx, ids)

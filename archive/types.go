@@ -14,8 +14,8 @@ type Delivery struct {
 	ID string
 	// Size is the number of octets of the message.
 	Size int64
-	// Body yields exactly Size octets. Put reads it once and does not close it. The bytes of a *bytes.Reader that has not been read are
-	// used where they are, and must not change before Put returns.
+	// Body yields exactly Size octets. Put reads it once and does not close it: a delivery that is put again after an error needs another
+	// one. The bytes of a *bytes.Reader that has not been read are used where they are, and must not change before Put returns; it stays unread.
 	Body io.Reader
 
 	Deposit

@@ -30,12 +30,11 @@ type entry struct {
 
 // analyzer makes documents. It is safe for concurrent use.
 type analyzer struct {
-	schema  *segment.Schema
 	writers sync.Pool // of *writer: each keeps its memory, and remembers stems
 }
 
 func newAnalyzer(s *segment.Schema) *analyzer {
-	return &analyzer{schema: s, writers: sync.Pool{New: func() any {
+	return &analyzer{writers: sync.Pool{New: func() any {
 		return &writer{Collector: segment.NewCollector(s), stemmer: words.NewStemmer()}
 	}}}
 }

@@ -14,12 +14,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postkeep/postkeep/archive"
 )
 
 func sum(b []byte) string {
@@ -655,6 +658,52 @@ func TestManyLargeBodiesAreNotOneCommit(t *testing.T) {
 		if n != 1 {
 			t.Errorf("batches of %v messages", store.batches)
 		}
+	}
+}
+
+// gated lets nothing be stored before it is opened, and refuses the first batch then.
+type gated struct {
+	*fakeStore
+	entered chan struct{}
+	open    chan struct{}
+	refused atomic.Bool
+}
+
+func (g *gated) Put(ctx context.Context, batch []archive.Delivery) ([]archive.Receipt, error) {
+	g.entered <- struct{}{}
+	<-g.open
+	if g.refused.CompareAndSwap(false, true) {
+		return nil, errors.New("no space left on device")
+	}
+	return g.fakeStore.Put(ctx, batch)
+}
+
+func TestBatchesAreWithTheStoreSideBySideAndFinishedAtTheEnd(t *testing.T) {
+	bus := (&bench{opts: embedded(t), timing: quick()}).connect(t)
+	store := &gated{fakeStore: newFakeStore(), entered: make(chan struct{}), open: make(chan struct{})}
+	s := openSession(t, bus, "a")
+	stop := runArchiver(t, bus, store)
+	for i := range batchesAtOnce {
+		publish(t, s, i+1, []byte(fmt.Sprint("message ", i)))
+		<-store.entered // while those before are still there
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		stop()
+	}()
+	close(store.open)
+	var failed, archived int
+	for range batchesAtOnce {
+		if r := next(t, s.Receipts()); r.Err == "" {
+			archived++
+		} else {
+			failed++
+		}
+	}
+	<-stopped
+	if failed != 1 || archived != batchesAtOnce-1 || store.stored() != archived {
+		t.Errorf("%d failed, %d archived, %d are stored", failed, archived, store.stored())
 	}
 }
 

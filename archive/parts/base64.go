@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// chunkBytes is how much is encoded at a time.
+// chunkBytes is how much is encoded at a time; a multiple of three has no padding.
 const chunkBytes = 3 << 14
 
 // A decoder decodes base64 that measure has found to be in lines of one length. The decoder of the library looks at each octet
@@ -97,7 +97,10 @@ type encoder struct {
 
 // newEncoder encodes r, which has so many bytes.
 func newEncoder(r io.Reader, bytes int64, line int, eol string) *encoder {
-	chunk := int(min((bytes/3+1)*3, chunkBytes)) // a multiple of three has no padding
+	chunk := chunkBytes
+	if bytes < chunkBytes {
+		chunk = int(bytes/3+1) * 3
+	}
 	return &encoder{r: r, line: line, eol: eol, src: make([]byte, chunk), text: make([]byte, base64.StdEncoding.EncodedLen(chunk))}
 }
 

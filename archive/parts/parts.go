@@ -72,8 +72,8 @@ type Message struct {
 	RecipeSHA256 string // of the recipe, lower-case hex
 	RecipeBytes  int64
 
-	*Pieces
-	steps []step
+	pieces *Pieces
+	steps  []step
 }
 
 // A Part is a piece of a message to be kept by itself.
@@ -181,7 +181,7 @@ func (p *Pieces) Split(shared func(fingerprint uint64) bool) (*Message, error) {
 	if len(taken) == 0 {
 		return nil, nil
 	}
-	m := &Message{Pieces: p}
+	m := &Message{pieces: p}
 	err := m.plan(taken)
 	ok := false
 	if err == nil {
@@ -201,7 +201,7 @@ func (m *Message) plan(taken []step) error {
 	var done int64
 	seen := map[string]bool{}
 	for _, s := range taken {
-		if err := m.hash(&s.part); err != nil {
+		if err := m.pieces.hash(&s.part); err != nil {
 			return err
 		}
 		m.text(done, s.from)
@@ -212,7 +212,7 @@ func (m *Message) plan(taken []step) error {
 			m.Parts = append(m.Parts, s.part)
 		}
 	}
-	m.text(done, m.size)
+	m.text(done, m.pieces.size)
 	return nil
 }
 
@@ -304,7 +304,7 @@ func (m *Message) prove() (bool, error) {
 	recipe := &countingReader{r: io.TeeReader(m.Recipe(), h)}
 	r, err := NewReader(recipe, func(id string, _ int64) (io.ReadCloser, error) { return io.NopCloser(byID[id].Open()), nil })
 	if err == nil {
-		_, err = m.copy(io.Discard, r)
+		_, err = m.pieces.copy(io.Discard, r)
 		err = errors.Join(err, r.Close())
 	}
 	if errors.Is(err, ErrRecipe) {
@@ -316,11 +316,11 @@ func (m *Message) prove() (bool, error) {
 
 // Recipe returns the recipe, from the beginning. Its text is read from the message.
 func (m *Message) Recipe() io.Reader {
-	readers := []io.Reader{strings.NewReader(head(m.id, m.size))}
+	readers := []io.Reader{strings.NewReader(head(m.pieces.id, m.pieces.size))}
 	for _, s := range m.steps {
 		readers = append(readers, strings.NewReader(s.String()+"\n"))
 		if s.part.SHA256 == "" {
-			readers = append(readers, io.NewSectionReader(m.msg, s.from, s.to-s.from), strings.NewReader("\n"))
+			readers = append(readers, io.NewSectionReader(m.pieces.msg, s.from, s.to-s.from), strings.NewReader("\n"))
 		}
 	}
 	return io.MultiReader(append(readers, strings.NewReader(end))...)

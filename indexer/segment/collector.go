@@ -37,14 +37,21 @@ func NewCollector(s *Schema) *Collector {
 	return &Collector{schema: s, seed: maphash.MakeSeed(), table: make([]slot, smallTable), doc: Terms{schema: s, fields: make([]span, len(s.fields))}}
 }
 
+// maxKept is how many terms, and 16 times as many bytes of text, a collector keeps room for: more than nearly every message has.
+const maxKept = 1 << 16
+
 // Begin begins with a document. What was collected and not taken is dropped.
 func (c *Collector) Begin() {
+	if cap(c.doc.terms) > maxKept || cap(c.doc.text) > 16*maxKept || cap(c.occurrences) > 8*maxKept {
+		*c = *NewCollector(c.schema)
+	}
 	clear(c.doc.fields)
 	c.doc.terms, c.doc.text, c.doc.places = c.doc.terms[:0], c.doc.text[:0], c.doc.places[:0]
 	c.hashes, c.field, c.occurrences = c.hashes[:0], 0, c.occurrences[:0]
 }
 
-// Field ends the field before, and begins with another one of the schema, once a document.
+// Field ends the field before, and begins with another one of the schema, once a document. A name that the schema does not have is a
+// mistake of the caller.
 func (c *Collector) Field(name string) {
 	c.pack()
 	c.field = c.schema.ids[name]

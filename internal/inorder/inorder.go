@@ -4,6 +4,8 @@ package inorder
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -28,7 +30,8 @@ type Limits struct {
 //
 // An error of consume ends Do, and so does one of work in the place of its result, and one of produce when everything before it was
 // consumed: whatever is done ahead, the error is the one that comes first in order. The context of the others is
-// cancelled then. When ctx ends nothing more is consumed.
+// cancelled then. When ctx ends nothing more is consumed. A panic of produce or work becomes one of Do, in the same order: who
+// recovers from those of a request does so for what is done for it elsewhere.
 func Do[J, R any](ctx context.Context, l Limits,
 	produce func(ctx context.Context, take func(job J, bytes int64) error) error,
 	work func(ctx context.Context, job J) (R, error),
@@ -39,12 +42,13 @@ func Do[J, R any](ctx context.Context, l Limits,
 	turns := make(chan *turn[R], l.Jobs)
 	var (
 		workers  errgroup.Group // which carries no error: they have an order
-		produced error
+		produced turn[R]
 	)
 	workers.SetLimit(l.Workers)
 	go func() {
 		defer close(turns)
-		produced = produce(ctx, func(job J, bytes int64) error {
+		defer produced.recover()
+		produced.err = produce(ctx, func(job J, bytes int64) error {
 			t := &turn[R]{done: make(chan struct{}), bytes: min(bytes, l.Bytes)}
 			if err := room.Acquire(ctx, t.bytes); err != nil {
 				return err
@@ -56,6 +60,7 @@ func Do[J, R any](ctx context.Context, l Limits,
 			}
 			workers.Go(func() error {
 				defer close(t.done)
+				defer t.recover()
 				t.result, t.err = work(ctx, job)
 				return nil
 			})
@@ -70,8 +75,8 @@ func Do[J, R any](ctx context.Context, l Limits,
 	}()
 	for t := range turns {
 		<-t.done
-		if t.err != nil {
-			return t.err
+		if err := t.outcome(); err != nil {
+			return err
 		}
 		if err := ctx.Err(); err != nil {
 			return err
@@ -81,7 +86,7 @@ func Do[J, R any](ctx context.Context, l Limits,
 		}
 		room.Release(t.bytes)
 	}
-	return produced
+	return produced.outcome()
 }
 
 // A turn is the place of a job in the order.
@@ -89,5 +94,21 @@ type turn[R any] struct {
 	done   chan struct{}
 	result R
 	err    error
+	panic  string // with its stack
 	bytes  int64
+}
+
+// recover is deferred.
+func (t *turn[R]) recover() {
+	if v := recover(); v != nil {
+		t.panic = fmt.Sprintf("%v\n\n%s", v, debug.Stack())
+	}
+}
+
+// outcome is called by the goroutine of Do.
+func (t *turn[R]) outcome() error {
+	if t.panic != "" {
+		panic(t.panic)
+	}
+	return t.err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -143,5 +144,29 @@ func TestNothingIsConsumedWhenTheContextHasEnded(t *testing.T) {
 	})
 	if !errors.Is(err, context.Canceled) || consumed != 21 {
 		t.Errorf("%d results: %v", consumed, err)
+	}
+}
+
+func TestPanicIsThatOfTheCallerInItsTurn(t *testing.T) {
+	for _, where := range []string{"work", "produce"} {
+		consumed := 0
+		caught := func() (v any) {
+			defer func() { v = recover() }()
+			return Do(t.Context(), limits(), func(ctx context.Context, take func(int, int64) error) error {
+				if err := numbers(10, nil)(ctx, take); err != nil || where == "work" {
+					return err
+				}
+				panic("of produce")
+			}, func(_ context.Context, i int) (int, error) {
+				if where == "work" && i == 5 {
+					panic("of work")
+				}
+				return i, nil
+			}, func(int) error { consumed++; return nil })
+		}()
+		want := map[string]int{"work": 5, "produce": 10}[where]
+		if text := fmt.Sprint(caught); !strings.HasPrefix(text, "of "+where+"\n") || !strings.Contains(text, "inorder_test.go") || consumed != want {
+			t.Errorf("%s: %d were consumed, and Do ended with %.300s", where, consumed, text)
+		}
 	}
 }

@@ -113,12 +113,19 @@ func (e *exporting) buffer() *bytes.Buffer {
 
 // entry adds a message to a run. It uses body.
 func (e *exporting) entry(ctx context.Context, m *archive.Stored, body *bytes.Buffer, r *run) error {
-	about := e.about(m)
 	// Read before its header is written, because a tar entry cannot be taken back.
-	var err error
-	if about.Damaged, err = e.read(ctx, m, body); err != nil {
-		return err
+	damaged := false
+	if body.Reset(); m.Size > wholeInMemory || keep(ctx, m, body) != nil {
+		var err error
+		if m, err = e.again(ctx, m); err != nil || m == nil {
+			return err
+		}
+		if damaged, err = e.read(ctx, m, body); err != nil {
+			return err
+		}
 	}
+	about := e.about(m)
+	about.Damaged = damaged
 	comment, err := json.Marshal(about)
 	if err != nil {
 		return err
@@ -135,6 +142,16 @@ func (e *exporting) entry(ctx context.Context, m *archive.Stored, body *bytes.Bu
 		return nil
 	}
 	return writeEntry(r.entries, header, body)
+}
+
+// again looks a message up once more. It was looked up ahead of its turn, and may have been disposed of since, then it is nil, or
+// stored again.
+func (e *exporting) again(ctx context.Context, m *archive.Stored) (*archive.Stored, error) {
+	found, err := e.s.opts.Store.Stored(ctx, []string{m.ID})
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	return found[0], nil
 }
 
 // about is what the principal may know of a message.
@@ -201,7 +218,11 @@ func (e *exporting) send(ctx context.Context, r run) error {
 	if r.streamed == nil {
 		return nil
 	}
-	body, err := r.message.Open(ctx)
+	m, err := e.again(ctx, r.message)
+	if err != nil || m == nil {
+		return err
+	}
+	body, err := m.Open(ctx)
 	if err != nil {
 		return err
 	}
