@@ -53,23 +53,31 @@ func (b *bench) searchable(ctx context.Context) error {
 	})
 }
 
-// race measures clients with a mailbox of all the mail, which they have to empty.
-func (b *bench) race(ctx context.Context, title string, clients []client) error {
+// race measures clients with a mailbox of all the mail, which they have to empty. What they have written is removed at the end, see
+// exporting.
+func (b *bench) race(ctx context.Context, title string, clients []client) (err error) {
+	all := filepath.Join(b.dir, "clients")
+	if err := errors.Join(os.RemoveAll(all), os.Mkdir(all, 0o755)); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(all)) }()
 	contenders := make([]contender, len(clients))
 	for i, c := range clients {
-		contenders[i] = contender{name: c.name, most: c.most, run: func(ctx context.Context) (result, error) { return b.empty(ctx, c) }}
+		contenders[i] = contender{name: c.name, most: c.most, run: func(ctx context.Context) (result, error) { return b.empty(ctx, c, all) }}
 	}
 	return b.turns(ctx, title, contenders)
 }
 
 // empty has a client empty a new mailbox. The server has counted the mail before, so that it does not
 // do so in the time of the client.
-func (b *bench) empty(ctx context.Context, c client) (r result, err error) {
-	dir := filepath.Join(b.dir, "client")
-	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
+func (b *bench) empty(ctx context.Context, c client, all string) (r result, err error) {
+	dir, err := os.MkdirTemp(all, "")
+	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Chmod(dir, 0o755); err != nil { // peers that do not work as root
+		return r, err
+	}
 	s, err := dovecot.Start(ctx, dovecot.Options{Users: map[string]string{mailbox: password}})
 	if err != nil {
 		return r, err
