@@ -19,9 +19,8 @@ import (
 
 // An item is a message of a batch, made ready without the writer's lock.
 type item struct {
-	had    bool // the archive had it when it was looked up
-	was    volume.Place
-	held   bool // and its copy was read and is whole; then there is no body
+	was    volume.Place // where the archive had it when it was looked up, zero if it had not
+	held   bool         // it had, and its copy was read and is whole; then there is no body
 	id     string
 	size   int64 // octets
 	body   io.ReaderAt
@@ -82,7 +81,7 @@ func (p *put) lookUp(ctx context.Context) (map[string]catalog.Row, error) {
 
 // ready makes one message ready, which the archive has or not.
 func (p *put) ready(ctx context.Context, d *Delivery, row catalog.Row, had bool) (it *item, err error) {
-	it = &item{had: had, was: volume.Place{Volume: row.Volume, Offset: row.Offset}, id: d.ID, size: d.Size}
+	it = &item{was: volume.Place{Volume: row.Volume, Offset: row.Offset}, id: d.ID, size: d.Size}
 	if had {
 		// What a receipt refers to has to be there still: the caller deletes the message elsewhere.
 		damaged, err := p.store.Damaged(ctx, []string{d.ID})
@@ -99,8 +98,8 @@ func (p *put) ready(ctx context.Context, d *Delivery, row catalog.Row, had bool)
 
 // takeApart takes the messages apart that are ready. Whether somebody else has a piece is asked about all pieces at once.
 func (p *put) takeApart(ctx context.Context) error {
-	todo := slices.DeleteFunc(slices.Clone(p.order), func(it *item) bool { return it.body == nil || it.found != nil })
-	err := side(todo, func(it *item) (err error) {
+	fresh := slices.DeleteFunc(slices.Clone(p.order), func(it *item) bool { return it.body == nil || it.found != nil })
+	err := side(fresh, func(it *item) (err error) {
 		it.found, err = parts.Examine(ctx, it.body, it.size, it.id, parts.Options{})
 		return err
 	})
@@ -108,29 +107,29 @@ func (p *put) takeApart(ctx context.Context) error {
 		return err
 	}
 	var prints []uint64
-	for _, it := range todo {
+	for _, it := range fresh {
 		it.pieces = it.found.Fingerprints()
 		prints = append(prints, it.pieces...)
 	}
-	p.flown = append(p.flown, p.store.flying.takeOff(todo)...)
+	p.flown = append(p.flown, p.store.flying.takeOff(fresh)...)
 	seen, err := p.store.catalog.Seen(ctx, prints)
 	if err != nil {
 		return err
 	}
-	for _, it := range todo {
+	for _, it := range fresh {
 		it.pieces = slices.DeleteFunc(it.pieces, func(piece uint64) bool {
 			it.shared[piece] = it.shared[piece] || seen[piece]
 			return it.shared[piece]
 		})
 	}
-	err = side(todo, func(it *item) (err error) {
+	err = side(fresh, func(it *item) (err error) {
 		it.split, err = it.found.Split(func(piece uint64) bool { return it.shared[piece] })
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return p.lookForWorn(ctx, todo)
+	return p.lookForWorn(ctx, fresh)
 }
 
 // side does something for all items, on all processors.

@@ -237,7 +237,7 @@ func (p *put) place(ctx context.Context, d *Delivery, r *Receipt) (*placed, erro
 		}
 	}
 	at.place = volume.Place{Volume: row.Volume, Offset: row.Offset}
-	if ok && (it.held || !it.had || at.place != it.was) { // somebody else may just have put it
+	if ok && (it.held || at.place != it.was) { // somebody else may just have put it
 		var err error
 		at.parts, err = p.store.partsOf(ctx, d.ID)
 		return at, err
