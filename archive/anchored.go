@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -35,14 +36,17 @@ func (s *Store) ToAnchor(ctx context.Context, name string) (checkpoint []byte, e
 		return nil, 0, false, err
 	}
 	err = s.ledger.Read(ctx, last.Events, func(e ledger.Entry) error {
+		if e.Index >= prover.Size() { // the checkpoint does not cover it
+			return errEnough
+		}
 		if e.Type == ledger.TypeAnchor {
 			return nil
 		}
 		changed = true
 		return errEnough
 	})
-	if changed {
-		err = nil // errEnough
+	if errors.Is(err, errEnough) {
+		err = nil
 	}
 	return []byte(prover.Proof().Checkpoint), prover.Size(), changed, err
 }

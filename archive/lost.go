@@ -56,7 +56,10 @@ func (s *Store) refill(ctx context.Context) error {
 		want[volume.Place{Volume: l.Volume, Offset: l.End}] = l.Index
 	}
 	change := s.newChange()
-	change.Position, change.Late = s.ledger.Size(), true
+	change.Late = true
+	if change.Position, err = s.catalog.Position(ctx); err != nil { // the ledger may have grown since
+		return err
+	}
 	err = s.volumes.Scan(ctx, volume.Place{}, func(e volume.Entry, body io.Reader) error {
 		at := volume.Place{Volume: e.Volume, Offset: e.End}
 		index, ok := want[at]
@@ -112,7 +115,9 @@ func (s *Store) findMessages(ctx context.Context) error {
 		want[m.ID] = true
 	}
 	change := s.newChange()
-	change.Position = s.ledger.Size()
+	if change.Position, err = s.catalog.Position(ctx); err != nil {
+		return err
+	}
 	near := &adoption{store: s, parts: map[string]adoptedPart{}} // parts are before their recipe
 	err = s.volumes.Scan(ctx, volume.Place{}, func(e volume.Entry, body io.Reader) error {
 		switch {

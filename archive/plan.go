@@ -223,6 +223,7 @@ func (c *Compliance) collect(ctx context.Context, d *planDetails) ([]*evaluation
 	if err != nil {
 		return nil, err
 	}
+	last = min(last, c.opts.Search.Position()) // no hold covers yet what came since it was found complete
 	due := map[string][]int64{}
 	var evaluations []*evaluation
 	n := 0

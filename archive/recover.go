@@ -134,61 +134,79 @@ func (s *Store) catalogFits(ctx context.Context) error {
 	return nil
 }
 
-// replay takes into the catalog what the ledger has beyond its position.
+// replay takes into the catalog what the ledger has beyond its position. Others may write to the ledger meanwhile: the position that it
+// notes is the one up to which it has read.
 func (s *Store) replay(ctx context.Context) error {
 	position, err := s.catalog.Position(ctx)
 	if err != nil {
 		return err
 	}
-	change := s.newChange()
-	n := 0
-	var lost []lostDeposit
-	err = s.readable(ctx, position, s.ledger.Size(), func(e ledger.Entry) error {
-		if deposits(e) && len(change.Tombstones) > 0 { // what it repeats, or says anew, comes behind a disposal
-			if err := s.catalog.Apply(ctx, change); err != nil {
-				return err
-			}
-			change = s.newChange()
-		}
-		if deposits(e) && e.Details == nil {
-			change.Ends[e.Volume] = max(change.Ends[e.Volume], e.End)
-			if !e.Erased {
-				lost = append(lost, lostDeposit{e.Index, e.Volume, e.End})
-			}
-		} else if e.Details == nil { // erased or damaged
-			if err := noteUnreadable(&change, e); err != nil {
-				return err
-			}
-		} else {
-			if err := addEvent(&change, e); err != nil {
-				return fmt.Errorf("ledger event %d: %w", e.Index, err)
-			}
-		}
-		change.Position = e.Index + 1
-		if n++; n%replayBatch != 0 {
-			return nil
-		}
-		defer func() { change = s.newChange() }()
-		return s.catalog.Apply(ctx, change)
-	}, func(index int64, err error) {
+	size := s.ledger.Size()
+	r := replayer{store: s, change: s.newChange()}
+	err = s.readable(ctx, position, size, func(e ledger.Entry) error { return r.take(ctx, e) }, func(index int64, err error) {
 		s.opts.Logger.Error("an event of the ledger is damaged and passed over", "index", index, "error", err)
 		s.readOnly, s.unsigned = err, err
-		change.Meta[gapsMeta] = "yes"
+		r.change.Meta[gapsMeta] = "yes"
 	})
 	if err != nil {
 		return fmt.Errorf("replay ledger: %w", err)
 	}
 	// Applied also when there is nothing: a new catalog has to know its ledger.
-	if s.ledger.Size() == position && s.catalogFits(ctx) == nil && position > 0 {
+	if size == position && s.catalogFits(ctx) == nil && position > 0 {
 		return nil // nothing to write: the disk may be full
 	}
-	change.Position = s.ledger.Size()
-	if len(lost) > 0 {
-		if err := s.noteLost(ctx, &change, lost); err != nil {
+	r.change.Position = size
+	return r.apply(ctx)
+}
+
+// A replayer collects what events mean for the catalog, and applies it in transactions.
+type replayer struct {
+	store  *Store
+	change catalog.Change
+	lost   []lostDeposit // of this change
+	n      int           // events so far
+}
+
+func (r *replayer) take(ctx context.Context, e ledger.Entry) error {
+	if deposits(e) && len(r.change.Tombstones) > 0 { // what it repeats, or says anew, comes behind a disposal
+		if err := r.apply(ctx); err != nil {
 			return err
 		}
 	}
-	return s.catalog.Apply(ctx, change)
+	switch {
+	case e.Details != nil:
+		if err := addEvent(&r.change, e); err != nil {
+			return fmt.Errorf("ledger event %d: %w", e.Index, err)
+		}
+	case deposits(e):
+		r.change.Ends[e.Volume] = max(r.change.Ends[e.Volume], e.End)
+		if !e.Erased {
+			r.lost = append(r.lost, lostDeposit{e.Index, e.Volume, e.End})
+		}
+	default: // erased or damaged
+		if err := noteUnreadable(&r.change, e); err != nil {
+			return err
+		}
+	}
+	r.change.Position = e.Index + 1
+	if r.n++; r.n%replayBatch != 0 {
+		return nil
+	}
+	return r.apply(ctx)
+}
+
+// apply notes lost deposits together with the position behind them: whoever goes on from there does not meet them again.
+func (r *replayer) apply(ctx context.Context) error {
+	if len(r.lost) > 0 {
+		if err := r.store.noteLost(ctx, &r.change, r.lost); err != nil {
+			return err
+		}
+	}
+	if err := r.store.catalog.Apply(ctx, r.change); err != nil {
+		return err
+	}
+	r.change, r.lost = r.store.newChange(), nil
+	return nil
 }
 
 // gapsMeta is where a catalog notes that it lacks events that could not be read. It serves

@@ -43,7 +43,9 @@ func (v *verification) volumes(ctx context.Context) error {
 		}
 		v.done += info.Bytes
 		v.report.Volumes++
-		v.note.Volume, v.note.Next = info.Number+1, 0
+		if info.Sealed { // another grows, and is read on from where this reading ended
+			v.note.Volume, v.note.Next = info.Number+1, 0
+		}
 		if err := v.keep(); err != nil {
 			return err
 		}

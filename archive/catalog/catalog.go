@@ -71,12 +71,20 @@ func Open(ctx context.Context, path string) (*Catalog, error) {
 	if c.read, err = connect(path, readers); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	var graves bool
-	if err := c.write.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM tombstones)").Scan(&graves); err != nil {
+	if err := c.lookForGraves(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open catalog: %w", err), c.Close())
 	}
-	c.graves.Store(graves)
 	return c, nil
+}
+
+// lookForGraves sets graves by what is in the file.
+func (c *Catalog) lookForGraves(ctx context.Context) error {
+	var graves bool
+	if err := c.write.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM tombstones)").Scan(&graves); err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
+	c.graves.Store(graves)
+	return nil
 }
 
 func connect(path string, conns int) (*sql.DB, error) {

@@ -33,5 +33,5 @@ func (c *Catalog) Replace(ctx context.Context, path string) error {
 	if err = errors.Join(err, conn.Close()); err != nil {
 		return fmt.Errorf("catalog: replace: %w", err)
 	}
-	return nil
+	return c.lookForGraves(ctx)
 }
