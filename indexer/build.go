@@ -29,7 +29,7 @@ type request struct {
 // Rebuild builds every generation anew from the archive, one after the other,
 // and returns when the last one has been replaced. Searches go on meanwhile, and
 // find what was indexed before. A Worker has to run; when ctx ends, or the
-// process, it goes on with the rebuild all the same.
+// process, it goes on with the rebuild all the same, as it does after ErrStalled.
 func (x *Index) Rebuild(ctx context.Context) error { return x.ask(ctx, &request{}) }
 
 // Purge removes messages so that nothing of them is left in any file of the
@@ -58,6 +58,7 @@ func (x *Index) ask(ctx context.Context, r *request) error {
 		return err
 	}
 	r.done = make(chan error, 1)
+	failed := x.failures.count()
 	select {
 	case x.requests <- r:
 	case <-ctx.Done():
@@ -67,6 +68,9 @@ func (x *Index) ask(ctx context.Context, r *request) error {
 	for {
 		_, moved, err := x.current()
 		if err != nil {
+			return err
+		}
+		if err := x.failures.since(failed); err != nil {
 			return err
 		}
 		select {

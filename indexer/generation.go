@@ -407,7 +407,7 @@ func (g *generation) batch(ctx context.Context, b *bleve.Batch) error {
 
 // close waits for Bleve's goroutines, for a while.
 func (g *generation) close() error {
-	defer asyncErrors.unregister(g.storePath())
+	asyncErrors.unregister(g.storePath()) // nobody hears of errors any more
 	g.columns.close()
 	var err error
 	if g.snippets != nil {

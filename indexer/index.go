@@ -76,6 +76,8 @@ type Index struct {
 	moved   chan struct{}
 	urgent  chan struct{} // told when somebody waits; has room for one
 
+	failures failures // of the worker
+
 	work     chan struct{} // told when there is something to build; has room for one
 	requests chan *request
 }
@@ -244,13 +246,18 @@ func (x *Index) Position() int64 {
 	return p
 }
 
-// Wait returns when the index is complete up to the ledger index position. A
+// Wait returns when the index is complete up to the ledger index position, or ErrStalled when it gets no further. A
 // Worker has to run meanwhile.
 func (x *Index) Wait(ctx context.Context, position int64) error {
+	failed := x.failures.count()
+	x.stir() // a worker that pauses after a failure tries again for whoever waits
 	for {
 		at, moved, err := x.complete()
 		if err != nil || at >= position {
 			return err
+		}
+		if err := x.failures.since(failed); err != nil {
+			return fmt.Errorf("wait for the search index to reach %d, it is at %d: %w", position, at, err)
 		}
 		select {
 		case x.urgent <- struct{}{}:

@@ -34,6 +34,7 @@ type memory struct {
 	described map[string]archive.Summary
 	opened    map[string]int
 	broken    map[string]error
+	full      error // of Describe
 }
 
 func newMemory() *memory {
@@ -111,6 +112,9 @@ func (a *memory) OpenMessage(_ context.Context, id string) (io.ReadCloser, error
 func (a *memory) Describe(_ context.Context, descriptions []archive.Description) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.full != nil {
+		return a.full
+	}
 	for _, d := range descriptions {
 		a.described[d.ID] = d.Summary
 	}

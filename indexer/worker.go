@@ -124,7 +124,7 @@ func NewWorker(x *Index, a Archive, wake <-chan struct{}, opts WorkerOptions) *W
 func (w *Worker) Run(ctx context.Context) error {
 	b := &builder{Worker: w}
 	defer w.merges.Wait()
-	retry, described := firstRetry, false
+	retry, described, mending := firstRetry, false, false
 	for {
 		pause := w.opts.Interval
 		more, err := w.step(ctx, b)
@@ -132,11 +132,18 @@ func (w *Worker) Run(ctx context.Context) error {
 			err = w.describe(ctx)
 			described = err == nil
 		}
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return nil
+		}
+		if w.index.failures.note(err) {
+			w.index.notify()
+		}
+		mending = errors.Is(err, ErrUnusable) && !mending
+		switch {
 		case errors.Is(err, ErrClosed):
 			return err
+		case mending: // the next step builds the generation again, once without a pause
+			continue
 		case err != nil:
 			pause = retry
 			retry = min(2*retry, lastRetry)
@@ -166,22 +173,13 @@ func (w *Worker) step(ctx context.Context, b *builder) (more bool, err error) {
 		return false, err
 	}
 	if err := b.catchUp(ctx); err != nil {
-		return errors.Is(err, ErrUnusable), ifNot(err, ErrUnusable)
+		return false, err
 	}
-	more, err = b.build(ctx)
-	if err != nil {
-		return errors.Is(err, ErrUnusable), ifNot(err, ErrUnusable)
+	if more, err = b.build(ctx); err != nil {
+		return false, err
 	}
 	b.tidy(ctx)
 	return more || len(w.index.requests) > 0, b.answer()
-}
-
-// ifNot is err unless it is what: then the next step mends it.
-func ifNot(err, what error) error {
-	if errors.Is(err, what) {
-		return nil
-	}
-	return err
 }
 
 // sleep returns false when ctx is done. It can be woken if wakeable.

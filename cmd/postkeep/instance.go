@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -49,6 +50,7 @@ type instance struct {
 
 	stages []stage
 	failed atomic.Pointer[error] // the first worker that ended by itself
+	ended  chan struct{}         // closed when failed is set
 }
 
 // stage is a running worker. Stages are stopped in the reverse order of their
@@ -78,9 +80,10 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	if ok, err := archive.Exists(cfg.DataDir); err != nil || !ok {
 		return nil, errors.Join(fmt.Errorf("%s holds no archive (postkeep init makes one)", cfg.DataDir), err)
 	}
-	i := &instance{log: log, remade: to == toRebuildCatalog, indexing: indexer.WorkerOptions{Logger: log}}
+	i := &instance{log: log, remade: to == toRebuildCatalog, indexing: indexer.WorkerOptions{Logger: log}, ended: make(chan struct{})}
 	fail := func(err error) {
 		if i.failed.CompareAndSwap(nil, &err) {
+			close(i.ended)
 			failed(err)
 		}
 	}
@@ -121,7 +124,7 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 		Store:      i.store, Index: i.index, Bus: i.bus, Poller: i.poller, Users: i.users,
 		Mailboxes: func() []api.Mailbox { return *i.mailboxes.Load() },
 		Version:   version, Location: cfg.TimeZone.Location, DataDir: cfg.DataDir, Running: to == toRun, Problems: i.problems, Logger: log,
-		RebuildCatalog: i.rebuildCatalog, Anchored: i.anchors.anchored,
+		Watch: i.watch, RebuildCatalog: i.rebuildCatalog, Anchored: i.anchors.anchored,
 		Anchors: i.anchorStatus,
 	})
 	err = i.start(ctx, cfg, to, fail)
@@ -267,6 +270,25 @@ func (i *instance) serve(ctx context.Context, cfg *config.Config, fail func(erro
 	return i.serveWeb(ctx, cfg, fail)
 }
 
+// watch returns a context that ends when a worker has failed, with that as its cause: nothing is going to come of waiting.
+func (i *instance) watch(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-i.ended:
+			cancel(*i.failed.Load())
+		case <-stop:
+		}
+	})
+	return ctx, sync.OnceFunc(func() {
+		close(stop)
+		watching.Wait()
+		cancel(nil)
+	})
+}
+
 // stage runs a worker until it is stopped, whatever happens to ctx.
 func (i *instance) stage(ctx context.Context, name string, fail func(error), run func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -341,7 +363,8 @@ func (a *app) connect(ctx context.Context, to purpose) (*config.Config, *api.Cli
 	again := time.NewTicker(connectAgain)
 	defer again.Stop()
 	for {
-		if client, err := api.Dial(ctx, cfg.DataDir); err == nil {
+		client, silent := api.Dial(ctx, cfg.DataDir)
+		if silent == nil {
 			return cfg, client, client.Close, nil
 		}
 		i, err := openInstance(ctx, cfg, log, to, func(err error) { log.Error("worker failed", "error", err) })
@@ -355,11 +378,19 @@ func (a *app) connect(ctx context.Context, to purpose) (*config.Config, *api.Cli
 		select {
 		case <-again.C:
 		case <-deadline.C:
-			return nil, nil, nil, fmt.Errorf("%w, which does not answer on its socket", err)
+			return nil, nil, nil, locked(cfg, err, silent)
 		case <-ctx.Done():
 			return nil, nil, nil, ctx.Err()
 		}
 	}
+}
+
+// locked is the error of a command that can neither open the data directory nor ask its owner.
+func locked(cfg *config.Config, err, silent error) error {
+	if errors.Is(silent, api.ErrNoAnswer) {
+		return fmt.Errorf("%s: %w", cfg.DataDir, silent)
+	}
+	return fmt.Errorf("%w, which does not answer on its socket", err)
 }
 
 // with connects, does, and closes.

@@ -110,7 +110,8 @@ func (a *app) verification(ctx context.Context, cfg *config.Config, req api.Veri
 	again := time.NewTicker(connectAgain)
 	defer again.Stop()
 	for {
-		if client, err := api.Dial(ctx, cfg.DataDir); err == nil {
+		client, silent := api.Dial(ctx, cfg.DataDir)
+		if silent == nil {
 			report, err := client.Verify(ctx, req, out.event)
 			return report, errors.Join(err, client.Close())
 		}
@@ -121,7 +122,7 @@ func (a *app) verification(ctx context.Context, cfg *config.Config, req api.Veri
 		select {
 		case <-again.C:
 		case <-deadline.C:
-			return report, fmt.Errorf("%w, which does not answer on its socket", err)
+			return report, locked(cfg, err, silent)
 		case <-ctx.Done():
 			return report, ctx.Err()
 		}

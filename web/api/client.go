@@ -21,24 +21,28 @@ import (
 type Client struct {
 	http  *http.Client
 	close func() error
-	view  int64 // to which requests belong, 0 for none
+	alive *liveness // nil where the instance is in this process
+	view  int64     // to which requests belong, 0 for none
 }
 
 // dialTimeout bounds connecting to the socket: it answers at once or never.
 const dialTimeout = 2 * time.Second
 
 // Dial connects to the instance that runs on a data directory. The error is
-// fs.ErrNotExist or ECONNREFUSED when none does.
+// fs.ErrNotExist or ECONNREFUSED when none does, and ErrNoAnswer when it does not answer. Requests of
+// the client end with ErrNoAnswer, too, when the instance stops answering.
 func Dial(ctx context.Context, dir string) (*Client, error) {
 	path := socketPath(dir)
 	dial := func(ctx context.Context) (net.Conn, error) {
 		return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "unix", path)
 	}
-	probe, err := dial(ctx)
-	if err != nil {
+	alive := &liveness{dial: dial, every: aliveEvery, patience: alivePatience}
+	if err := alive.check(ctx, aliveTimeout); err != nil {
 		return nil, err
 	}
-	return newClient(dial, func() error { return nil }), probe.Close()
+	c := newClient(dial, func() error { return nil })
+	c.alive = alive
+	return c, nil
 }
 
 // Local serves h inside this process until Close.
@@ -88,22 +92,16 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 		}
 		query.Set("view", strconv.FormatInt(c.view, 10))
 	}
-	u := url.URL{Scheme: "http", Host: "postkeep", Path: plain, RawPath: path, RawQuery: query.Encode()}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
+	end := func() {}
+	if c.alive != nil {
+		ctx, end = c.alive.watch(ctx)
+	}
+	resp, err := c.send(ctx, method, &url.URL{Scheme: "http", Host: "postkeep", Path: plain, RawPath: path, RawQuery: query.Encode()}, body)
 	if err != nil {
-		return nil, err
+		end()
+		return nil, noAnswer(ctx, err)
 	}
-	if origin := os.Getenv("SUDO_USER"); origin != "" {
-		req.Header.Set(sudoHeader, origin)
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		var wrapped *url.Error
-		if errors.As(err, &wrapped) {
-			err = wrapped.Err // the URL says nothing to anybody
-		}
-		return nil, err
-	}
+	resp.Body = &watchedBody{ReadCloser: resp.Body, ctx: ctx, end: end}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil
 	}
@@ -112,6 +110,22 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 		p.Detail = ""
 	}
 	return nil, joinClose(p, resp.Body)
+}
+
+// send sends a request, which ends with the body of its answer.
+func (c *Client) send(ctx context.Context, method string, u *url.URL, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
+	if err != nil {
+		return nil, err
+	}
+	if origin := os.Getenv("SUDO_USER"); origin != "" {
+		req.Header.Set(sudoHeader, origin)
+	}
+	resp, err := c.http.Do(req)
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapped.Err // the URL says nothing to anybody
+	}
+	return resp, err
 }
 
 func get[T any](ctx context.Context, c *Client, path string, query url.Values) (out T, err error) {

@@ -226,9 +226,14 @@ func (s *Server) complete(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, indexPatience)
+	ctx, cancel := s.opts.Watch(ctx)
 	defer cancel()
-	if err := s.opts.Index.Wait(ctx, last); err != nil {
+	patient, stop := context.WithTimeout(ctx, indexPatience)
+	defer stop()
+	if err := s.opts.Index.Wait(patient, last); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		return fmt.Errorf("the index is not complete, an export would lack messages: %w", err)
 	}
 	return nil

@@ -16,8 +16,12 @@ type Rebuilt struct {
 // rebuildIndex makes the index anew while the old one answers, and returns when
 // it has everything that the archive had at the start.
 func (s *Server) rebuildIndex(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
+	ctx, cancel := s.opts.Watch(r.Context())
+	defer cancel()
 	if err := s.opts.Index.Rebuild(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		return err
 	}
 	if err := s.complete(ctx); err != nil {
@@ -33,8 +37,12 @@ func (s *Server) rebuildIndex(w http.ResponseWriter, r *http.Request) error {
 
 // rebuildCatalog makes the catalog anew while the old one answers.
 func (s *Server) rebuildCatalog(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
+	ctx, cancel := s.opts.Watch(r.Context())
+	defer cancel()
 	if err := s.opts.RebuildCatalog(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		return err
 	}
 	if _, err := s.opts.Store.Record(ctx, archive.Action{

@@ -39,6 +39,9 @@ type Options struct {
 	Running   bool // polls are scheduled
 	// Problems says what else needs an operator; nil if nothing ever does.
 	Problems func() []string
+	// Watch returns a context that ends when the instance fails, with the reason as its cause; nil if it never does. What waits for
+	// a worker waits in such a context.
+	Watch func(context.Context) (context.Context, context.CancelFunc)
 	// RebuildCatalog makes the catalog anew, and returns when all messages have their summaries.
 	RebuildCatalog func(context.Context) error
 	// Anchored returns where checkpoints were anchored; nil if nowhere.
@@ -58,6 +61,9 @@ type Server struct {
 func NewServer(opts Options) *Server {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Watch == nil {
+		opts.Watch = context.WithCancel
 	}
 	s := &Server{opts: opts, mux: http.NewServeMux()}
 	for _, r := range s.routes() {
@@ -357,14 +363,19 @@ func (s *Server) polls(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	lines := &lineWriter{enc: json.NewEncoder(w), flush: http.NewResponseController(w).Flush}
-	reports, err := s.opts.Poller.PollNow(r.Context(), req.Mailboxes, poller.Events{
+	ctx, cancel := s.opts.Watch(r.Context())
+	defer cancel()
+	reports, err := s.opts.Poller.PollNow(ctx, req.Mailboxes, poller.Events{
 		Progress: func(p pipeline.Progress) { lines.write(PollEvent{Progress: &p}) },
 		Report:   func(p pipeline.PollReport) { lines.write(PollEvent{Report: &p}) },
 	})
 	if err == nil && !req.Unindexed {
-		err = s.indexed(r.Context(), reports)
+		err = s.indexed(ctx, reports)
 	}
 	if err != nil {
+		if ctx.Err() != nil { // the reason, not that something was cancelled
+			err = context.Cause(ctx)
+		}
 		lines.write(PollEvent{Error: err.Error()})
 		return lines.err
 	}
