@@ -216,6 +216,10 @@ func (a *Archiver) open(ctx context.Context, msgs []jetstream.Msg) []item {
 	for _, msg := range msgs {
 		e, err := readEnvelope(msg.Headers(), len(msg.Data()))
 		it := item{msg: msg, envelope: e}
+		if err == nil && !a.bus.ours(e) {
+			a.leave(it)
+			continue
+		}
 		if n := deliveries(msg); err == nil && n > a.bus.timing.mailDelivers {
 			err = fmt.Errorf("delivered %d times without success", n-1)
 		}
@@ -233,6 +237,18 @@ func (a *Archiver) open(ctx context.Context, msgs []jetstream.Msg) []item {
 		items = append(items, it)
 	}
 	return items
+}
+
+// leave keeps a message of another installation out of the archive. It stays in the stream, for somebody to look at: no
+// receipt is sent, so that it stays on its POP3 server too.
+func (a *Archiver) leave(it item) {
+	level := slog.LevelError
+	if deliveries(it.msg) > 1 {
+		level = slog.LevelDebug // it has been said
+	}
+	a.log.Log(context.Background(), level, "a message of another installation is in the stream and is not archived: look for a program that publishes under a wrong prefix",
+		"subject", it.msg.Subject(), "mailbox", it.envelope.Deposit.Mailbox, "id", it.envelope.ID, "identity", it.envelope.Identity)
+	a.bus.settle(it.msg, it.msg.NakWithDelay(a.bus.timing.redeliveryMax))
 }
 
 // postpone hands messages back after an error that is not theirs, and tells

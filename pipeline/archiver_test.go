@@ -123,7 +123,7 @@ func TestLargeBodyPassesThroughTheObjectStore(t *testing.T) {
 			}
 			want[sent.ID] = sent.Size
 		}
-		if got := stream(t, bus, streamBodies).Bytes; got < 5<<20 {
+		if got := stream(t, bus, "OBJ_BODIES").Bytes; got < 5<<20 {
 			t.Errorf("the object store has %d octets", got)
 		}
 		runArchiver(t, bus, store)
@@ -145,7 +145,7 @@ func TestLargeBodyPassesThroughTheObjectStore(t *testing.T) {
 // noBodies checks that the object store has no objects and no chunks.
 func noBodies(t *testing.T, bus *Bus) {
 	t.Helper()
-	info, err := bus.chunks.Info(t.Context(), jetstream.WithSubjectFilter(chunkSubjects+"*"))
+	info, err := bus.chunks.Info(t.Context(), jetstream.WithSubjectFilter(bus.chunkSubject("*")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func TestMessageListedWithAnAbsurdSizePasses(t *testing.T) {
 		if r := next(t, s.Receipts()); r.Err != "" || r.Refused != "" {
 			t.Errorf("the largest: receipt %+v", r)
 		}
-		eventually(t, "the object store is empty", func() bool { return stream(t, bus, streamBodies).Bytes == 0 })
+		eventually(t, "the object store is empty", func() bool { return stream(t, bus, "OBJ_BODIES").Bytes == 0 })
 	})
 }
 
@@ -394,7 +394,7 @@ func TestPoisonGoesToTheDeadLettersAndOthersProceed(t *testing.T) {
 		good := publish(t, s, 1, []byte("good"))
 		poison := func(n int, e *envelope, data string) {
 			t.Helper()
-			e.Number, e.Reply, e.Deposit.Mailbox = n, s.inbox, "a"
+			e.Number, e.Reply, e.Deposit.Mailbox, e.Identity = n, s.inbox, "a", bus.opts.Identity
 			h, err := e.header(fmt.Sprint("poison", n))
 			if err != nil {
 				t.Fatal(err)
@@ -446,7 +446,7 @@ func TestPoisonGoesToTheDeadLettersAndOthersProceed(t *testing.T) {
 
 func publishRaw(t *testing.T, bus *Bus, h nats.Header, data string) {
 	t.Helper()
-	if _, err := bus.js.PublishMsg(t.Context(), &nats.Msg{Subject: mailSubject("s0", "a"), Header: h, Data: []byte(data)}); err != nil {
+	if _, err := bus.js.PublishMsg(t.Context(), &nats.Msg{Subject: bus.mailSubject("s0", "a"), Header: h, Data: []byte(data)}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -501,7 +501,7 @@ func TestSweepRemovesOnlyWhatNobodyRefersTo(t *testing.T) {
 		if err := bus.putBody(t.Context(), "orphan", bytes.NewReader(randomBody(300<<10))); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := bus.js.Publish(t.Context(), chunkSubjects+"unfinished", []byte("half")); err != nil {
+		if _, err := bus.js.Publish(t.Context(), bus.chunkSubject("unfinished"), []byte("half")); err != nil {
 			t.Fatal(err)
 		}
 		objects := func() int {
@@ -545,7 +545,7 @@ func TestEmbeddedServerRemovesUnfinishedBodiesAtStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bus.js.Publish(t.Context(), chunkSubjects+"unfinished", []byte("half")); err != nil {
+	if _, err := bus.js.Publish(t.Context(), bus.chunkSubject("unfinished"), []byte("half")); err != nil {
 		t.Fatal(err)
 	}
 	if err := bus.Close(); err != nil {
@@ -709,7 +709,7 @@ func TestBatchesAreWithTheStoreSideBySideAndFinishedAtTheEnd(t *testing.T) {
 
 func TestServerThatLosesItsStreamsIsSetUpAgain(t *testing.T) {
 	first := startExternal(t)
-	b := &bench{opts: Options{URL: first.ClientURL(), MaxStoreBytes: 1 << 30, Logger: testLog(t)}, timing: quick()}
+	b := &bench{opts: Options{URL: first.ClientURL(), Identity: testIdentity, MaxStoreBytes: 1 << 30, Logger: testLog(t)}, timing: quick()}
 	bus, store := b.connect(t), newFakeStore()
 	runArchiver(t, bus, store)
 	s := openSession(t, bus, "a")
@@ -736,7 +736,7 @@ func TestCloseEndsEverythingThatIsOpen(t *testing.T) {
 	for _, name := range []string{"server is there", "server is gone", "connection is gone"} {
 		t.Run(name, func(t *testing.T) {
 			srv := startExternal(t)
-			bus, err := connect(t.Context(), Options{URL: srv.ClientURL(), MaxStoreBytes: 1 << 30, Logger: testLog(t)}, quick())
+			bus, err := connect(t.Context(), Options{URL: srv.ClientURL(), Identity: testIdentity, MaxStoreBytes: 1 << 30, Logger: testLog(t)}, quick())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -50,11 +50,11 @@ func (e *TooLargeError) Error() string {
 // store fails, nothing is left behind. errors.Is finds the error of r.
 func (b *Bus) putBody(ctx context.Context, name string, r io.Reader) error {
 	id := nuid.Next()
-	size, err := b.putChunks(ctx, chunkSubjects+id, r)
+	size, err := b.putChunks(ctx, b.chunkSubject(id), r)
 	if err == nil {
 		err = b.putObjectInfo(ctx, &jetstream.ObjectInfo{
 			ObjectMeta: jetstream.ObjectMeta{Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunkSize}},
-			Bucket:     bucketBodies,
+			Bucket:     b.stream(bucketBodies),
 			NUID:       id,
 			Size:       uint64(size),
 			Chunks:     uint32((size + chunkSize - 1) / chunkSize),
@@ -68,7 +68,7 @@ func (b *Bus) putBody(ctx context.Context, name string, r io.Reader) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.timing.publish)
 	defer cancel()
-	return errors.Join(err, b.chunks.Purge(ctx, jetstream.WithPurgeSubject(chunkSubjects+id)))
+	return errors.Join(err, b.chunks.Purge(ctx, jetstream.WithPurgeSubject(b.chunkSubject(id))))
 }
 
 func (b *Bus) putObjectInfo(ctx context.Context, info *jetstream.ObjectInfo) error {
@@ -77,7 +77,7 @@ func (b *Bus) putObjectInfo(ctx context.Context, info *jetstream.ObjectInfo) err
 		return err
 	}
 	return b.publishOnce(ctx, &nats.Msg{
-		Subject: metaSubject(info.Name), Data: data,
+		Subject: b.metaSubject(info.Name), Data: data,
 		Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupSubject}},
 	})
 }
@@ -183,6 +183,7 @@ func (b *Bus) bodyBytes(ctx context.Context) (int64, error) {
 type bodyReader struct {
 	ctx    context.Context
 	stream jetstream.Stream
+	chunks string // their subject
 	info   *jetstream.ObjectInfo
 	next   uint64 // sequence in the stream
 	chunk  []byte
@@ -199,7 +200,7 @@ func (b *Bus) openBody(ctx context.Context, name string) (*bodyReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &bodyReader{ctx: ctx, stream: b.chunks, info: info, next: 1, left: info.Size}, nil
+	return &bodyReader{ctx: ctx, stream: b.chunks, chunks: b.chunkSubject(info.NUID), info: info, next: 1, left: info.Size}, nil
 }
 
 func (r *bodyReader) Read(p []byte) (int, error) {
@@ -218,7 +219,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 }
 
 func (r *bodyReader) fetch() error {
-	msg, err := r.stream.GetMsg(r.ctx, r.next, jetstream.WithGetMsgSubject(chunkSubjects+r.info.NUID))
+	msg, err := r.stream.GetMsg(r.ctx, r.next, jetstream.WithGetMsgSubject(r.chunks))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return fmt.Errorf("%w: %d of %d octets are missing", errBodyMissing, r.left, r.info.Size)
 	}
@@ -243,14 +244,14 @@ func (b *Bus) removeBody(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := b.chunks.Purge(ctx, jetstream.WithPurgeSubject(chunkSubjects+info.NUID)); err != nil {
+	if err := b.chunks.Purge(ctx, jetstream.WithPurgeSubject(b.chunkSubject(info.NUID))); err != nil {
 		return err
 	}
-	return b.chunks.Purge(ctx, jetstream.WithPurgeSubject(metaSubject(name)))
+	return b.chunks.Purge(ctx, jetstream.WithPurgeSubject(b.metaSubject(name)))
 }
 
-func metaSubject(name string) string {
-	return metaSubjects + base64.URLEncoding.EncodeToString([]byte(name))
+func (b *Bus) metaSubject(name string) string {
+	return b.metaPrefix() + base64.URLEncoding.EncodeToString([]byte(name))
 }
 
 // sweep removes what crashed publishers and workers left behind.
@@ -270,7 +271,7 @@ func (b *Bus) removeOrphans(ctx context.Context, age time.Duration) error {
 		return fmt.Errorf("list large bodies: %w", err)
 	}
 	oldest := time.Now()
-	streams := b.js.ListStreams(ctx, jetstream.WithStreamListSubject("mail.>"))
+	streams := b.js.ListStreams(ctx, jetstream.WithStreamListSubject(b.subject("mail", ">")))
 	for info := range streams.Info() {
 		if info.State.Msgs > 0 && info.State.FirstTime.Before(oldest) {
 			oldest = info.State.FirstTime
@@ -291,7 +292,7 @@ func (b *Bus) removeOrphans(ctx context.Context, age time.Duration) error {
 // removePartialBodies deletes chunks of uploads that were never finished and
 // have not grown for age.
 func (b *Bus) removePartialBodies(ctx context.Context, age time.Duration) error {
-	info, err := b.chunks.Info(ctx, jetstream.WithSubjectFilter(chunkSubjects+"*"))
+	info, err := b.chunks.Info(ctx, jetstream.WithSubjectFilter(b.chunkSubject("*")))
 	if err != nil {
 		return fmt.Errorf("list chunks of large bodies: %w", err)
 	}
@@ -300,7 +301,7 @@ func (b *Bus) removePartialBodies(ctx context.Context, age time.Duration) error 
 		return fmt.Errorf("list large bodies: %w", err)
 	}
 	for _, o := range objects {
-		delete(info.State.Subjects, chunkSubjects+o.NUID)
+		delete(info.State.Subjects, b.chunkSubject(o.NUID))
 	}
 	for subject := range info.State.Subjects {
 		last, err := b.chunks.GetLastMsgForSubject(ctx, subject)
@@ -308,7 +309,7 @@ func (b *Bus) removePartialBodies(ctx context.Context, age time.Duration) error 
 			continue
 		}
 		if err == nil {
-			b.log.Info("removing an unfinished body", "object", strings.TrimPrefix(subject, chunkSubjects))
+			b.log.Info("removing an unfinished body", "object", strings.TrimPrefix(subject, b.chunkSubject("")))
 			err = b.chunks.Purge(ctx, jetstream.WithPurgeSubject(subject))
 		}
 		if err != nil {

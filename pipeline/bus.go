@@ -58,6 +58,12 @@ type Options struct {
 	// Replicas is the number of servers of a cluster that keep each stream,
 	// default 1.
 	Replicas int
+	// Identity is that of the installation, 128 bits in hexadecimal. On an external server it is required: what others have
+	// put there is left alone.
+	Identity string
+	// Prefix begins the names of all streams, buckets and subjects: letters, digits, '-' and '_'. "" is one that is made of the
+	// identity, and none on the embedded server.
+	Prefix string
 	// Logger gets what cannot be returned as an error. Default: discard.
 	Logger *slog.Logger
 }
@@ -84,12 +90,13 @@ func (o Options) withDefaults() (Options, error) {
 	case !plain(o.Shard):
 		return o, fmt.Errorf("shard name %q: only letters, digits, '-' and '_' are allowed", o.Shard)
 	}
-	return o, nil
+	return o, validIdentity(o)
 }
 
 // A Bus is a connection to NATS with everything declared on it. It is safe for
 // concurrent use.
 type Bus struct {
+	names
 	opts      Options
 	timing    timing
 	log       *slog.Logger
@@ -123,7 +130,7 @@ func connect(ctx context.Context, opts Options, t timing) (*Bus, error) {
 		return nil, fmt.Errorf("pipeline: %w", err)
 	}
 	b := &Bus{
-		opts: opts, timing: t, log: opts.Logger,
+		names: namesFor(opts), opts: opts, timing: t, log: opts.Logger,
 		// The streams of an external server survive a restart of it, so that
 		// leases and jobs of pollers elsewhere do.
 		transient: jetstream.FileStorage,
@@ -167,6 +174,7 @@ func (b *Bus) open(ctx context.Context) error {
 		return err
 	}
 	if b.server == nil {
+		b.reportStrangers(ctx)
 		return nil
 	}
 	// Nobody can be writing yet, so whatever is half-written was left by a

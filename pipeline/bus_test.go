@@ -83,7 +83,7 @@ func TestConnectNamesTheServerWithoutPassword(t *testing.T) {
 		"nats://user:hunter2@" + addr + ", nats://user:hunter2@" + addr,
 		"nats://user:hunter2@[" + addr,
 	} {
-		_, err = Connect(t.Context(), Options{URL: url})
+		_, err = Connect(t.Context(), Options{URL: url, Identity: testIdentity})
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: error is %v", url, err)
 		}
@@ -105,7 +105,7 @@ func TestConnectToServerWithoutJetStreamSaysSo(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if _, err = Connect(ctx, Options{URL: srv.ClientURL()}); err == nil || !strings.Contains(err.Error(), "JetStream") {
+	if _, err = Connect(ctx, Options{URL: srv.ClientURL(), Identity: testIdentity}); err == nil || !strings.Contains(err.Error(), "JetStream") {
 		t.Fatalf("error is %v", err)
 	}
 }
@@ -337,7 +337,7 @@ func TestLeaseSurvivesALostAcknowledgement(t *testing.T) {
 
 func TestLeaseIsLostWhenTheServerIsGone(t *testing.T) {
 	srv := startExternal(t)
-	b := &bench{opts: Options{URL: srv.ClientURL(), MaxStoreBytes: 1 << 30}, timing: quick()}
+	b := &bench{opts: Options{URL: srv.ClientURL(), Identity: testIdentity, MaxStoreBytes: 1 << 30}, timing: quick()}
 	bus := b.connect(t)
 	l, err := bus.Lease(t.Context(), "a", "one")
 	if err != nil {

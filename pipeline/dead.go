@@ -26,12 +26,12 @@ type DeadLetter struct {
 // DeadLetters calls fn with each dead letter, the oldest first, until fn
 // returns an error, which it returns.
 func (b *Bus) DeadLetters(ctx context.Context, fn func(DeadLetter) error) error {
-	stream, err := b.js.Stream(ctx, streamDead)
+	stream, err := b.js.Stream(ctx, b.stream(streamDead))
 	if err != nil {
 		return fmt.Errorf("read dead letters: %w", err)
 	}
 	for seq := uint64(1); ; {
-		msg, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject("dead.*"))
+		msg, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(b.subject("dead", "*")))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil
 		}
@@ -59,5 +59,5 @@ func (a *Archiver) bury(ctx context.Context, e envelope, text, reason string) er
 	if err != nil {
 		return err
 	}
-	return a.bus.publishOnce(ctx, &nats.Msg{Subject: deadSubject(a.bus.opts.Shard), Data: data})
+	return a.bus.publishOnce(ctx, &nats.Msg{Subject: a.bus.deadSubject(a.bus.opts.Shard), Data: data})
 }

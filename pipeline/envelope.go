@@ -28,13 +28,15 @@ const (
 // An envelope is all about a message in the MAIL stream but its body. The body
 // is the NATS message's payload, or the named object in the bucket of bodies.
 type envelope struct {
-	Version int     `json:"v"`
-	ID      string  `json:"id"` // SHA-256 of the body as the poller read it
-	Size    int64   `json:"size"`
-	Number  int     `json:"number"`
-	Deposit Deposit `json:"deposit"`
-	Reply   string  `json:"reply"`            // subject for receipts
-	Object  string  `json:"object,omitempty"` // "" for an inline body
+	Version int `json:"v"`
+	// Identity is that of the installation whose poller read the message.
+	Identity string  `json:"identity,omitempty"`
+	ID       string  `json:"id"` // SHA-256 of the body as the poller read it
+	Size     int64   `json:"size"`
+	Number   int     `json:"number"`
+	Deposit  Deposit `json:"deposit"`
+	Reply    string  `json:"reply"`            // subject for receipts
+	Object   string  `json:"object,omitempty"` // "" for an inline body
 }
 
 // A Receipt is the outcome of one published message.

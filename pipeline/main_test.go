@@ -37,6 +37,8 @@ func quick() timing {
 	return t
 }
 
+const testIdentity = "00112233445566778899aabbccddeeff"
+
 // A bench is a place to connect to, and to connect to again.
 type bench struct {
 	opts   Options
@@ -63,7 +65,7 @@ func onBoth(t *testing.T, test func(t *testing.T, b *bench)) {
 		test(t, &bench{opts: embedded(t), timing: quick()})
 	})
 	t.Run("external", func(t *testing.T) {
-		test(t, &bench{opts: Options{URL: startExternal(t).ClientURL(), MaxStoreBytes: 1 << 30, Logger: testLog(t)}, timing: quick()})
+		test(t, &bench{opts: Options{URL: startExternal(t).ClientURL(), Identity: testIdentity, MaxStoreBytes: 1 << 30, Logger: testLog(t)}, timing: quick()})
 	})
 }
 

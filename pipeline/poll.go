@@ -29,7 +29,7 @@ func (b *Bus) RequestPoll(ctx context.Context, req PollRequest) (queued bool, er
 	if err != nil {
 		return false, err
 	}
-	err = b.publishOnce(ctx, &nats.Msg{Subject: pollSubject(req.Mailbox), Data: data})
+	err = b.publishOnce(ctx, &nats.Msg{Subject: b.pollSubject(req.Mailbox), Data: data})
 	if isQueued(err) {
 		return false, nil
 	}

@@ -27,7 +27,7 @@ type Progress struct {
 // PublishReport tells whoever listens how a poll ended. Reports are not kept;
 // RecordPoll writes them to the archive.
 func (b *Bus) PublishReport(ctx context.Context, r PollReport) error {
-	if err := b.publishJSON(reportSubject(r.Mailbox), r); err != nil {
+	if err := b.publishJSON(b.reportSubject(r.Mailbox), r); err != nil {
 		return fmt.Errorf("publish report of mailbox %q: %w", r.Mailbox, err)
 	}
 	return b.flush(ctx)
@@ -37,12 +37,12 @@ func (b *Bus) PublishReport(ctx context.Context, r PollReport) error {
 // named. It is subscribed when it returns; the channel is closed when ctx or
 // the bus ends.
 func (b *Bus) Reports(ctx context.Context, mailboxes ...string) (<-chan PollReport, error) {
-	return subscribe[PollReport](ctx, b, subjects(reportSubject, "report.*", mailboxes))
+	return subscribe[PollReport](ctx, b, subjects(b.reportSubject, b.subject("report", "*"), mailboxes))
 }
 
 // PublishProgress is best effort, and never waits.
 func (b *Bus) PublishProgress(p Progress) {
-	if err := b.publishJSON(progressSubject(p.Mailbox), p); err != nil {
+	if err := b.publishJSON(b.progressSubject(p.Mailbox), p); err != nil {
 		b.log.Debug("progress not published", "mailbox", p.Mailbox, "error", err)
 	}
 }
@@ -50,7 +50,7 @@ func (b *Bus) PublishProgress(p Progress) {
 // Progress subscribes to the progress of some mailboxes, or of all when none
 // is named, as Reports does.
 func (b *Bus) Progress(ctx context.Context, mailboxes ...string) (<-chan Progress, error) {
-	return subscribe[Progress](ctx, b, subjects(progressSubject, "progress.*", mailboxes))
+	return subscribe[Progress](ctx, b, subjects(b.progressSubject, b.subject("progress", "*"), mailboxes))
 }
 
 func subjects(of func(string) string, all string, mailboxes []string) []string {

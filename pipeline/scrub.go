@@ -22,7 +22,7 @@ func (b *Bus) Scrub(ctx context.Context) error {
 			return fmt.Errorf("remove what is left in the streams: %w", err)
 		}
 		clean := true
-		for _, name := range []string{mailStream(b.opts.Shard), streamBodies} {
+		for _, name := range []string{b.mailStream(b.opts.Shard), b.bodyStream()} {
 			done, err := b.scrubStream(ctx, name)
 			if err != nil {
 				return fmt.Errorf("remove what is left in stream %s: %w", name, err)

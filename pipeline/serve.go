@@ -38,7 +38,7 @@ func (a *Archiver) serve(ctx context.Context) (*services, error) {
 		Name:        "archive",
 		Version:     "1.0.0",
 		Description: "what an archive shard holds",
-		Metadata:    map[string]string{"shard": a.bus.opts.Shard},
+		Metadata:    map[string]string{"shard": a.bus.opts.Shard, "identity": a.bus.opts.Identity},
 	})
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (a *Archiver) serve(ctx context.Context) (*services, error) {
 				s.handle(name, r, answer)
 			}()
 		})
-		subject := serviceSubject(name, a.bus.opts.Shard)
+		subject := a.bus.serviceSubject(name, a.bus.opts.Shard)
 		if err := s.micro.AddEndpoint(name, handler, micro.WithEndpointSubject(subject)); err != nil {
 			return nil, errors.Join(err, s.stop())
 		}

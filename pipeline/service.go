@@ -97,7 +97,7 @@ func (b *Bus) request(ctx context.Context, service string, v any) ([]byte, error
 	if int64(len(data)) > b.nc.MaxPayload() {
 		return nil, fmt.Errorf("archive service %s: %w", service, errSplit)
 	}
-	subject := serviceSubject(service, b.opts.Shard)
+	subject := b.serviceSubject(service, b.opts.Shard)
 	patience := time.Now().Add(b.timing.serviceStart)
 	for pause := b.newBackoff(); ; {
 		reply, err := b.requestOnce(ctx, subject, data)

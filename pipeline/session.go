@@ -170,7 +170,7 @@ func (s *Session) publish(ctx context.Context, m Mail, body io.Reader) (Sent, er
 	if _, err := s.buf.ReadFrom(io.LimitReader(in, limit+1)); err != nil {
 		return Sent{}, err
 	}
-	e := envelope{Version: envelopeVersion, Number: m.Number, Reply: s.inbox}
+	e := envelope{Version: envelopeVersion, Identity: s.bus.opts.Identity, Number: m.Number, Reply: s.inbox}
 	var data []byte
 	if in.size > limit {
 		e.Object = msgID
@@ -199,7 +199,7 @@ func (s *Session) send(ctx context.Context, e *envelope, msgID string, data []by
 	if err != nil {
 		return err
 	}
-	msg := &nats.Msg{Subject: mailSubject(s.bus.opts.Shard, e.Deposit.Mailbox), Header: header, Data: data}
+	msg := &nats.Msg{Subject: s.bus.mailSubject(s.bus.opts.Shard, e.Deposit.Mailbox), Header: header, Data: data}
 	weight := int64(len(data) + messageOverhead)
 	if err := s.bus.inFlight.Acquire(ctx, weight); err != nil {
 		return err

@@ -13,14 +13,16 @@ import (
 // Status is what the streams hold.
 type Status struct {
 	// Server names the NATS server, without secrets.
-	Server      string         `json:"server"`
+	Server string `json:"server"`
+	// Prefix begins the names of the streams on an external server.
+	Prefix      string         `json:"prefix,omitempty"`
 	Streams     []StreamStatus `json:"streams"`
 	DeadLetters uint64         `json:"dead_letters"`
 }
 
 // StreamStatus is the state of a stream and, for a work queue, its consumer.
 type StreamStatus struct {
-	Name        string `json:"name"`
+	Name        string `json:"name"` // without the prefix
 	Messages    uint64 `json:"messages"`
 	Bytes       uint64 `json:"bytes"`
 	MaxBytes    int64  `json:"max_bytes"`
@@ -31,10 +33,10 @@ type StreamStatus struct {
 
 // Status asks the server for the state of all streams.
 func (b *Bus) Status(ctx context.Context) (Status, error) {
-	st := Status{Server: b.where()}
-	consumers := map[string]jetstream.Consumer{streamPoll: b.polls, mailStream(b.opts.Shard): b.mails}
+	st := Status{Server: b.where(), Prefix: b.prefix}
+	consumers := map[string]jetstream.Consumer{b.stream(streamPoll): b.polls, b.mailStream(b.opts.Shard): b.mails}
 	for _, name := range []string{
-		streamPoll, mailStream(b.opts.Shard), streamBodies, streamArchived, streamDead, "KV_" + bucketLease,
+		b.stream(streamPoll), b.mailStream(b.opts.Shard), b.bodyStream(), b.stream(streamArchived), b.stream(streamDead), b.leaseStream(),
 	} {
 		stream, err := b.js.Stream(ctx, name)
 		if err != nil {
@@ -42,7 +44,7 @@ func (b *Bus) Status(ctx context.Context) (Status, error) {
 		}
 		info := stream.CachedInfo()
 		s := StreamStatus{
-			Name: name, Messages: info.State.Msgs, Bytes: info.State.Bytes, MaxBytes: info.Config.MaxBytes,
+			Name: b.unprefixed(name), Messages: info.State.Msgs, Bytes: info.State.Bytes, MaxBytes: info.Config.MaxBytes,
 		}
 		if c := consumers[name]; c != nil {
 			info, err := c.Info(ctx)
@@ -51,7 +53,7 @@ func (b *Bus) Status(ctx context.Context) (Status, error) {
 			}
 			s.Waiting, s.InHand, s.Redelivered = info.NumPending, info.NumAckPending, info.NumRedelivered
 		}
-		if name == streamDead {
+		if name == b.stream(streamDead) {
 			st.DeadLetters = s.Messages
 		}
 		st.Streams = append(st.Streams, s)
@@ -63,7 +65,7 @@ func (b *Bus) Status(ctx context.Context) (Status, error) {
 func (b *Bus) wakeIndexers(ctx context.Context, index int64) {
 	data, err := json.Marshal(index)
 	if err == nil {
-		err = b.publishOnce(ctx, &nats.Msg{Subject: archivedSubject(b.opts.Shard), Data: data})
+		err = b.publishOnce(ctx, &nats.Msg{Subject: b.archivedSubject(b.opts.Shard), Data: data})
 	}
 	if err != nil {
 		b.log.Warn("wake-up for indexers not sent; the next one serves as well", "error", err)
@@ -74,7 +76,7 @@ func (b *Bus) wakeIndexers(ctx context.Context, index int64) {
 // the reader is busy are one; the first comes at once if anything was archived
 // since the server started. The channel is closed when ctx or the bus ends.
 func (b *Bus) Archived(ctx context.Context) (<-chan struct{}, error) {
-	consumer, err := b.js.OrderedConsumer(ctx, streamArchived, jetstream.OrderedConsumerConfig{
+	consumer, err := b.js.OrderedConsumer(ctx, b.stream(streamArchived), jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
 	})
 	if err != nil {

@@ -10,33 +10,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Names of streams, consumers and buckets.
-const (
-	streamPoll     = "POLL"
-	streamArchived = "ARCHIVED"
-	streamDead     = "DEAD"
-	bucketLease    = "LEASE"
-	bucketBodies   = "BODIES"
-
-	consumerPoller   = "poller"
-	consumerArchiver = "archiver"
-
-	// streamBodies and chunkSubjects are how the Object Store names them.
-	streamBodies  = "OBJ_" + bucketBodies
-	chunkSubjects = "$O." + bucketBodies + ".C."
-	metaSubjects  = "$O." + bucketBodies + ".M."
-)
-
-// Subjects.
-func pollSubject(mailbox string) string        { return "poll." + Token(mailbox) }
-func mailSubject(shard, mailbox string) string { return "mail." + shard + "." + Token(mailbox) }
-func archivedSubject(shard string) string      { return "archived." + shard }
-func deadSubject(shard string) string          { return "dead." + shard }
-func reportSubject(mailbox string) string      { return "report." + Token(mailbox) }
-func progressSubject(mailbox string) string    { return "progress." + Token(mailbox) }
-func serviceSubject(name, shard string) string { return "archive." + name + "." + shard }
-func mailStream(shard string) string           { return "MAIL_" + shard }
-
 const (
 	// DefaultMaxStoreBytes is the disk space that the streams may take
 	// together. It bounds what waits for the archive; mail that does not fit
@@ -154,26 +127,31 @@ type handles struct {
 // stream gone.
 func (b *Bus) declare(ctx context.Context) (handles, error) {
 	var h handles
+	var err error
 	for _, cfg := range b.streamConfigs() {
-		if _, err := b.js.CreateOrUpdateStream(ctx, cfg); err != nil {
-			return h, declareError("stream "+cfg.Name, err)
+		if err := b.declareStream(ctx, cfg); err != nil {
+			return h, err
 		}
 	}
-	var err error
-	if h.polls, err = b.js.CreateOrUpdateConsumer(ctx, streamPoll, b.pollConsumer()); err != nil {
+	for _, bucket := range []string{b.leaseStream(), b.bodyStream()} {
+		if _, err := b.owned(ctx, bucket); err != nil {
+			return h, err
+		}
+	}
+	if h.polls, err = b.js.CreateOrUpdateConsumer(ctx, b.stream(streamPoll), b.pollConsumer()); err != nil {
 		return h, declareError("consumer "+consumerPoller, err)
 	}
-	if h.mails, err = b.js.CreateOrUpdateConsumer(ctx, mailStream(b.opts.Shard), b.mailConsumer()); err != nil {
+	if h.mails, err = b.js.CreateOrUpdateConsumer(ctx, b.mailStream(b.opts.Shard), b.mailConsumer()); err != nil {
 		return h, declareError("consumer "+consumerArchiver, err)
 	}
 	if h.leases, err = b.js.CreateOrUpdateKeyValue(ctx, b.leaseBucket()); err != nil {
-		return h, declareError("bucket "+bucketLease, err)
+		return h, declareError("bucket "+b.stream(bucketLease), err)
 	}
 	if h.bodies, err = b.js.CreateOrUpdateObjectStore(ctx, b.bodyBucket()); err != nil {
-		return h, declareError("bucket "+bucketBodies, err)
+		return h, declareError("bucket "+b.stream(bucketBodies), err)
 	}
-	if h.chunks, err = b.js.Stream(ctx, streamBodies); err != nil {
-		return h, declareError("stream "+streamBodies, err)
+	if h.chunks, err = b.js.Stream(ctx, b.bodyStream()); err != nil {
+		return h, declareError("stream "+b.bodyStream(), err)
 	}
 	return h, nil
 }
@@ -193,9 +171,9 @@ func (b *Bus) streamConfigs() []jetstream.StreamConfig {
 	size := divide(b.opts.MaxStoreBytes)
 	return []jetstream.StreamConfig{
 		{
-			Name:        streamPoll,
+			Name:        b.stream(streamPoll),
 			Description: "poll jobs, at most one per mailbox",
-			Subjects:    []string{"poll.*"},
+			Subjects:    []string{b.subject("poll", "*")},
 			Retention:   jetstream.WorkQueuePolicy,
 			Storage:     b.transient,
 			Replicas:    b.opts.Replicas,
@@ -209,9 +187,9 @@ func (b *Bus) streamConfigs() []jetstream.StreamConfig {
 			Duplicates:           unusedWindow,
 		},
 		{
-			Name:        mailStream(b.opts.Shard),
+			Name:        b.mailStream(b.opts.Shard),
 			Description: "messages on their way into the archive",
-			Subjects:    []string{"mail." + b.opts.Shard + ".*"},
+			Subjects:    []string{b.subject("mail", b.opts.Shard, "*")},
 			Retention:   jetstream.WorkQueuePolicy,
 			Storage:     jetstream.FileStorage,
 			Replicas:    b.opts.Replicas,
@@ -222,9 +200,9 @@ func (b *Bus) streamConfigs() []jetstream.StreamConfig {
 			Duplicates: b.timing.mailWindow,
 		},
 		{
-			Name:        streamArchived,
+			Name:        b.stream(streamArchived),
 			Description: "wake-up for indexers: the last ledger index of each shard",
-			Subjects:    []string{"archived.*"},
+			Subjects:    []string{b.subject("archived", "*")},
 			Retention:   jetstream.LimitsPolicy,
 			// Only a wake-up: an indexer that starts catches up by itself.
 			Storage:           b.transient,
@@ -235,9 +213,9 @@ func (b *Bus) streamConfigs() []jetstream.StreamConfig {
 			Duplicates:        unusedWindow,
 		},
 		{
-			Name:        streamDead,
+			Name:        b.stream(streamDead),
 			Description: "envelopes of messages that the archive refused",
-			Subjects:    []string{"dead.*"},
+			Subjects:    []string{b.subject("dead", "*")},
 			Retention:   jetstream.LimitsPolicy,
 			Storage:     jetstream.FileStorage,
 			Replicas:    b.opts.Replicas,
@@ -280,8 +258,9 @@ func (b *Bus) mailConsumer() jetstream.ConsumerConfig {
 
 func (b *Bus) leaseBucket() jetstream.KeyValueConfig {
 	return jetstream.KeyValueConfig{
-		Bucket:       bucketLease,
+		Bucket:       b.stream(bucketLease),
 		Description:  "one session per mailbox",
+		Metadata:     b.metadata(),
 		TTL:          b.timing.leaseTTL,
 		MaxValueSize: maxLeaseSize,
 		MaxBytes:     maxJobBytes,
@@ -292,8 +271,9 @@ func (b *Bus) leaseBucket() jetstream.KeyValueConfig {
 
 func (b *Bus) bodyBucket() jetstream.ObjectStoreConfig {
 	return jetstream.ObjectStoreConfig{
-		Bucket:      bucketBodies,
-		Description: "bodies too large for a message of " + mailStream("*"),
+		Bucket:      b.stream(bucketBodies),
+		Description: "bodies too large for a message of " + b.mailStream("*"),
+		Metadata:    b.metadata(),
 		TTL:         b.timing.bodyTTL,
 		MaxBytes:    divide(b.opts.MaxStoreBytes).bodies,
 		Storage:     jetstream.FileStorage,

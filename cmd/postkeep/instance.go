@@ -151,7 +151,7 @@ func (i *instance) openStreams(ctx context.Context, cfg *config.Config, to purpo
 	if to >= toWatch {
 		if i.bus, err = pipeline.Connect(ctx, pipeline.Options{
 			URL: cfg.NATS.URL, Dir: filepath.Join(cfg.DataDir, "nats"), Logger: i.log,
-			CredentialsFile: cfg.NATS.CredentialsFile, CAFile: cfg.NATS.CAFile, MaxStoreBytes: int64(cfg.NATS.MaxStoreBytes),
+			Identity: i.store.Identity(), Prefix: cfg.NATS.Prefix, CredentialsFile: cfg.NATS.CredentialsFile, CAFile: cfg.NATS.CAFile, MaxStoreBytes: int64(cfg.NATS.MaxStoreBytes),
 		}); err != nil {
 			return err
 		}

@@ -63,6 +63,8 @@ type NATS struct {
 	CredentialsFile string `yaml:"credentials_file" path:"yes"`
 	// CAFile holds, in PEM, the authorities to trust instead of the system's.
 	CAFile string `yaml:"ca_file" path:"yes"`
+	// Prefix begins the names of streams and subjects. Default: one made of the installation's identity.
+	Prefix string `yaml:"prefix"`
 	// MaxStoreBytes is the disk space in bytes of all streams together, at least
 	// 16 MiB. 0, the default, is what package pipeline says.
 	MaxStoreBytes Bytes `yaml:"max_store_bytes"`

@@ -103,7 +103,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		TimeZone: TimeZone{berlin},
 		NATS: NATS{
 			URL:             "nats://a.example.com:4222,tls://b.example.com:4222",
-			CredentialsFile: in("nats.creds"), CAFile: in("nats.pem"), MaxStoreBytes: 16 << 20,
+			CredentialsFile: in("nats.creds"), Prefix: "postkeep-north", CAFile: in("nats.pem"), MaxStoreBytes: 16 << 20,
 		},
 		Web: Web{
 			Listen: "[::1]:0", PublicURL: "https://archive.example.org", CertFile: in("web.pem"), KeyFile: in("web.key"), BehindProxy: true,

@@ -89,6 +89,9 @@ func (d *decoder) checkAnchor(path string, a Anchor) {
 	}
 }
 
+// natsPrefix is what can be part of the names of streams and of subjects.
+var natsPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]{0,64}$`)
+
 func (d *decoder) checkNATS(n NATS) {
 	if n.MaxStoreBytes != 0 && n.MaxStoreBytes < minStoreBytes {
 		d.failKey("nats.max_store_bytes", "must be at least 16MiB, or 0 for the default")
@@ -101,7 +104,13 @@ func (d *decoder) checkNATS(n NATS) {
 		if n.CAFile != "" {
 			d.failKey("nats.ca_file", needs)
 		}
+		if n.Prefix != "" {
+			d.failKey("nats.prefix", needs)
+		}
 		return
+	}
+	if !natsPrefix.MatchString(n.Prefix) {
+		d.failKey("nats.prefix", "must be 1 to 64 letters, digits, '-' and '_'")
 	}
 	for server := range strings.SplitSeq(n.URL, ",") {
 		u, err := url.Parse(strings.TrimSpace(server))
