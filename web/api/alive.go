@@ -38,6 +38,7 @@ func (l *liveness) check(ctx context.Context, patience time.Duration) error {
 	if err != nil {
 		return err
 	}
+	defer func() { _ = conn.Close() }() // most often the transport has done so
 	process := peerProcess(conn)
 	transport := &http.Transport{
 		DisableKeepAlives: true,
@@ -45,14 +46,14 @@ func (l *liveness) check(ctx context.Context, patience time.Duration) error {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://postkeep/", nil)
 	if err != nil {
-		return errors.Join(err, conn.Close())
+		return err
 	}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err == nil {
-		return errors.Join(resp.Body.Close(), conn.Close())
+		return resp.Body.Close()
 	}
-	if cerr := conn.Close(); ctx.Err() == nil {
-		return errors.Join(err, cerr)
+	if ctx.Err() == nil {
+		return err
 	}
 	who := ""
 	if process > 0 {

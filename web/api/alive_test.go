@@ -28,7 +28,10 @@ func TestRequestsEndWhenTheInstanceIsStopped(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := shortDir(t)
-			l := listen(t, dir)
+			l, err := Listen(t.Context(), dir)
+			if err != nil {
+				t.Fatal(err)
+			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			var stopped atomic.Bool
@@ -40,7 +43,7 @@ func TestRequestsEndWhenTheInstanceIsStopped(t *testing.T) {
 						stopped.Store(true)
 					}
 					if stopped.Load() {
-						<-r.Context().Done()
+						<-ctx.Done()
 					}
 				}))
 			}()

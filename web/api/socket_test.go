@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -38,7 +39,17 @@ func listen(t *testing.T, dir string) *net.UnixListener {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.Close() })
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		srv := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: readHeaderTimeout}
+		_ = srv.Serve(l)
+		_ = srv.Close()
+	}()
+	t.Cleanup(func() {
+		_ = l.Close()
+		<-served
+	})
 	return l.(*net.UnixListener)
 }
 
