@@ -267,7 +267,7 @@ func (x *trial) plan(*rand.Rand) {
 	if !x.worked("plan", err, ErrClock) {
 		return
 	}
-	if want := x.m.due(x.trueTime()); !x.jumps && !x.together && p.Due != want {
+	if want := x.m.due(x.trueTime()); !x.jumps && !x.unseen && p.Due != want {
 		x.problem("the plan has %d deposits, not %d", p.Due, want)
 	}
 }
@@ -390,6 +390,7 @@ func (x *trial) cut(rng *rand.Rand) {
 // fill lets the disk be too full for mail during some steps. What people say is taken all the same.
 func (x *trial) fill(rng *rand.Rand) {
 	x.full.Store(true)
+	x.unseen = true
 	x.note("the disk is full")
 	if _, err := x.s.Put(x.Context(), []Delivery{x.delivery(rng)}); !errors.Is(err, ErrReadOnly) {
 		x.problem("put on a full disk: %v", err)
@@ -398,6 +399,7 @@ func (x *trial) fill(rng *rand.Rand) {
 		x.do(rng, pick(rng, beside))
 	}
 	x.full.Store(false)
+	x.unseen = false
 }
 
 // trouble lets an operation on the disk fail during some steps, or the power go then.
@@ -407,11 +409,13 @@ func (x *trial) trouble(rng *rand.Rand) {
 	if rng.IntN(3) == 0 {
 		x.atOnce(rng)
 	}
+	x.unseen = true
 	for range 4 {
 		if !x.struck.Load() {
 			x.do(rng, pick(rng, beside))
 		}
 	}
+	x.unseen = false
 	x.countdown.Store(0)
 	switch {
 	case !x.struck.Load():
@@ -428,7 +432,7 @@ func (x *trial) trouble(rng *rand.Rand) {
 
 // atOnce does several things at the same time.
 func (x *trial) atOnce(rng *rand.Rand) {
-	x.together = true
+	x.unseen = true
 	x.jitter.on.Store(true)
 	var group sync.WaitGroup
 	names := []string{}
@@ -448,5 +452,5 @@ func (x *trial) atOnce(rng *rand.Rand) {
 	x.note("at the same time: %s", strings.Join(names, ", "))
 	group.Wait()
 	x.jitter.on.Store(false)
-	x.together = false
+	x.unseen = false
 }
