@@ -22,7 +22,7 @@ import (
 
 const (
 	// trialSteps is the number of steps in a usual test run; POSTKEEP_STEPS in the environment is another.
-	trialSteps = 400
+	trialSteps = 250
 	// trialLength is after how many steps at most another archive is begun.
 	trialLength = 150
 	// lookAtAll is after how many steps everything is compared, byte for byte.
@@ -131,6 +131,10 @@ func (x *trial) trueTime() time.Time { return time.Unix(0, x.truth.Load()).UTC()
 
 func (x *trial) run(steps int) {
 	defer func() {
+		for _, p := range x.m.plans {
+			x.did["(deposits that went)"] += p.gone
+		}
+		x.did["(deposits)"] += len(x.m.deposits)
 		x.c.Close()
 		_ = x.s.Close()
 		_ = os.RemoveAll(x.root) // there are many
@@ -235,7 +239,9 @@ func (x *trial) open(rng *rand.Rand, more ...func(*Options)) {
 	for {
 		o := x.options
 		x.fault = disktest.Fault{At: 1, Mode: disktest.Mode(rng.IntN(3)), Bytes: rng.IntN(300), Crash: rng.IntN(2) == 0,
-			Only: func(disktest.Op) bool { return x.countdown.Load() > 0 && x.countdown.Add(-1) == 0 && !x.struck.Swap(true) }}
+			Only: func(disktest.Op) bool {
+				return x.countdown.Load() > 0 && x.countdown.Add(-1) == 0 && !x.struck.Swap(true)
+			}}
 		o.FS = fullDisk{disktest.NewFaulty(x.jitter, x.fault)}
 		for _, set := range more {
 			set(&o)

@@ -32,20 +32,20 @@ var beside = []trialKind{
 	{"verify", 2, (*trial).verify},
 	{"seal", 1, (*trial).seal},
 	{"repack", 2, (*trial).repack},
-	{"hold", 3, (*trial).hold},
+	{"hold", 2, (*trial).hold},
 	{"release", 2, (*trial).release},
 	{"add a rule", 2, (*trial).rule},
 	{"remove a rule", 1, (*trial).unrule},
-	{"plan", 3, (*trial).plan},
+	{"plan", 4, (*trial).plan},
 	{"approve", 2, (*trial).approve},
-	{"apply", 4, (*trial).apply},
+	{"apply", 5, (*trial).apply},
 	{"erase", 2, (*trial).erase},
 	{"read", 2, (*trial).read},
 }
 
 // trialKinds are all the things that may happen.
 var trialKinds = append([]trialKind{
-	{"wait", 8, (*trial).wait},
+	{"wait", 10, (*trial).wait},
 	{"set the clock", 2, (*trial).jump},
 	{"restart", 2, (*trial).restart},
 	{"kill", 1, (*trial).kill},
@@ -185,7 +185,7 @@ func (x *trial) repack(*rand.Rand) {
 }
 
 func (x *trial) hold(rng *rand.Rand) {
-	drawn := drawnHold{word: oneOf(rng, words...), mailbox: oneOf(rng, append(mailboxes, "")...)}
+	drawn := drawnHold{word: oneOf(rng, words[rng.IntN(2):]...), mailbox: oneOf(rng, append(mailboxes, "")...)}
 	h := hold.Hold{Name: x.name("matter"), Reason: "r", Query: drawn.word}
 	if drawn.mailbox != "" {
 		h.Custodians = []string{drawn.mailbox}
@@ -230,7 +230,7 @@ func (x *trial) release(rng *rand.Rand) {
 }
 
 func (x *trial) rule(rng *rand.Rand) {
-	drawn := drawnRule{oneOf(rng, append(words, "-smith")...), oneOf(rng, append(mailboxes, "")...), oneOf(rng, 0, 0, 0, 5, 20), oneOf(rng, 0, 20, 30)}
+	drawn := drawnRule{oneOf(rng, append(words, "-smith")...), oneOf(rng, append(mailboxes, "")...), oneOf(rng, 0, 0, 0, 0, 5, 20), oneOf(rng, 0, 20, 20, 20, 30)}
 	if drawn.least == 0 && drawn.most == 0 {
 		drawn.most = 20
 	}
