@@ -105,7 +105,9 @@ func refusedLogins() pollCase {
 		{"Unable to lock maildrop", "busy"},
 		{"Please wait 5 minutes", "busy"},
 		{"Mailbox unavailable", "temporary"},
-		{"", "auth"},
+		{"", "refused"},
+		{"Exceeded the login limit for a 15 minute period", "busy"},
+		{"invalid username or password", "auth"},
 	} {
 		c.polls = append(c.polls, casePoll{
 			before: func(*caseRig) { answer.Store(refusal.words) }, want: nothing, kind: refusal.kind, error: "login to",

@@ -52,6 +52,7 @@ type quirks struct {
 type quirk struct {
 	singleUntil time.Time // no pipelining
 	noTOPUntil  time.Time
+	noAPOP      bool // refused, while another mechanism logged in
 	troubles    map[pipeline.Listing]trouble
 }
 

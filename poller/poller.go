@@ -84,6 +84,9 @@ type Poller struct {
 	hosts     map[string]chan struct{} // a place for every session to a host
 	cron      *cron.Cron               // nil unless Schedule runs
 	tick      func(name string)        // what the cron calls
+	asking    sync.WaitGroup           // requests, and crons that end; Schedule waits for them
+
+	uptime func() time.Duration // goes on whatever is done to the clock
 }
 
 // New makes a poller. It fails on a schedule that cannot be read and on two
@@ -104,7 +107,8 @@ func New(bus *pipeline.Bus, mailboxes []Mailbox, opts Options) (*Poller, error) 
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Poller{bus: bus, opts: opts, all: make(chan struct{}, opts.Sessions), hosts: map[string]chan struct{}{}}
+	begun := time.Now()
+	p := &Poller{uptime: func() time.Duration { return time.Since(begun) }, bus: bus, opts: opts, all: make(chan struct{}, opts.Sessions), hosts: map[string]chan struct{}{}}
 	return p, p.Update(mailboxes)
 }
 

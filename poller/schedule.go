@@ -35,9 +35,11 @@ type scheduled struct {
 	schedule cron.Schedule
 	entry    cron.EntryID // valid while Schedule runs
 
-	failures  int
-	notBefore time.Time // scheduled polls are left out until then
-	attention string    // what an operator has to mend
+	failures int
+	// notBefore is the uptime until which scheduled polls are left out. It is no
+	// time of day, so that a clock that is set makes no pause longer.
+	notBefore time.Duration
+	attention string // what an operator has to mend
 }
 
 // Update replaces the mailboxes, whether Schedule and Work run or not. Sessions
@@ -93,17 +95,18 @@ func (p *Poller) enter() {
 	}
 	for _, name := range p.names {
 		if s, tick := p.mailboxes[name], p.tick; s.entry == 0 {
-			s.entry = p.cron.Schedule(s.schedule, cron.FuncJob(func() { tick(name) }))
+			s.entry = p.cron.Schedule(&timed{Schedule: s.schedule, now: p.opts.Now, loc: p.opts.Location}, cron.FuncJob(func() { tick(name) }))
 		}
 	}
 }
 
 // Recall takes up the pauses after refused passwords from reports of an earlier
-// process: a program that is started again and again must not lock an account.
+// process: a program that is started again and again must not lock an account. A
+// report from the future, of a clock that was ahead, counts from now.
 func (p *Poller) Recall(reports []pipeline.PollReport) {
 	for _, r := range reports {
 		if r.Kind == pop3.KindAuth.String() {
-			p.learn(r, r.Started)
+			p.learn(r, max(0, p.opts.Now().Sub(r.Started)))
 		}
 	}
 }
@@ -145,32 +148,33 @@ func (p *Poller) Schedule(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	log := cronLogger{p.opts.Logger}
-	c := cron.New(cron.WithLocation(p.opts.Location), cron.WithLogger(log), cron.WithChain(cron.Recover(log)))
-	var asking sync.WaitGroup
 	p.mu.Lock()
-	p.cron = c
+	p.cron = p.newCron()
 	p.tick = func(name string) { p.request(ctx, name, 0) }
 	p.enter()
 	start := time.Duration(len(p.names)) * startSpread
 	for _, name := range p.names {
 		if _, ok := p.mailboxes[name].schedule.(spread); ok {
-			asking.Go(func() { p.request(ctx, name, start) })
+			p.asking.Go(func() { p.request(ctx, name, start) })
 		}
 	}
+	p.cron.Start()
 	p.mu.Unlock()
-	c.Start()
+	var watching sync.WaitGroup
+	watching.Go(func() { p.watchClock(ctx) })
 	for r := range reports { // closed when ctx ends
 		p.observe(r)
 	}
+	watching.Wait()
 	p.mu.Lock()
+	c := p.cron
 	p.cron = nil
 	for _, s := range p.mailboxes {
 		s.entry = 0
 	}
 	p.mu.Unlock()
 	<-c.Stop().Done() // waits for running jobs
-	asking.Wait()
+	p.asking.Wait()
 	return nil
 }
 
@@ -179,7 +183,7 @@ func (p *Poller) Schedule(ctx context.Context) error {
 func (p *Poller) request(ctx context.Context, name string, more time.Duration) {
 	p.mu.Lock()
 	s := p.mailboxes[name]
-	if s == nil || p.opts.Now().Before(s.notBefore) {
+	if s == nil || p.uptime() < s.notBefore {
 		p.mu.Unlock()
 		return
 	}
@@ -202,10 +206,10 @@ func (p *Poller) request(ctx context.Context, name string, more time.Duration) {
 
 // observe learns from a report, wherever the session was, when the next
 // scheduled poll makes sense.
-func (p *Poller) observe(r pipeline.PollReport) { p.learn(r, p.opts.Now()) }
+func (p *Poller) observe(r pipeline.PollReport) { p.learn(r, 0) }
 
-// learn is observe for a report of that time.
-func (p *Poller) learn(r pipeline.PollReport, at time.Time) {
+// learn is observe for a report of that age.
+func (p *Poller) learn(r pipeline.PollReport, age time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.mailboxes[r.Mailbox]
@@ -228,9 +232,9 @@ func (p *Poller) learn(r pipeline.PollReport, at time.Time) {
 		s.failures++
 		wait = max(wait, backoff(s.failures))
 	}
-	s.notBefore = at.Add(wait)
+	s.notBefore = p.uptime() + wait - age
 	if s.failures > 0 {
-		p.opts.Logger.Warn("scheduled polls pause", "mailbox", r.Mailbox, "failures", s.failures, "until", s.notBefore, "error", r.Error)
+		p.opts.Logger.Warn("scheduled polls pause", "mailbox", r.Mailbox, "failures", s.failures, "until", p.opts.Now().Add(wait-age), "error", r.Error)
 	}
 }
 
@@ -262,8 +266,9 @@ func (p *Poller) Outlook(name string) Outlook {
 		return Outlook{}
 	}
 	from := p.opts.Now()
-	if s.notBefore.After(from) {
-		from = s.notBefore.Add(-time.Second) // due at that very second counts
+	if pause := s.notBefore - p.uptime(); pause > 0 {
+		// Due at that very second counts; what has passed of it since does not.
+		from = from.Add(pause.Round(time.Second) - time.Second)
 	}
 	return Outlook{Next: s.schedule.Next(from.In(p.opts.Location)), Failures: s.failures, Attention: s.attention}
 }

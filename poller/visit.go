@@ -252,6 +252,7 @@ func (v *visit) dial(ctx context.Context) (*pop3.Conn, error) {
 		}
 	}
 	options := v.mailbox.Server
+	options.NoAPOP = options.NoAPOP || v.poller.quirks.get(v.mailbox.Name).noAPOP
 	if v.unpipelined() {
 		options.PipelineWindow = 1
 	}
@@ -266,6 +267,10 @@ func (v *visit) dial(ctx context.Context) (*pop3.Conn, error) {
 	}
 	if err := conn.Login(ctx, credentials); err != nil {
 		return nil, errors.Join(err, conn.Close())
+	}
+	if conn.RefusedAPOP() {
+		// Failed logins add up: some servers lock accounts, or addresses, for them.
+		v.poller.quirks.note(v.mailbox.Name, func(k *quirk) { k.noAPOP = true })
 	}
 	v.loggedIn = time.Now()
 	v.loginDelay = conn.Capabilities().LoginDelay()

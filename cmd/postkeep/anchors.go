@@ -66,6 +66,7 @@ func newAnchors(cfg *config.Config, log *slog.Logger) (*anchors, error) {
 			if err != nil {
 				return nil, fmt.Errorf("anchors: ca_file: %w", err)
 			}
+			pem = config.WithoutBOM(pem)
 			if !pool.AppendCertsFromPEM(pem) {
 				return nil, fmt.Errorf("anchors: ca_file %s holds no certificate in PEM", c.CAFile)
 			}
@@ -168,7 +169,11 @@ func (a *anchors) keep(ctx context.Context, store *archive.Store, p *anchorPlace
 	if err != nil {
 		return err
 	}
-	for due := p.schedule.Next(last.Time.In(a.loc)); sleepUntil(ctx, due); {
+	from := last.Time
+	if now := time.Now(); from.After(now) { // of a clock that was ahead
+		from = now
+	}
+	for due := p.schedule.Next(from.In(a.loc)); sleepUntil(ctx, due); {
 		retry := anchorRetry
 		for err = a.once(ctx, store, p); err != nil && ctx.Err() == nil; err = a.once(ctx, store, p) {
 			p.fail(err)
@@ -202,14 +207,25 @@ func (a *anchors) once(ctx context.Context, store *archive.Store, p *anchorPlace
 	return store.RecordAnchor(ctx, archive.AnchorRecord{Anchor: p.name, Time: time.Now().UTC(), Events: events, Checkpoint: string(checkpoint)})
 }
 
-// sleepUntil returns false when ctx is done.
+// clockCheck is how often a long sleep looks at the clock, which may be set.
+const clockCheck = time.Minute
+
+// sleepUntil returns false when ctx is done. It returns true when the clock
+// shows t, and at the latest when as much time has passed as was missing at first:
+// a clock that is set back makes no sleep longer.
 func sleepUntil(ctx context.Context, t time.Time) bool {
-	timer := time.NewTimer(time.Until(t))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
+	latest := time.Now().Add(time.Until(t.Round(0)))
+	for {
+		wait := min(time.Until(t.Round(0)), time.Until(latest))
+		if wait <= 0 {
+			return ctx.Err() == nil
+		}
+		timer := time.NewTimer(min(wait, clockCheck))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		case <-timer.C:
+		}
 	}
 }

@@ -63,6 +63,7 @@ func serverOf(m config.Mailbox, log *slog.Logger) (o pop3.Options, err error) {
 	if m.Auth != config.AuthAuto {
 		o.Mechanism = pop3.Mechanism(strings.ToUpper(m.Auth))
 	}
+	o.RSAKeyExchange = m.TLSRSAKeyExchange
 	if m.Pipelining == config.Off {
 		o.PipelineWindow = 1
 	}
@@ -96,18 +97,31 @@ func tlsOf(m config.Mailbox) (*tls.Config, error) {
 			return nil, fmt.Errorf("ca_file: %w", err)
 		}
 		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
+		if !c.RootCAs.AppendCertsFromPEM(config.WithoutBOM(pem)) {
 			return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM", m.CAFile)
 		}
 	}
 	if m.ClientCertFile != "" {
-		certificate, err := tls.LoadX509KeyPair(m.ClientCertFile, m.ClientKeyFile)
+		certificate, err := loadKeyPair(m.ClientCertFile, m.ClientKeyFile)
 		if err != nil {
 			return nil, fmt.Errorf("client_cert_file and client_key_file: %w", err)
 		}
 		c.Certificates = []tls.Certificate{certificate}
 	}
 	return c, nil
+}
+
+// loadKeyPair reads a certificate and its key, in PEM.
+func loadKeyPair(certFile, keyFile string) (tls.Certificate, error) {
+	cert, err := os.ReadFile(certFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := os.ReadFile(keyFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(config.WithoutBOM(cert), config.WithoutBOM(key))
 }
 
 // dialerOf returns nil without a proxy. The proxy's password is read at every

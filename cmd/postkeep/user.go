@@ -183,7 +183,7 @@ func (a *app) newPassword(name string) (string, error) {
 		if err != nil && (!errors.Is(err, io.EOF) || line == "") {
 			return "", usage(errors.New("no password on standard input"))
 		}
-		return strings.TrimRight(line, "\r\n"), nil
+		return strings.TrimRight(strings.TrimPrefix(line, "\ufeff"), "\r\n"), nil // PowerShell writes a byte order mark
 	}
 	fmt.Fprintf(a.stderr, "Password for %s: ", name)
 	first, err := term.ReadPassword(int(f.Fd()))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -51,7 +52,11 @@ func readKeys[K any](name string, parse func(io.Reader) ([]K, error)) ([]K, erro
 		return nil, err
 	}
 	defer f.Close()
-	keys, err := parse(io.LimitReader(f, maxKeyFile))
+	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+	if err != nil {
+		return nil, err
+	}
+	keys, err := parse(bytes.NewReader(config.WithoutBOM(text)))
 	if err != nil {
 		return nil, fmt.Errorf("%s holds something else than age keys, one a line", name)
 	}

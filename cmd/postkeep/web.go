@@ -111,7 +111,7 @@ func (p *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	changed, err := newest(p.cert, p.key)
 	if err == nil && (p.loaded == nil || changed.After(p.of)) {
 		var pair tls.Certificate
-		if pair, err = tls.LoadX509KeyPair(p.cert, p.key); err == nil {
+		if pair, err = loadKeyPair(p.cert, p.key); err == nil {
 			p.loaded, p.of = &pair, changed
 		}
 	}

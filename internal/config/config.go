@@ -179,6 +179,9 @@ type Session struct {
 	TLS string `yaml:"tls" enum:"implicit,starttls,none"`
 	// TLSMinVersion is the lowest version of TLS, 1.2 (the default) or 1.3.
 	TLSMinVersion string `yaml:"tls_min_version" enum:"1.2,1.3"`
+	// TLSRSAKeyExchange permits cipher suites without forward secrecy, for old
+	// servers that have no other. Default false.
+	TLSRSAKeyExchange bool `yaml:"tls_rsa_key_exchange"`
 	// CAFile holds, in PEM, the authorities to trust instead of the system's.
 	CAFile string `yaml:"ca_file" path:"yes"`
 	// Proxy is what connections go through. Default none.

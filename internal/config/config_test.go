@@ -131,7 +131,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 					Schedule: "CRON_TZ=Europe/Berlin 0 6 * * 1-5", Delete: Delete{Never: true}, ReceiptWait: 10 * time.Minute,
 					MaxMessages: 2000, MaxDuration: 24 * time.Hour,
 					Timeout: 30 * time.Second, TLS: TLSNone, CAFile: in("ca/own.pem"), Pipelining: Off,
-					TLSMinVersion: TLS13, Auth: "apop", UTF8: Off,
+					TLSMinVersion: TLS13, TLSRSAKeyExchange: true, Auth: "apop", UTF8: Off,
 				},
 			},
 			{Name: "b", Host: "mail.example.org", Port: 110, Username: "b", PasswordFile: in("secrets/b"), Session: shared},

@@ -10,6 +10,9 @@ import (
 	"os"
 	"runtime"
 	"strings"
+
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 )
 
 // maxSecretBytes bounds a secret file; a password is shorter, a wrong path is not.
@@ -69,8 +72,9 @@ func (m Mailbox) Password(ctx context.Context, log *slog.Logger) (Secret, error)
 	return secret, nil
 }
 
-// ReadSecret reads the file that key names. One line break at the end is not
-// part of the secret. A file that every user of the machine can read is reported
+// ReadSecret reads the file that key names. A byte order mark at the beginning
+// and one line break at the end are not part of the secret; the mark also says
+// that the file is UTF-16, as PowerShell writes it. A file that every user of the machine can read is reported
 // to log; nil discards.
 func ReadSecret(ctx context.Context, key, path string, log *slog.Logger) (Secret, error) {
 	value, mode, err := readSecret(path)
@@ -84,6 +88,7 @@ func ReadSecret(ctx context.Context, key, path string, log *slog.Logger) (Secret
 }
 
 func oneLine(value, source string) (Secret, error) {
+	value = string(WithoutBOM([]byte(value)))
 	value = strings.TrimSuffix(strings.TrimSuffix(value, "\n"), "\r")
 	if value == "" {
 		return Secret{}, fmt.Errorf("%s is empty", source)
@@ -92,6 +97,16 @@ func oneLine(value, source string) (Secret, error) {
 		return Secret{}, fmt.Errorf("%s holds more than one line", source)
 	}
 	return NewSecret(value), nil
+}
+
+// WithoutBOM returns text without the byte order mark that editors put in
+// front of it, as UTF-8 if the mark says that it is UTF-16.
+func WithoutBOM(text []byte) []byte {
+	decoded, _, err := transform.Bytes(unicode.BOMOverride(transform.Nop), text)
+	if err != nil {
+		return text
+	}
+	return decoded
 }
 
 func readSecret(path string) (string, fs.FileMode, error) {

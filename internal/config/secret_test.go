@@ -19,6 +19,8 @@ func TestPasswordIsReadWhenItIsNeeded(t *testing.T) {
 	m := Mailbox{Name: "sales", PasswordFile: filepath.Join(t.TempDir(), "secret")}
 	for content, want := range map[string]string{
 		"old": "old", "new\n": "new", "windows\r\n": "windows", " spaces count ": " spaces count ", "ü": "ü",
+		"\ufeffnotepad\r\n": "notepad", "\ufeffbom": "bom", "mac\r": "mac", "l\xe4tin": "l\xe4tin", "in\ufeffside": "in\ufeffside",
+		"\xff\xfeP\x00S\x00\xfc\x00\r\x00\n\x00": "PSü", "\xfe\xff\x00B\x00E": "BE",
 	} {
 		if err := os.WriteFile(m.PasswordFile, []byte(content), 0o600); err != nil {
 			t.Fatal(err)

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ func (s *Source) load() (tokens, error) {
 		return tokens{}, fmt.Errorf("read tokens: %w", err)
 	}
 	var t tokens
-	if err := json.Unmarshal(data, &t); err != nil {
+	if err := json.Unmarshal(bytes.TrimPrefix(data, []byte("\ufeff")), &t); err != nil {
 		s.opts.Logger.Warn("the file with the tokens is damaged", "path", s.opts.File)
 		return tokens{}, nil
 	}

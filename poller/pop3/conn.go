@@ -34,6 +34,7 @@ type Conn struct {
 
 	timestamp   string    // of the greeting, for APOP
 	mechanism   Mechanism // tried last
+	apopRefused bool      // by a server that offers it
 	prepared    bool      // the settings before login have been made
 	caps        Capabilities
 	outstanding int      // commands whose answers have not been read to their end
@@ -136,7 +137,12 @@ func (c *Conn) handshake(ctx context.Context) error {
 	c.guard.newAnswer()
 	conn := tls.Client(c.guard, c.opts.tlsConfig())
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return c.fail(opTLS, err)
+		e := c.fail(opTLS, err)
+		if e.Kind == KindClosed && e.Hint == "" && !c.opts.RSAKeyExchange {
+			// QUIRK: Windows resets the connection in place of an alert.
+			e.Hint = "it may have no version or cipher suite of TLS in common with this program: update it, or try tls_rsa_key_exchange: true"
+		}
+		return e
 	}
 	c.tls = conn
 	c.use(conn)
@@ -154,6 +160,10 @@ func (c *Conn) Capabilities() Capabilities { return c.caps }
 // Mechanism returns the mechanism that Login tried last: after a successful
 // one, that by which it logged in.
 func (c *Conn) Mechanism() Mechanism { return c.mechanism }
+
+// RefusedAPOP reports whether Login tried APOP, which the server offers, and was
+// refused; see Options.NoAPOP.
+func (c *Conn) RefusedAPOP() bool { return c.apopRefused }
 
 // TLS returns the state of TLS, nil without.
 func (c *Conn) TLS() *tls.ConnectionState {

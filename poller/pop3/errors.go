@@ -13,8 +13,8 @@ const (
 	KindConfig      Kind = iota + 1 // options or credentials that cannot be used; nothing was sent
 	KindConnect                     // no connection: unknown host, refused, unreachable
 	KindTLS                         // STLS refused, handshake or certificate failed
-	KindAuth                        // username or password refused: do not try again soon, accounts get locked
-	KindBusy                        // maildrop in use, or login too soon (IN-USE, LOGIN-DELAY)
+	KindAuth                        // the server says that username or password are wrong: do not try again soon, accounts get locked
+	KindBusy                        // maildrop in use, login too soon, or another limit (IN-USE, LOGIN-DELAY)
 	KindTemporary                   // the server says that it cannot now (SYS/TEMP)
 	KindRefused                     // the server refused the command (SYS/PERM or no reason known)
 	KindUnsupported                 // the server does not know the command; also errors.ErrUnsupported
@@ -122,75 +122,4 @@ func KindOf(err error) Kind {
 		return e.Kind
 	}
 	return 0
-}
-
-// refusalKind sorts a -ERR by its response code, then by its words; fallback
-// is for words that say nothing.
-func refusalKind(code, text string, fallback Kind) Kind {
-	// Codes are hierarchies (RFC 2449, section 8): what is below a known one is
-	// at least that.
-	if parts := strings.Split(code, "/"); parts[0] == "SYS" && len(parts) > 1 {
-		code = "SYS/" + parts[1]
-	} else {
-		code = parts[0]
-	}
-	switch code {
-	case "AUTH":
-		return KindAuth
-	case "IN-USE", "LOGIN-DELAY":
-		return KindBusy
-	case "SYS/TEMP":
-		return KindTemporary
-	case "SYS/PERM", "UTF8": // UTF8: the message needs that mode (RFC 6856)
-		return KindRefused
-	}
-	text = strings.ToLower(text)
-	for _, sort := range [...]struct {
-		kind  Kind
-		words []string
-	}{
-		// A temporary refusal that is taken for a wrong password raises a false
-		// alarm; so these come first.
-		{KindBusy, []string{"lock", "in use", "in-use", "busy", "already", "another session", "too many", "too soon", "wait"}},
-		{KindTemporary, []string{"unavailable", "not available", "temporar", "try again", "try later", "later", "timeout", "timed out", "overload", "maintenance"}},
-		{KindUnsupported, []string{
-			"unknown command", "unknown auth", "unknown mech", "unsupported", "not supported", "unrecogni", "unimplemented",
-			"not implemented", "not understood", "invalid command", "bad command", "illegal command", "command not", "syntax",
-		}},
-	} {
-		for _, word := range sort.words {
-			if containsWord(text, word) {
-				return sort.kind
-			}
-		}
-	}
-	return fallback
-}
-
-// containsWord reports whether text has prefix at the start of a word:
-// "locked" has "lock", but "blocked" and "unlock" have not.
-func containsWord(text, prefix string) bool {
-	for at := 0; ; at++ {
-		i := strings.Index(text[at:], prefix)
-		if i < 0 {
-			return false
-		}
-		at += i
-		if at == 0 || text[at-1] < 'a' || text[at-1] > 'z' {
-			return true
-		}
-	}
-}
-
-func refusalHint(kind Kind) string {
-	switch kind {
-	case KindAuth:
-		return "check username and password"
-	case KindBusy:
-		return "another session holds the mailbox or the last login was too recent; try again later"
-	case KindTemporary:
-		return "try again later"
-	default:
-		return ""
-	}
 }

@@ -61,15 +61,15 @@ func (c *Conn) refused(op string, s status, fallback Kind) *Error {
 	return e
 }
 
-// words makes text from the server fit for an error. A server may echo what it
-// was sent.
+// words makes text from the server fit for an error, whatever its charset. A
+// server may echo what it was sent.
 func (c *Conn) words(text string) string {
 	for _, secret := range c.secrets {
 		if secret != "" {
 			text = strings.ReplaceAll(text, secret, "[secret]")
 		}
 	}
-	return printable(text)
+	return printable(decodeText(text))
 }
 
 // write sends commands with their line ends.

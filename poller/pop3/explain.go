@@ -91,9 +91,34 @@ func explainTLS(err error) (hint string, cause error) {
 			fmt.Errorf("the server does not speak TLS here: %w", err)
 	// crypto/tls wraps alerts in a net.OpError with these operations.
 	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"), strings.HasPrefix(err.Error(), "tls: "):
-		return "", err
+		return explainHandshake(err)
 	}
 	return "", nil
+}
+
+// rsaHint is for a server with which no cipher suite is common.
+const rsaHint = "the server has no cipher suite in common with this program: it may know only RSA key exchange, " +
+	"which is off because it keeps nothing secret once the server's key is known; update the server, or set tls_rsa_key_exchange: true"
+
+// explainHandshake tells the failures of crypto/tls apart by their words, for
+// it has no types for them.
+func explainHandshake(err error) (hint string, cause error) {
+	text := err.Error()
+	has := func(words string) bool { return strings.Contains(text, words) }
+	switch {
+	case has("handshake failure"), has("unconfigured cipher suite"), has("no cipher suite supported"), has("insufficient security level"):
+		return rsaHint, err
+	case has("protocol version"):
+		return "the server does not speak the versions of TLS that this program accepts (1.2 and 1.3, see tls_min_version): update the server", err
+	case has("negative serial number"):
+		return "the certificate breaks RFC 5280, and the environment (GODEBUG) forbids to accept that: take x509negativeserial=0 out of it, " +
+			"or renew the certificate of the server", err
+	case has("failed to parse certificate"):
+		return "the certificate is malformed, and cannot be compared with a pin either: renew the certificate of the server", err
+	case has("bad certificate"), has("certificate required"), has("unknown certificate"):
+		return "the server does not accept the client certificate, or wants one: check client_cert_file", err
+	}
+	return "", err
 }
 
 // explainDial sorts a failure of Options.Dialer.

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/emersion/go-sasl"
 )
 
 // Mechanism is a way to log in.
@@ -22,7 +20,8 @@ const (
 	// PLAIN, LOGIN, CRAM-MD5, USER; without TLS those that hide the password come
 	// first: SCRAM-SHA-256, CRAM-MD5, APOP. It goes on to the next only if the
 	// server does not support one: a wrong password is sent once, for accounts get
-	// locked.
+	// locked. The exception is APOP, whose refusal often means that the server keeps
+	// no secret for it: the password is then sent once more, by the next mechanism.
 	MechanismAuto Mechanism = ""
 	// MechanismSCRAM is SCRAM-SHA-256 (RFC 7677): the password is not sent, and
 	// the server must prove that it knows it.
@@ -213,60 +212,100 @@ func (c *Conn) mechanisms(cred Credentials) []Mechanism {
 		case last:
 			return false
 		case MechanismAPOP:
-			return c.timestamp == ""
+			return c.timestamp == "" || c.opts.NoAPOP
 		}
 		return !c.caps.HasSASL(string(m))
 	})
 }
 
+// tryMechanisms tries one after the other while the server does not support
+// them.
+//
+// QUIRK: servers put a timestamp into the greeting for everybody, and refuse
+// APOP to users for whom they keep no secret in the clear (GNU mailutils, Cyrus,
+// qpopper). A refused APOP is therefore followed by one more attempt, and no
+// third. Without TLS that sends the password as it is, which AllowPlaintext
+// permits, or a loopback address; without either nothing was sent at all.
 func (c *Conn) tryMechanisms(mechanisms []Mechanism, user, secret string) error {
 	c.secrets = []string{secret}
-	var err error
+	var err, apop error
 	for _, c.mechanism = range mechanisms {
 		c.log.Debug("login", "mechanism", c.mechanism)
-		switch c.mechanism {
-		case MechanismUser:
-			err = c.userPass(user, secret)
-		case MechanismAPOP:
-			err = c.apop(user, secret)
+		err = c.tryMechanism(user, secret)
+		switch kind := KindOf(err); {
+		case kind == KindUnsupported:
+		case c.mechanism == MechanismAPOP && (kind == KindAuth || kind == KindRefused) && len(mechanisms) > 1:
+			apop, c.apopRefused = err, true
+		case apop != nil && (kind == KindClosed || kind == KindTimeout): // it was the first refusal that ended the session
+			return apop
 		default:
-			var client sasl.Client
-			if client, err = c.saslClient(user, secret); err == nil {
-				err = c.authenticate(client)
-			}
-		}
-		if KindOf(err) != KindUnsupported {
 			return err
 		}
 	}
 	return err
 }
 
-// loginStep sends a line that may hold a secret and returns what is not -ERR,
-// for which fallback is the kind if neither code nor words give one.
-func (c *Conn) loginStep(line string, fallback Kind) (status, error) {
+func (c *Conn) tryMechanism(user, secret string) error {
+	switch c.mechanism {
+	case MechanismUser:
+		return c.userPass(user, secret)
+	case MechanismAPOP:
+		return c.apop(user, secret)
+	}
+	client, err := c.saslClient(user, secret)
+	if err != nil {
+		return err
+	}
+	return c.authenticate(client)
+}
+
+// sent says what a line of a login showed to the server: a refusal of a
+// line without credentials cannot be because of them.
+type sent int
+
+const (
+	sentNothing sent = iota
+	sentCredentials
+)
+
+// loginStep sends a line that may hold a secret and returns what is not -ERR.
+func (c *Conn) loginStep(line string, what sent) (status, error) {
 	s, err := c.exchange(opLogin, line)
 	if err == nil && !s.ok && !s.more {
-		return s, c.loginRefused(s, fallback)
+		return s, c.loginRefused(s, what)
 	}
 	return s, err
 }
 
-func (c *Conn) loginRefused(s status, fallback Kind) *Error {
-	e := c.refused(opLogin, s, fallback)
-	if e.Kind != KindAuth {
-		return e
+func (c *Conn) loginRefused(s status, what sent) *Error {
+	e := &Error{Op: opLogin, Host: c.addr, Kind: loginRefusalKind(s.code, s.text), Code: s.code, Text: c.words(s.text)}
+	if what == sentNothing && s.code == "" && (e.Kind == KindAuth || e.Kind == KindRefused) {
+		e.Kind = KindUnsupported
+	}
+	e.Hint = c.loginHint(e.Kind, s)
+	c.log.Debug("refused", "error", e)
+	return e
+}
+
+func (c *Conn) loginHint(kind Kind, s status) string {
+	switch {
+	case kind == KindRefused && c.tls == nil && containsAny(fold(decodeText(s.text)), encryptionWords[:]):
+		return "the server takes no login without encryption: set tls to implicit or starttls"
+	case kind == KindRefused:
+		return "the server does not say what is wrong; if this goes on, check the account, and whether it permits POP"
+	case kind != KindAuth:
+		return refusalHint(kind)
 	}
 	switch c.mechanism {
-	case MechanismSCRAM, MechanismCRAMMD5:
+	case MechanismSCRAM, MechanismCRAMMD5, MechanismAPOP:
 		// A server that keeps other hashes may offer these all the same.
-		e.Hint = fmt.Sprintf("check username and password; if they are right, the server cannot check them by %s: use another mechanism", c.mechanism)
+		return fmt.Sprintf("check username and password; if they are right, the server cannot check them by %s: use another mechanism", c.mechanism)
 	case MechanismOAuthBearer, MechanismXOAuth2:
-		e.Hint = "the access token was refused: check the username, and that the account permits POP and this application"
+		return "the access token was refused: check the username, and that the account permits POP and this application"
 	case MechanismExternal:
-		e.Hint = "check username and client certificate"
+		return "check username and client certificate"
 	}
-	return e
+	return refusalHint(kind)
 }
 
 func (c *Conn) userPass(user, password string) error {
@@ -288,7 +327,7 @@ func (c *Conn) apop(user, password string) error {
 
 // plainStep is loginStep outside of SASL.
 func (c *Conn) plainStep(line string) error {
-	s, err := c.loginStep(line, KindAuth)
+	s, err := c.loginStep(line, sentCredentials)
 	if err == nil && s.more {
 		return c.fail(opLogin, protocolError("the answer is a SASL challenge"))
 	}

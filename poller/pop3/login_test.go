@@ -62,7 +62,7 @@ func TestLoginByEachWay(t *testing.T) {
 
 func TestWrongPasswordIsSentOnceAndNamedSo(t *testing.T) {
 	var rec pop3test.Recorder
-	server := startServer(t, pop3test.Config{APOP: true, OnCommand: rec.OnCommand})
+	server := startServer(t, pop3test.Config{OnCommand: rec.OnCommand})
 	conn := dial(t, optionsFor(server))
 	err := conn.Login(t.Context(), pop3.Credentials{Username: user, Password: "wrong"})
 	want := "login to " + server.Addr() + ` as sales@example.com refused: "[AUTH] Authentication failed" (check username and password)`
@@ -73,7 +73,7 @@ func TestWrongPasswordIsSentOnceAndNamedSo(t *testing.T) {
 	if !errors.As(err, &e) || e.Temporary() || e.Code != "AUTH" {
 		t.Errorf("%+v", e)
 	}
-	if n := len(rec.Commands()); n != 2 { // CAPA, APOP
+	if n := len(rec.Commands()); n != 2 { // CAPA, AUTH PLAIN
 		t.Errorf("commands %q", rec.Commands())
 	}
 	if err := conn.Quit(t.Context()); err != nil {
@@ -90,7 +90,8 @@ func TestTemporaryRefusalOfLoginIsNeverAWrongPassword(t *testing.T) {
 		"-ERR Unable to lock maildrop: is locked":    pop3.KindBusy,
 		"-ERR authentication service is unavailable": pop3.KindTemporary,
 		"-ERR wait a while":                          pop3.KindBusy,
-		"-ERR no":                                    pop3.KindAuth,
+		"-ERR no":                                    pop3.KindRefused,
+		"-ERR [AUTH] no":                             pop3.KindAuth,
 	} {
 		var rec pop3test.Recorder
 		server := startServer(t, pop3test.Config{

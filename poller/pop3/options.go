@@ -104,8 +104,17 @@ type Options struct {
 	// neither its authority, nor its host, nor its dates matter.
 	Pin *[sha256.Size]byte
 
+	// RSAKeyExchange permits cipher suites in which the client encrypts a secret
+	// with the server's RSA key, for servers of before about 2012 that know no
+	// other. Whoever gets that key later can read what was recorded.
+	RSAKeyExchange bool
+
 	// Mechanism is how Login logs in.
 	Mechanism Mechanism
+
+	// NoAPOP leaves APOP out of MechanismAuto: for servers that have refused it
+	// before and took another mechanism.
+	NoAPOP bool
 
 	// Token gives the OAuth2 access token to log in with, in place of a
 	// password. refused is "" at first; if the server refuses a token, Token is asked
@@ -209,6 +218,9 @@ func (o Options) tlsConfig() *tls.Config {
 		config.ServerName = o.Host
 	}
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+	if o.RSAKeyExchange {
+		config.CipherSuites = suitesWithRSA()
+	}
 	if o.Pin != nil {
 		config.InsecureSkipVerify = true // VerifyConnection is stricter
 		config.VerifyConnection = func(state tls.ConnectionState) error {
@@ -219,6 +231,18 @@ func (o Options) tlsConfig() *tls.Config {
 		}
 	}
 	return config
+}
+
+// suitesWithRSA are the suites that are on by default and those of RSA key
+// exchange with AES; not those with RC4 and 3DES, which are broken.
+func suitesWithRSA() []uint16 {
+	var ids []uint16
+	for _, suite := range tls.CipherSuites() {
+		ids = append(ids, suite.ID)
+	}
+	return append(ids,
+		tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_RSA_WITH_AES_256_CBC_SHA)
 }
 
 // isLoopback goes by the name that was asked for, not by the address that

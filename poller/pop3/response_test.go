@@ -68,6 +68,10 @@ func FuzzAnswers(f *testing.F) {
 			return
 		}
 		_ = refusalKind(s.code, s.text, KindRefused)
+		_ = loginRefusalKind(s.code, s.text)
+		if text := printable(decodeText(s.original)); !utf8.ValidString(text) || strings.ContainsAny(text, "\r\n\x00\x1b") {
+			t.Fatalf("decoded: %q", text)
+		}
 		if id := apopTimestamp(s.original); strings.ContainsAny(id, " \r\n") {
 			t.Fatalf("timestamp %q", id)
 		}

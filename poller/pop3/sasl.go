@@ -89,7 +89,7 @@ func (c *Conn) authenticate(client sasl.Client) error {
 				return c.cancelAuth(err)
 			}
 		}
-		s, err = c.loginStep(c.encodeResponse(response), KindAuth)
+		s, err = c.loginStep(c.encodeResponse(response), sentCredentials)
 		response = nil
 	}
 }
@@ -99,24 +99,50 @@ func (c *Conn) authenticate(client sasl.Client) error {
 // demands and Microsoft 365 insists upon.
 //
 // QUIRK: a server that refuses to be asked in two lines, which cannot be
-// because of the credentials, may take one line of any length.
+// because of the credentials, may take one line of any length. And one that does
+// not understand one line may take two; a token is tried so after any refusal
+// that does not clearly speak of it, for tokens lock no account.
 func (c *Conn) startAuth(line string, initial []byte) (status, []byte, error) {
 	if initial == nil {
-		s, err := c.loginStep(line, KindUnsupported)
+		s, err := c.loginStep(line, sentNothing)
 		return s, nil, err
 	}
 	whole := line + " " + c.encodeResponse(initial)
 	if len(initial) == 0 {
 		whole = line + " =" // RFC 5034, section 4
 	}
-	if len(whole)+len("\r\n") > maxInitialResponse {
-		s, err := c.loginStep(line, KindUnsupported)
+	long := len(whole)+len("\r\n") > maxInitialResponse
+	if long {
+		s, err := c.loginStep(line, sentNothing)
 		if KindOf(err) != KindUnsupported {
 			return s, initial, err
 		}
 	}
-	s, err := c.loginStep(whole, KindAuth)
-	return s, nil, err
+	s, err := c.loginStep(whole, sentCredentials)
+	if long || len(initial) == 0 || !c.oneLineRefused(err) {
+		return s, nil, err
+	}
+	s, again := c.loginStep(line, sentNothing)
+	if KindOf(again) == KindUnsupported {
+		return s, nil, err
+	}
+	return s, initial, again
+}
+
+// oneLineRefused reports whether err may be about AUTH with an initial response
+// and not about what is in it.
+func (c *Conn) oneLineRefused(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) || c.broken != nil {
+		return false
+	}
+	switch e.Kind {
+	case KindUnsupported:
+		return true
+	case KindAuth, KindRefused:
+		return c.mechanism.takesToken() && e.Code == ""
+	}
+	return false
 }
 
 // checkProof ends the session with a server that says +OK before it has
@@ -130,9 +156,21 @@ func (c *Conn) checkProof(client sasl.Client) error {
 
 // withVerdict adds to a refusal what the server said in a challenge before it.
 func (c *Conn) withVerdict(client sasl.Client, err error) error {
+	v, ok := client.(interface {
+		verdict() (text string, credentials bool)
+	})
 	var e *Error
-	if v, ok := client.(interface{ verdict() string }); ok && v.verdict() != "" && errors.As(err, &e) && e.Err == nil {
-		e.Text = strings.TrimSpace(e.Text + " [" + c.words(v.verdict()) + "]")
+	if !ok || !errors.As(err, &e) || e.Err != nil {
+		return err
+	}
+	text, credentials := v.verdict()
+	if text == "" {
+		return err
+	}
+	e.Text = strings.TrimSpace(e.Text + " [" + c.words(text) + "]")
+	if credentials && e.Kind == KindRefused {
+		e.Kind = KindAuth
+		e.Hint = c.loginHint(e.Kind, status{})
 	}
 	return err
 }
@@ -168,6 +206,7 @@ func (m *cramMD5) Next(challenge []byte) ([]byte, error) {
 type bearer struct {
 	name, initial, dummy string
 	status               string
+	refused              bool // because of the token
 }
 
 func (b *bearer) Start() (string, []byte, error) { return b.name, []byte(b.initial), nil }
@@ -181,13 +220,17 @@ func (b *bearer) Next(challenge []byte) ([]byte, error) {
 		verdict.Status = string(challenge)
 	}
 	b.status = "status " + verdict.Status
+	switch verdict.Status { // RFC 7628, section 3.2.2, and what Google sends in its place
+	case "400", "401", "403", "invalid_token", "insufficient_scope":
+		b.refused = true
+	}
 	if verdict.Scope != "" {
 		b.status += ", scope " + verdict.Scope
 	}
 	return []byte(b.dummy), nil
 }
 
-func (b *bearer) verdict() string { return b.status }
+func (b *bearer) verdict() (string, bool) { return b.status, b.refused }
 
 // scramSHA256 is RFC 5802 and 7677 without channel binding.
 type scramSHA256 struct {
@@ -219,4 +262,7 @@ func (s *scramSHA256) Next(challenge []byte) ([]byte, error) {
 	return []byte(response), nil
 }
 
-func (s *scramSHA256) verdict() string { return s.refusal }
+// verdict is a server-error-value (RFC 5802, section 7).
+func (s *scramSHA256) verdict() (string, bool) {
+	return s.refusal, s.refusal == "invalid-proof" || s.refusal == "unknown-user"
+}

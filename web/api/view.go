@@ -78,7 +78,7 @@ func (s *Server) belongs(r *http.Request, id string, what ...string) bool {
 		return false
 	}
 	named := slices.ContainsFunc(strings.Split(d.As, ", "), func(name string) bool { return slices.Contains(what, name) })
-	return named && e.Type == string(archive.ActionView) && e.Actor == Actor(r.Context()) && slices.Contains(e.IDs, id) && time.Since(e.Time) < viewLasts
+	return named && e.Type == string(archive.ActionView) && e.Actor == Actor(r.Context()) && slices.Contains(e.IDs, id) && time.Since(e.Time).Abs() < viewLasts
 }
 
 // Within returns a client whose requests belong to a view, by its index in the ledger.

@@ -39,6 +39,9 @@ type Config struct {
 	// speaks; 0 is the highest that Go knows.
 	MaxTLSVersion uint16
 
+	// CipherSuites are those of TLS 1.2 and below; nil means the usual ones.
+	CipherSuites []uint16
+
 	// Without names capabilities that are neither listed by CAPA nor served:
 	// "CAPA", "UIDL", "TOP", "USER", "SASL", "PIPELINING" (only unlisted).
 	Without []string
@@ -140,7 +143,13 @@ func (s *Server) setCertificate() error {
 		}
 		s.config.Certificate = &cert
 	}
-	s.tls = &tls.Config{Certificates: []tls.Certificate{*s.config.Certificate}, MinVersion: tls.VersionTLS12, MaxVersion: s.config.MaxTLSVersion}
+	s.tls = &tls.Config{
+		Certificates: []tls.Certificate{*s.config.Certificate}, CipherSuites: s.config.CipherSuites,
+		MinVersion: tls.VersionTLS12, MaxVersion: s.config.MaxTLSVersion,
+	}
+	if s.tls.MaxVersion != 0 {
+		s.tls.MinVersion = min(s.tls.MinVersion, s.tls.MaxVersion)
+	}
 	if s.config.ClientCAs != nil {
 		s.tls.ClientAuth, s.tls.ClientCAs = tls.VerifyClientCertIfGiven, s.config.ClientCAs
 	}
