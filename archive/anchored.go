@@ -12,8 +12,10 @@ import (
 
 // An AnchorRecord says that a checkpoint was taken to where it cannot be taken back.
 type AnchorRecord struct {
-	Anchor     string    `json:"anchor"` // where to, without secrets
-	Time       time.Time `json:"time"`
+	Anchor string    `json:"anchor"` // where to, without secrets
+	Time   time.Time `json:"time"`
+	// Signed is the time that an authority has put its signature to just now, zero if it was another kind of anchor.
+	Signed     time.Time `json:"signed,omitzero"`
 	Events     int64     `json:"events"`     // that the checkpoint covers
 	Checkpoint string    `json:"checkpoint"` // the signed note
 }
@@ -51,9 +53,15 @@ func (s *Store) ToAnchor(ctx context.Context, name string) (checkpoint []byte, e
 	return []byte(prover.Proof().Checkpoint), prover.Size(), changed, err
 }
 
-// RecordAnchor writes to the ledger that a checkpoint was anchored.
+// RecordAnchor writes to the ledger that a checkpoint was anchored, and compares the clock with what an authority has signed.
 func (s *Store) RecordAnchor(ctx context.Context, r AnchorRecord) error {
-	return s.recordLast(ctx, ledger.Event{Type: ledger.TypeAnchor, Actor: systemActor, Details: r}, anchorMeta(r.Anchor))
+	err := s.recordLast(ctx, ledger.Event{Type: ledger.TypeAnchor, Actor: systemActor, Details: r}, anchorMeta(r.Anchor))
+	if err != nil || r.Signed.IsZero() {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.compareStamp(ctx, r.Anchor, r.Signed)
 }
 
 // Anchored returns the last record of an anchor, the zero one if there is none.

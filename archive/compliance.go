@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/postkeep/postkeep/archive/hold"
 )
@@ -75,7 +74,7 @@ var (
 	ErrIncomplete = errors.New("the index is not complete, nobody can say what is held: try again when it is")
 	// ErrUnreadable means that an order about holds or retention cannot be read any more.
 	ErrUnreadable = errors.New("holds and retention")
-	// ErrClock means that the clock is far ahead of the last event of the ledger.
+	// ErrClock means that the clock has jumped and nobody has confirmed it since.
 	ErrClock = errors.New("the clock may be wrong")
 	// ErrApproval means that somebody has to approve, or may not.
 	ErrApproval = errors.New("not approved")
@@ -84,19 +83,6 @@ var (
 	// ErrOrder means that a hold, rule or plan cannot be what was asked for; the text says why.
 	ErrOrder = errors.New("refused")
 )
-
-// clockTolerance is how far the clock may be ahead of the last event for something to be disposed of.
-const clockTolerance = 24 * time.Hour
-
-// checkClock refuses to go by a clock that has jumped: it would end all periods.
-func (s *Store) checkClock(confirmed bool) error {
-	last, now := s.ledger.Last(), s.opts.Now()
-	if confirmed || last.IsZero() || now.Sub(last) <= clockTolerance {
-		return nil
-	}
-	return fmt.Errorf("%w: it reads %s, and the last event of the ledger is of %s; if it is right, confirm it (--confirm-clock)",
-		ErrClock, now.UTC().Format(time.RFC3339), last.Format(time.RFC3339))
-}
 
 // complete returns an error unless everything that was ordered is known, and the index has every deposit. With mu
 // held it stays so.

@@ -23,6 +23,7 @@ type desk struct {
 	tb    testing.TB
 	dir   string
 	now   time.Time
+	set   time.Duration // how far the clock was set, while no time passed
 	fs    disk.FS
 	dual  bool
 	s     *Store
@@ -57,7 +58,15 @@ type unsyncedFile struct{ disk.File }
 func (unsyncedFile) Sync() error { return nil }
 
 func (d *desk) options() Options {
-	return Options{FS: d.fs, Now: func() time.Time { return d.now }}
+	return Options{FS: d.fs, Now: func() time.Time { return d.now }, Boot: func() (BootClock, bool) {
+		return BootClock{ID: "boot", Up: d.now.Sub(received) - d.set}, true
+	}}
+}
+
+// jump sets the clock.
+func (d *desk) jump(to time.Time) {
+	d.set += to.Sub(d.now)
+	d.now = to
 }
 
 func (d *desk) open(o Options) {

@@ -18,6 +18,7 @@ type candidate struct {
 	depositDetails
 	index    int64
 	archived time.Time // of the ledger
+	counts   time.Time // from when its periods count: archived, or later where the clock has jumped
 	in       uint32    // volume of its entry
 	end      int64     // of its entry
 	bytes    int64     // of its record in the entry
@@ -95,11 +96,16 @@ const sparse = 1000
 
 // date sets when the deposits, which are in the order of their indexes, were archived.
 func (s *Store) date(ctx context.Context, list []*candidate) error {
+	t, err := s.timeline(ctx)
+	if err != nil {
+		return err
+	}
 	for len(list) > 0 {
 		next := list[0].index
 		err := s.ledger.Read(ctx, next, func(e ledger.Entry) error {
 			if e.Index == list[0].index {
 				list[0].archived, list[0].in, list[0].end = e.Time, e.Volume, e.End
+				list[0].counts = t.archived(&e)
 				list = list[1:]
 			}
 			if len(list) == 0 || list[0].index > e.Index+sparse {
@@ -145,7 +151,7 @@ func (c *Compliance) establish(ctx context.Context, rules []retention.Rule, cs *
 		matches := func(one *candidate) bool { return r.Mailbox == "" || r.Mailbox == one.Mailbox }
 		for _, one := range cs.list {
 			f := &one.facts[i]
-			f.Begin = one.archived
+			f.Begin = one.counts
 			if r.Basis == retention.Date && !one.date.IsZero() {
 				f.Begin = one.date
 			}
@@ -185,8 +191,13 @@ func (s *Store) readDates(ctx context.Context, cs *candidates) error {
 	return nil
 }
 
-// lastDue returns a ledger index behind which no deposit can be due: the ledger's time never goes back.
+// lastDue returns a ledger index behind which no deposit can be due: the ledger's time never goes back, and where the clock
+// was never set back no deposit counts from before it.
 func (s *Store) lastDue(ctx context.Context, rules []retention.Rule, now time.Time) (int64, error) {
+	t, err := s.timeline(ctx)
+	if err != nil || t.setBack() {
+		return math.MaxInt64, err
+	}
 	last, maxima := int64(-1), false
 	for _, r := range rules {
 		if r.Max.IsZero() {

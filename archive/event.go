@@ -39,6 +39,14 @@ func (s *Store) Record(ctx context.Context, a Action) (int64, error) {
 	if s.unsigned != nil { // with short volumes the ledger still takes events
 		return 0, fmt.Errorf("%w: %w", ErrReadOnly, s.unsigned)
 	}
+	if s.jumped() != nil {
+		s.mu.Lock()
+		err := s.noteClock(ctx)
+		s.mu.Unlock()
+		if err != nil {
+			return 0, err
+		}
+	}
 	// Not under the writer's lock: actions at the same time share their fsyncs,
 	// and the catalog takes nothing of them in.
 	event := ledger.Event{Type: ledger.Type(a.Type), Actor: a.Actor, IDs: a.IDs, Details: a.Details}
@@ -98,6 +106,9 @@ func (s *Store) recordPolls(batch []*queuedReport) error {
 		return fmt.Errorf("%w: %w", ErrReadOnly, s.unsigned)
 	}
 	ctx := context.Background()
+	if err := s.noteClock(ctx); err != nil {
+		return err
+	}
 	events := make([]ledger.Event, len(batch))
 	for i, b := range batch {
 		events[i] = ledger.Event{Type: ledger.TypePoll, Actor: systemActor, Details: b.details}
@@ -132,6 +143,8 @@ type Status struct {
 	SetAside []string `json:"set_aside,omitempty"`
 	// ReadOnly is why nothing new is taken, "" when it is.
 	ReadOnly string `json:"read_only,omitempty"`
+	// Clock is the last jump of the clock if nobody has confirmed it yet: nothing is disposed of.
+	Clock *ClockJump `json:"clock,omitempty"`
 	// Verified is the last verification that was recorded, nil if there is none.
 	Verified *VerifyReport `json:"verified,omitempty"`
 }
@@ -147,6 +160,9 @@ func (s *Store) Status(ctx context.Context) (Status, error) {
 		st.ReadOnly = err.Error()
 	}
 	if st.SetAside, err = s.SetAside(); err != nil {
+		return st, err
+	}
+	if st.Clock, err = s.ClockJump(ctx); err != nil {
 		return st, err
 	}
 	last, err := s.catalog.Meta(ctx, verifyMeta)

@@ -126,6 +126,9 @@ func (s *Store) recordFile(ctx context.Context, t ledger.Type, number uint32, ac
 	}
 	ctx = context.WithoutCancel(ctx) // what was begun is finished
 	details, err := json.Marshal(d)
+	if err == nil {
+		err = s.noteClock(ctx)
+	}
 	if err != nil {
 		return err
 	}

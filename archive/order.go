@@ -28,6 +28,7 @@ const (
 	orderIntent     = "intent"     // ledger index
 	orderDone       = "done"       // id of the plan
 	orderUnreadable = "unreadable" // ledger index: its details are damaged
+	orderClock      = "clock"      // ledger index
 )
 
 // What the details of hold and policy events say was done.
@@ -94,7 +95,7 @@ type UnreadableOrder struct {
 // noteUnreadable keeps what is left of an event whose details cannot be read.
 func noteUnreadable(change *catalog.Change, e ledger.Entry) error {
 	switch e.Type {
-	case ledger.TypeHold, ledger.TypePolicy, ledger.TypeDisposalIntent, ledger.TypeDisposalDone:
+	case ledger.TypeHold, ledger.TypePolicy, ledger.TypeDisposalIntent, ledger.TypeDisposalDone, ledger.TypeClock:
 		record, err := json.Marshal(UnreadableOrder{e.Index, e.Time, e.Actor, string(e.Type)})
 		if err != nil {
 			return err
@@ -142,6 +143,8 @@ func addOrder(change *catalog.Change, e ledger.Entry) error {
 		return addPolicy(change, e)
 	case ledger.TypeDisposalIntent:
 		return addIntent(change, e)
+	case ledger.TypeClock:
+		return addClock(change, e)
 	case ledger.TypeDisposalDone:
 		var d doneDetails
 		if err := json.Unmarshal(e.Details, &d); err != nil {
@@ -204,6 +207,14 @@ func (s *Store) enact(ctx context.Context, events ...ledger.Event) (first int64,
 	if s.unsigned != nil {
 		return 0, fmt.Errorf("%w: %w", ErrReadOnly, s.unsigned)
 	}
+	if err := s.noteClock(ctx); err != nil {
+		return 0, err
+	}
+	return s.commitEvents(ctx, events...)
+}
+
+// commitEvents is enact without a look at the clock.
+func (s *Store) commitEvents(ctx context.Context, events ...ledger.Event) (first int64, err error) {
 	ctx = context.WithoutCancel(ctx)
 	first, err = s.ledger.Append(ctx, events)
 	switch {

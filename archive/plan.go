@@ -173,7 +173,7 @@ func (p *Plan) Each(ctx context.Context, s *Store, fn func(rule string, index in
 // without deposits is not kept, and has no id.
 func (c *Compliance) Plan(ctx context.Context, actor string, clockConfirmed bool) (Plan, error) {
 	s := c.store
-	if err := s.checkClock(clockConfirmed); err != nil {
+	if err := s.lookAtClock(ctx, clockConfirmed, actor); err != nil {
 		return Plan{}, err
 	}
 	if err := c.complete(ctx); err != nil {

@@ -149,6 +149,9 @@ func (p *put) write(ctx context.Context) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
+	if err := s.noteClock(ctx); err != nil {
+		return err
+	}
 	if err := p.lookAgain(ctx); err != nil {
 		return err
 	}

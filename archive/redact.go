@@ -322,7 +322,7 @@ func (c *Compliance) settle(ctx context.Context, id, actor string, clockConfirme
 	if err := c.approved(&p); err != nil {
 		return nil, err
 	}
-	if err := s.checkClock(clockConfirmed); err != nil {
+	if err := s.checkClock(ctx, clockConfirmed, actor); err != nil {
 		return nil, err
 	}
 	return c.decide(ctx, &p, actor)
@@ -335,7 +335,7 @@ func (c *Compliance) Erase(ctx context.Context, id, reason, actor string, clockC
 	if reason == "" || len(reason) > maxReasonBytes {
 		return Plan{}, Disposal{}, fmt.Errorf("%w: an erasure needs a reason of at most %d bytes", ErrOrder, maxReasonBytes)
 	}
-	if err := s.checkClock(clockConfirmed); err != nil {
+	if err := s.lookAtClock(ctx, clockConfirmed, actor); err != nil {
 		return Plan{}, Disposal{}, err
 	}
 	work, release, err := c.begin(ctx)

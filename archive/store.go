@@ -52,6 +52,9 @@ type Options struct {
 	RebuildCatalog bool
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
+	// Boot is the clock that tells whether Now has jumped, false where there is none. If it is nil it is the system's, and none
+	// if Now is not the system's.
+	Boot func() (BootClock, bool)
 	// Logger gets what an operator should know; nothing is logged if nil.
 	Logger *slog.Logger
 }
@@ -65,6 +68,12 @@ func (o *Options) fill() {
 	}
 	if o.Free == nil {
 		o.Free = disk.Free
+	}
+	if o.Boot == nil {
+		o.Boot = func() (BootClock, bool) { return BootClock{}, false }
+		if o.Now == nil {
+			o.Boot = systemBoot
+		}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -105,6 +114,7 @@ type Store struct {
 	rebuild  sync.Mutex // held while the catalog is made anew; taken before mu
 	mu       sync.Mutex // held while writing
 
+	clock    clockState
 	flying   flying       // what is in batches to be put
 	reserved atomic.Int64 // bytes of disk that their large messages will take
 
@@ -216,6 +226,9 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	}
 	if err := s.refill(ctx); err != nil {
 		opts.Logger.Error("archive lists less than it holds", "dir", dir, "error", err)
+	}
+	if err := s.openClock(ctx); err != nil {
+		return nil, err
 	}
 	if s.readOnly != nil {
 		opts.Logger.Error("archive is read-only", "dir", dir, "reason", s.readOnly)

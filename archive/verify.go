@@ -176,6 +176,9 @@ func (s *Store) recordLast(ctx context.Context, e ledger.Event, key string) erro
 		return fmt.Errorf("%w: %w", ErrReadOnly, s.unsigned)
 	}
 	ctx = context.WithoutCancel(ctx)
+	if err := s.noteClock(ctx); err != nil {
+		return err
+	}
 	index, err := s.ledger.Append(ctx, []ledger.Event{e})
 	switch {
 	case errors.Is(err, ledger.ErrBroken):

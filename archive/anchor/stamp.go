@@ -90,57 +90,65 @@ type Stamp struct {
 	Authority string
 }
 
-// Anchor has the checkpoint stamped, verifies the stamp, and returns when both
-// are durable. A checkpoint that this authority has stamped is not stamped again.
+// Anchor is Stamp for callers that do not need the stamp.
 func (t *TSA) Anchor(ctx context.Context, checkpoint []byte) error {
+	_, err := t.Stamp(ctx, checkpoint)
+	return err
+}
+
+// Stamp has the checkpoint stamped, verifies the stamp, and returns it when both
+// are durable. A checkpoint that this authority has stamped is not stamped again: the stamp has no Time then.
+func (t *TSA) Stamp(ctx context.Context, checkpoint []byte) (Stamp, error) {
 	size, err := sizeOf(checkpoint)
 	if err != nil {
-		return err
+		return Stamp{}, err
 	}
 	// The name tells checkpoints and authorities apart.
 	id := sha256.Sum256(append([]byte(t.opt.URL+"\n"), checkpoint...))
 	name := filepath.Join(t.opt.Dir, fmt.Sprintf("%020d-%x", size, id[:4]))
 	if _, err := t.opt.FS.Stat(name + stampSuffix); !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return Stamp{}, err
 	}
-	if err := t.anchor(ctx, checkpoint, name); err != nil {
-		return fmt.Errorf("time stamp from %s: %w", t.url.Redacted(), err)
+	stamp, err := t.anchor(ctx, checkpoint, name)
+	if err != nil {
+		return stamp, fmt.Errorf("time stamp from %s: %w", t.url.Redacted(), err)
 	}
-	return nil
+	return stamp, nil
 }
 
-func (t *TSA) anchor(ctx context.Context, checkpoint []byte, name string) error {
+func (t *TSA) anchor(ctx context.Context, checkpoint []byte, name string) (Stamp, error) {
 	query, nonce, err := t.query(checkpoint)
 	if err != nil {
-		return err
+		return Stamp{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.opt.Timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.url.String(), bytes.NewReader(query))
 	if err != nil {
-		return err
+		return Stamp{}, err
 	}
 	req.Header.Set("Content-Type", queryType)
 	reply, mediaType, err := do(t.opt.Client, req)
 	if err != nil {
-		return err
+		return Stamp{}, err
 	}
 	if mediaType != replyType {
-		return fmt.Errorf("the answer is %.50q, not %s", mediaType, replyType)
+		return Stamp{}, fmt.Errorf("the answer is %.50q, not %s", mediaType, replyType)
 	}
-	if _, err := verifyStamp(checkpoint, reply, t.opt.Roots, nonce); err != nil {
-		return err
+	stamp, err := verifyStamp(checkpoint, reply, t.opt.Roots, nonce)
+	if err != nil {
+		return Stamp{}, err
 	}
 	if err := t.opt.FS.MkdirAll(t.opt.Dir, disk.DirPerm); err != nil {
-		return err
+		return Stamp{}, err
 	}
 	if err := t.opt.FS.SyncDir(filepath.Dir(t.opt.Dir)); err != nil {
-		return err
+		return Stamp{}, err
 	}
 	if err := disk.WriteFile(t.opt.FS, name+checkpointSuffix, checkpoint, disk.FilePerm); err != nil {
-		return err
+		return Stamp{}, err
 	}
-	return disk.WriteFile(t.opt.FS, name+stampSuffix, reply, disk.FilePerm)
+	return stamp, disk.WriteFile(t.opt.FS, name+stampSuffix, reply, disk.FilePerm)
 }
 
 func (t *TSA) query(checkpoint []byte) (der []byte, nonce *big.Int, err error) {

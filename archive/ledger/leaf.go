@@ -20,8 +20,8 @@ const (
 	saltSize = 16
 	// linePrefix begins every line of events.jsonl and details.jsonl; find relies on it.
 	linePrefix = `{"index":`
-	// headSize bounds what a leaf has before its actor: index, type and time.
-	headSize = 128
+	// headSize bounds what a leaf has before its actor: index, type, time and clock.
+	headSize = 192
 	maxType  = 32 // bytes
 
 	// What follows the index in a line of details.jsonl.
@@ -35,6 +35,8 @@ type leaf struct {
 	Index int64  `json:"index"`
 	Type  Type   `json:"type"`
 	Time  string `json:"time"`
+	// Clock is what the clock read, if that is far behind Time.
+	Clock string `json:"clock,omitempty"`
 	leafTail
 }
 
@@ -113,10 +115,13 @@ func detailsHash(salt, details []byte) string {
 }
 
 // appendLeaf appends the line of events.jsonl without its newline.
-func (p *prepared) appendLeaf(b []byte, index int64, at time.Time) []byte {
+func (p *prepared) appendLeaf(b []byte, index int64, at moment) []byte {
 	b = strconv.AppendInt(append(b, linePrefix...), index, 10)
 	b = append(append(b, `,"type":"`...), p.typ...)
-	b = at.AppendFormat(append(b, `","time":"`...), timeLayout)
+	b = at.time.AppendFormat(append(b, `","time":"`...), timeLayout)
+	if at.time.Sub(at.clock) > clockNoted {
+		b = at.clock.AppendFormat(append(b, `","clock":"`...), timeLayout)
+	}
 	return append(append(b, '"'), p.tail...)
 }
 
@@ -153,11 +158,15 @@ func parseLeaf(line []byte, index int64) (Entry, error) {
 		err = errors.New("a field is missing or malformed")
 	}
 	at, timeErr := time.Parse(timeLayout, v.Time)
+	clock := at
+	if v.Clock != "" && timeErr == nil {
+		clock, timeErr = time.Parse(timeLayout, v.Clock)
+	}
 	if err = errors.Join(err, timeErr); err != nil {
 		return Entry{}, fmt.Errorf("%w: line of event %d: %w", ErrDiverged, index, err)
 	}
 	return Entry{
-		Index: v.Index, Type: v.Type, Time: at, Actor: v.Actor, IDs: v.IDs,
+		Index: v.Index, Type: v.Type, Time: at, Clock: clock, Actor: v.Actor, IDs: v.IDs,
 		Volume: v.Volume, End: v.End, DetailsHash: v.Details,
 	}, nil
 }

@@ -44,6 +44,7 @@ const (
 	TypeSeal           Type = "seal"            // a volume was finished
 	TypeRecovered      Type = "recovered"       // something was repaired after a crash
 	TypeAnchor         Type = "anchor"          // a checkpoint was taken to where it cannot be taken back
+	TypeClock          Type = "clock"           // the clock jumped, or somebody confirmed it
 )
 
 const (
@@ -133,9 +134,11 @@ type Event struct {
 
 // An Entry is an event as it was recorded.
 type Entry struct {
-	Index  int64
-	Type   Type
-	Time   time.Time // UTC, never before that of an earlier entry
+	Index int64
+	Type  Type
+	Time  time.Time // UTC, never before that of an earlier entry
+	// Clock is what the clock read. It is Time unless the clock was more than an hour behind the entry before.
+	Clock  time.Time
 	Actor  string
 	IDs    []string
 	Volume uint32

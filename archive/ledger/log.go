@@ -23,6 +23,16 @@ const hashSync = 32 << 10
 // before that is worth a warning.
 const clockTolerance = time.Second
 
+// clockNoted is how far the clock may be behind the time that an event gets before the event says
+// what the clock read: what counts in days does not need less.
+const clockNoted = time.Hour
+
+// A moment is when events are recorded.
+type moment struct {
+	time  time.Time // that they get, never before that of an earlier event
+	clock time.Time // what the clock reads
+}
+
 // A Log is an open ledger. All methods may be called concurrently. The caller
 // sees to it that no other process has the ledger open for writing.
 type Log struct {
@@ -41,8 +51,8 @@ type Log struct {
 
 	commitMu sync.Mutex // held by the one who writes; guards what follows
 	tree     tree
-	last     time.Time // of the last event
-	behind   bool      // the clock is, and that was logged
+	last     moment // of the last event
+	behind   bool   // the clock is, and that was logged
 	broken   error
 	closed   bool
 
@@ -55,7 +65,7 @@ type state struct {
 	size                  int64 // events
 	eventsEnd, detailsEnd int64 // in bytes
 	checkpoint            []byte
-	last                  time.Time // of the last event
+	last                  moment // of the last event
 }
 
 // Recovery says what Open had to repair after a crash.
@@ -152,20 +162,21 @@ func (l *Log) commit(batch []*request) error {
 }
 
 // now returns the time for the next events.
-func (l *Log) now() (time.Time, error) {
-	now := l.opt.Now().Round(0).UTC() // without the monotonic reading
-	late := l.last.Sub(now)
+func (l *Log) now() (moment, error) {
+	clock := l.opt.Now().Round(0).UTC() // without the monotonic reading
+	now := clock
+	late := l.last.time.Sub(now)
 	if late > clockTolerance && !l.behind {
 		l.opt.Logger.Warn("the clock is behind the last event of the ledger: events get its time until the clock has caught up", "dir", l.opt.Dir, "behind", late)
 	}
 	l.behind = late > clockTolerance
 	if late > 0 {
-		now = l.last
+		now = l.last.time
 	}
-	if y := now.Year(); y < 1 || y > 9999 {
-		return time.Time{}, fmt.Errorf("ledger: the clock reads %v: set it", now)
+	if y := clock.Year(); y < 1 || y > 9999 {
+		return moment{}, fmt.Errorf("ledger: the clock reads %v: set it", clock)
 	}
-	return now, nil
+	return moment{now, clock}, nil
 }
 
 // writes is what a commit is about to append to the files.
@@ -174,7 +185,7 @@ type writes struct {
 	events, details, hashes []byte
 }
 
-func (w *writes) add(p *prepared, at time.Time) {
+func (w *writes) add(p *prepared, at moment) {
 	w.details = append(p.appendSide(w.details, w.tree.size), '\n')
 	start := len(w.events)
 	w.events = p.appendLeaf(w.events, w.tree.size, at)
@@ -183,7 +194,7 @@ func (w *writes) add(p *prepared, at time.Time) {
 }
 
 // write does what docs/formats/ledger.md calls the commit order.
-func (l *Log) write(w *writes, at time.Time) (state, error) {
+func (l *Log) write(w *writes, at moment) (state, error) {
 	s := l.snapshot()
 	if err := writeSync(l.details, w.details, s.detailsEnd); err != nil {
 		return s, err
@@ -235,7 +246,10 @@ func (l *Log) Size() int64 { return l.snapshot().size }
 
 // Last returns the time of the last event, zero if there is none or the ledger
 // is damaged. A clock that is far from it has been set wrongly now or then.
-func (l *Log) Last() time.Time { return l.snapshot().last }
+func (l *Log) Last() time.Time { return l.snapshot().last.time }
+
+// LastClock returns what the clock read at the last event, zero if there is none or the ledger is damaged.
+func (l *Log) LastClock() time.Time { return l.snapshot().last.clock }
 
 // Checkpoint returns the signed note of the last commit, nil if the ledger is
 // damaged and has none. The caller must not change it.

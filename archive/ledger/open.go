@@ -148,7 +148,7 @@ func (l *Log) locate(size int64) (s state, err error) {
 	if err != nil {
 		return s, err
 	}
-	l.last = last.Time
+	l.last = moment{last.Time, last.Clock}
 	return state{size: size, eventsEnd: eventsEnd, detailsEnd: detailsEnd}, nil
 }
 
@@ -184,7 +184,7 @@ func (l *Log) extend(s state) (state, error) {
 		if e.Damaged || details.line.junk > 0 {
 			return s, fmt.Errorf("%w: event %d has no details in %s", ErrDiverged, e.Index, detailsName)
 		}
-		l.last = e.Time
+		l.last = moment{e.Time, e.Clock}
 		s.size++
 		s.eventsEnd, s.detailsEnd = events.off, details.lines.off
 	}

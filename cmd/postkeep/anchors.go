@@ -34,8 +34,9 @@ type anchors struct {
 type anchorPlace struct {
 	name     string
 	schedule cron.Schedule
-	anchor   func(ctx context.Context, checkpoint []byte) error
-	file     *anchor.File // nil for the others
+	// anchor returns the time that an authority has signed, zero from what is none.
+	anchor func(ctx context.Context, checkpoint []byte) (time.Time, error)
+	file   *anchor.File // nil for the others
 
 	mu     sync.Mutex
 	failed error // the last attempt
@@ -76,12 +77,15 @@ func newAnchors(cfg *config.Config, log *slog.Logger) (*anchors, error) {
 			if err != nil {
 				return nil, err
 			}
-			p.name, p.anchor = "tsa "+string(c.TSA), t.Anchor
+			p.name, p.anchor = "tsa "+string(c.TSA), func(ctx context.Context, checkpoint []byte) (time.Time, error) {
+				stamp, err := t.Stamp(ctx, checkpoint)
+				return stamp.Time, err
+			}
 		case c.File != "":
 			p.file = anchor.NewFile(anchor.FileOptions{Path: c.File})
-			p.name, p.anchor = "file "+c.File, p.file.Anchor
+			p.name, p.anchor = "file "+c.File, timeless(p.file.Anchor)
 		default:
-			p.name, p.anchor = "url "+withoutQuery(string(c.URL)), urlAnchor(c, log)
+			p.name, p.anchor = "url "+withoutQuery(string(c.URL)), timeless(urlAnchor(c, log))
 		}
 		a.all = append(a.all, p)
 	}
@@ -92,6 +96,13 @@ func newAnchors(cfg *config.Config, log *slog.Logger) (*anchors, error) {
 	var err error
 	a.stamp, err = anchor.NewTSA(last)
 	return a, err
+}
+
+// timeless is an anchor whose time nobody has signed.
+func timeless(anchor func(context.Context, []byte) error) func(context.Context, []byte) (time.Time, error) {
+	return func(ctx context.Context, checkpoint []byte) (time.Time, error) {
+		return time.Time{}, anchor(ctx, checkpoint)
+	}
 }
 
 // withoutQuery drops what may be a token.
@@ -200,11 +211,12 @@ func (a *anchors) once(ctx context.Context, store *archive.Store, p *anchorPlace
 	if err != nil || !changed {
 		return err
 	}
-	if err := p.anchor(ctx, checkpoint); err != nil {
+	signed, err := p.anchor(ctx, checkpoint)
+	if err != nil {
 		return err
 	}
 	a.log.Info("checkpoint anchored", "anchor", p.name, "events", events)
-	return store.RecordAnchor(ctx, archive.AnchorRecord{Anchor: p.name, Time: time.Now().UTC(), Events: events, Checkpoint: string(checkpoint)})
+	return store.RecordAnchor(ctx, archive.AnchorRecord{Anchor: p.name, Time: time.Now().UTC(), Events: events, Checkpoint: string(checkpoint), Signed: signed})
 }
 
 // clockCheck is how often a long sleep looks at the clock, which may be set.

@@ -33,7 +33,7 @@ dual_control is on, and "apply" disposes of it for good and writes a certificate
 	policy.AddCommand(a.policyAddCommand(), a.policyListCommand(), a.policyRemoveCommand())
 	plan := a.planCommand()
 	plan.AddCommand(a.planListCommand(), a.planShowCommand())
-	cmd.AddCommand(policy, plan, a.approveCommand(), a.applyCommand())
+	cmd.AddCommand(policy, plan, a.approveCommand(), a.applyCommand(), a.clockCommand())
 	return cmd
 }
 
@@ -116,12 +116,6 @@ func (a *app) policyRemoveCommand() *cobra.Command {
 			})
 		},
 	}
-}
-
-const confirmClock = "confirm-clock"
-
-func clockFlag(cmd *cobra.Command, to *bool) {
-	cmd.Flags().BoolVar(to, confirmClock, false, "the clock is right, although it is far ahead of the last event of the ledger")
 }
 
 func (a *app) planCommand() *cobra.Command {

@@ -48,7 +48,7 @@ type AddedRule struct {
 
 // DisposalRequest asks for a plan, or for its application.
 type DisposalRequest struct {
-	// ConfirmClock says that the clock is right although it is far ahead of the ledger.
+	// ConfirmClock says that the clock is right although it has jumped.
 	ConfirmClock bool `json:"confirm_clock,omitempty"`
 }
 

@@ -83,6 +83,7 @@ func operations() map[string]operation {
 		"PUT /api/v1/me/searches":                    {summary: "Replace one's saved searches", in: []users.SavedSearch{}, out: Person{}},
 	}
 	maps.Copy(ops, complyOperations())
+	maps.Copy(ops, clockOperations())
 	return ops
 }
 

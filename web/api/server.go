@@ -81,7 +81,7 @@ type route struct {
 }
 
 func (s *Server) routes() []route {
-	return append(s.complyRoutes(), []route{
+	return append(append(s.complyRoutes(), s.clockRoutes()...), []route{
 		{"GET /api/v1/openapi.json", access.Anyone, s.document},
 		{"GET /api/v1/status", access.Operate, s.status},
 		{"GET /api/v1/metrics", access.Operate, s.metrics},
@@ -268,6 +268,9 @@ func (s *Server) state(ctx context.Context) (Status, error) {
 	}
 	if err := s.opts.Store.OrdersKnown(ctx); err != nil {
 		st.Problem = append(st.Problem, err.Error())
+	}
+	if j := st.Archive.Clock; j != nil {
+		st.Problem = append(st.Problem, j.String())
 	}
 	for _, name := range st.Archive.SetAside {
 		st.Problem = append(st.Problem, fmt.Sprintf("archive: %v: %s", archive.ErrSetAside, name))

@@ -81,6 +81,7 @@ func (s *Server) releaseHold(w http.ResponseWriter, r *http.Request, v *View) er
 type retentionPage struct {
 	Rules []archive.Rule
 	Plans []archive.Plan // newest first
+	Clock *archive.ClockJump
 	One   *archive.Plan
 	Items []api.PlannedDeposit
 	More  bool // there are more items than shown
@@ -98,6 +99,11 @@ func (s *Server) showRetention(w http.ResponseWriter, r *http.Request, v *View, 
 	if p.Rules, err = s.opts.API.Rules(r.Context()); err != nil {
 		return err
 	}
+	clock, err := s.opts.API.Clock(r.Context())
+	if err != nil {
+		return err
+	}
+	p.Clock = clock.Jump
 	plans, err := s.opts.API.Plans(r.Context())
 	if err != nil {
 		return err
@@ -151,6 +157,8 @@ func (s *Server) changeRetention(w http.ResponseWriter, r *http.Request, v *View
 		_, err = s.opts.API.AddRule(ctx, p.New)
 	case "remove":
 		err = s.opts.API.RemoveRule(ctx, r.PostFormValue("name"))
+	case "clock":
+		_, err = s.opts.API.ConfirmClock(ctx)
 	case "plan":
 		var plan archive.Plan
 		plan, err = s.opts.API.MakePlan(ctx, false)
