@@ -26,6 +26,43 @@ func (w *writer) addresses(name string, lists ...[]mailparse.Address) (last int)
 	return last
 }
 
+// otherAddresses makes the field of the addresses in the header that stand nowhere else, whole and by domain: holds are about
+// all of them.
+func (w *writer) otherAddresses(m *mailparse.Message, all []string) {
+	w.Field(fieldAddress)
+	if len(all) == 0 {
+		return
+	}
+	known := make(map[string]bool, len(all))
+	for _, list := range [][]mailparse.Address{m.From, m.Sender, m.ReplyTo, m.To, m.Cc, m.Bcc, m.ResentFrom, m.ResentTo} {
+		for _, a := range list {
+			known[strings.ToLower(a.Addr)] = true
+		}
+	}
+	for _, r := range m.Recipients {
+		known[strings.ToLower(r)] = true
+	}
+	for _, addr := range all {
+		if known[addr] {
+			continue
+		}
+		w.wholeAddress(addr)
+		if other := otherSpelling(addr); other != "" {
+			w.wholeAddress(other)
+		}
+	}
+}
+
+func (w *writer) wholeAddress(addr string) {
+	addr = words.Fold(addr)
+	w.Add(limited(addr), 1)
+	domain := addr[strings.LastIndexByte(addr, '@')+1:]
+	for domain != "" && len(domain) <= maxDomain {
+		w.Add(limited(domain), 1)
+		_, domain, _ = strings.Cut(domain, ".")
+	}
+}
+
 // notes adds to a field what stands beside the addresses of header fields, behind position last.
 func (w *writer) notes(last int, m *mailparse.Message, names ...string) {
 	for _, name := range names {

@@ -42,6 +42,7 @@ type attachments struct {
 	deadline  time.Time
 	current   *attachedFile
 	results   map[string]extract.Result // by Part.Path
+	off       bool                      // files were not read because none are to be
 }
 
 // attachedFile is the writing end of a pipe to the Extractor.
@@ -60,16 +61,13 @@ func (f *attachedFile) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// parseMessage reads a message with the text of its attachments.
-func (w *Worker) parseMessage(ctx context.Context, id string, body io.Reader) (*mailparse.Message, error) {
+// parseMessage reads a message with the text of its attachments. off means that some were not read because none are to be.
+func (w *Worker) parseMessage(ctx context.Context, id string, body io.Reader) (_ *mailparse.Message, off bool, _ error) {
 	parser, ok := w.parsers.Get().(*mailparse.Parser)
 	if !ok {
 		parser = new(mailparse.Parser)
 	}
 	defer w.parsers.Put(parser)
-	if w.opts.Extractor == nil {
-		return parser.Parse(ctx, body, mailparse.Options{})
-	}
 	a := &attachments{
 		ctx: ctx, id: id, extractor: w.opts.Extractor, log: w.opts.Logger,
 		deadline: time.Now().Add(maxExtractTime), results: make(map[string]extract.Result),
@@ -78,7 +76,7 @@ func (w *Worker) parseMessage(ctx context.Context, id string, body io.Reader) (*
 	m, err := parser.Parse(ctx, body, mailparse.Options{Part: a.part})
 	a.wait()
 	a.apply(m)
-	return m, err
+	return m, a.off, err
 }
 
 // part is told of every part before its content comes.
@@ -147,6 +145,7 @@ func (a *attachments) apply(m *mailparse.Message) {
 		if !ok {
 			continue
 		}
+		a.off = a.off || res.Off
 		if len(res.Text) > room {
 			res.Text = strings.ToValidUTF8(res.Text[:room], "")
 			res.Reason = strings.TrimPrefix(res.Reason+"; too much text in the attachments, cut", "; ")

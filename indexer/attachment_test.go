@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/postkeep/postkeep/archive/hold"
 	"github.com/postkeep/postkeep/indexer/extract"
 	"github.com/postkeep/postkeep/internal/mailparse"
 )
@@ -38,6 +39,13 @@ func (s *scripted) Extract(ctx context.Context, name, mediaType string, _ int64,
 		return extract.Result{Text: strings.Repeat("word ", maxAttachedText/5) + "beyond"}, nil
 	}
 	return extract.Result{Text: "found" + strings.ReplaceAll(string(content), " ", "")}, ctx.Err()
+}
+
+// noText finds nothing in any file.
+type noText struct{}
+
+func (noText) Extract(context.Context, string, string, int64, io.Reader) (extract.Result, error) {
+	return extract.Result{}, nil
 }
 
 func withParts(parts ...string) string {
@@ -108,4 +116,29 @@ func TestWithoutExtractorOnlyNamesAreFound(t *testing.T) {
 	a := newMemory()
 	a.put("pdf", "box", withParts("application/pdf", "quarterly.pdf", "one"))
 	start(t, t.TempDir(), a, WorkerOptions{}).catchUp().want(map[string]string{"attachment:quarterly": "pdf", "is:" + mailparse.FlagPartial: ""})
+}
+
+// TestAttachmentsThatAreNotReadAreInDoubt: while index.extract is off, a hold on the text of attachments covers what may have it;
+// what came in meanwhile is read when it is switched on.
+func TestAttachmentsThatAreNotReadAreInDoubt(t *testing.T) {
+	dir, a := t.TempDir(), newMemory()
+	a.put("pdf", "box", withParts("application/pdf", "a.pdf", "%PDF-1.4 one"))
+	a.put("picture", "box", withParts("image/jpeg", "b.jpg", "\xff\xd8\xff\xe0\x00\x10"))
+	a.put("unknown", "box", withParts("application/octet-stream", "c.dwg", "\x00\x01\x02\x03\x04"))
+	a.put("text", "box", withParts("text/plain", "d.txt", "plain"))
+	a.put("none", "box", "From: a@b.example\r\nSubject: s\r\n\r\ntext\r\n")
+	h := hold.Hold{Query: "attachment:secret"}
+	r := start(t, dir, a, WorkerOptions{Extractor: extract.Off{}}).catchUp()
+	r.want(map[string]string{"is:partial": "pdf unknown", h.Terms(): "pdf unknown", "plain": "text"})
+	if s := a.described[id("pdf")]; len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "a.pdf: not read") {
+		t.Errorf("summary %+v", s)
+	}
+	r.stop()
+	e := &scripted{given: map[string]string{}}
+	r = start(t, dir, a, WorkerOptions{Extractor: e}).complete()
+	r.rebuilt()
+	r.want(map[string]string{"is:partial": "", h.Terms(): "", "attachment:4one": "pdf"})
+	if s := a.described[id("pdf")]; len(s.Problems) != 0 {
+		t.Errorf("summary %+v", s)
+	}
 }

@@ -210,6 +210,24 @@ func (x *Index) markAll() error {
 	return x.set(slots)
 }
 
+// markUnread asks for a rebuild of the slots with messages whose attachments were not read while they were not to be.
+func (x *Index) markUnread() error {
+	slots := slices.Clone(x.slots)
+	found := false
+	for i, s := range slots {
+		if s.rebuild || !s.gen.state.Load().Unread {
+			continue
+		}
+		marked := *s
+		marked.rebuild, found = true, true
+		slots[i] = &marked
+	}
+	if !found {
+		return nil
+	}
+	return x.set(slots)
+}
+
 // markPurged asks for a rebuild of the slots that hold one of the messages. The
 // mark is on disk before the messages are deleted, which would hide where they were.
 func (x *Index) markPurged(ctx context.Context, ids []string) error {

@@ -158,6 +158,8 @@ func fieldsOf(f query.Field) []string {
 		return []string{fieldSubject, fieldBody, fieldParticipant, fieldFileName, fieldAttachment}
 	case query.Recipient:
 		return []string{fieldTo, fieldCc, fieldBcc, fieldRecipient}
+	case query.Address:
+		return []string{fieldParticipant, fieldRecipient, fieldAddress}
 	}
 	return []string{string(f)}
 }
@@ -218,6 +220,8 @@ func (c compiler) inField(field string, t *query.Text) bq.Query {
 		return whole
 	case fieldFileName, fieldList:
 		return either
+	case fieldAddress:
+		return c.phrase(field, wholePart(strings.Trim(t.Value, "@<>"), t.Quoted))
 	case fieldFrom, fieldTo, fieldCc, fieldBcc, fieldParticipant, fieldRecipient:
 		if strings.Contains(t.Value, "@") && !strings.Contains(t.Value, " ") {
 			// @example.com is the domain, sales@ the local part.

@@ -22,6 +22,8 @@ type entry struct {
 	// date is what the message is sorted by; report marks a journal report.
 	date   time.Time
 	report bool
+	// unread says that attachments were not read because none are to be.
+	unread bool
 	// text is what snippets are taken from.
 	text string
 	// textBytes is the amount of text in doc.
@@ -42,7 +44,11 @@ func newAnalyzer(s *segment.Schema) *analyzer {
 // newEntry makes the document of a message. m may be nil: then nothing could be read.
 func (a *analyzer) newEntry(item archive.Indexable, m *mailparse.Message) *entry {
 	if m == nil {
-		m = &mailparse.Message{Size: item.Size, Flags: []string{mailparse.FlagPartial}}
+		m = &mailparse.Message{Size: item.Size, Flags: []string{mailparse.FlagPartial, mailparse.FlagUnclear}}
+	}
+	all, whole := m.HeaderAddresses()
+	if !whole {
+		m.Flags = withFlag(withFlag(m.Flags, mailparse.FlagMalformed), mailparse.FlagUnclear)
 	}
 	body := m.Text()
 	e := &entry{item: item, summary: summarize(m), text: collapse(body, maxSnippetText)}
@@ -55,7 +61,7 @@ func (a *analyzer) newEntry(item archive.Indexable, m *mailparse.Message) *entry
 	w.Begin()
 	w.textBytes = 0
 	w.texts(m, body)
-	w.people(m)
+	w.people(m, all)
 	w.properties(m, item, e.date)
 	e.doc, e.textBytes = w.Terms(), w.textBytes
 	return e
@@ -73,7 +79,8 @@ func (w *writer) texts(m *mailparse.Message, body string) {
 }
 
 // people makes the fields of who wrote to whom.
-func (w *writer) people(m *mailparse.Message) {
+// all are those of the whole header.
+func (w *writer) people(m *mailparse.Message, all []string) {
 	w.notes(w.addresses(fieldFrom, m.From), m, "from")
 	w.notes(w.addresses(fieldTo, m.To), m, "to")
 	w.notes(w.addresses(fieldCc, m.Cc), m, "cc")
@@ -81,6 +88,7 @@ func (w *writer) people(m *mailparse.Message) {
 	w.notes(w.addresses(fieldParticipant, m.From, m.Sender, m.ReplyTo, m.To, m.Cc, m.Bcc, m.ResentFrom, m.ResentTo, journaledRecipients(m)),
 		m, "from", "to", "cc", "bcc")
 	w.addresses(fieldRecipient, m.ResentTo, envelopeRecipients(m))
+	w.otherAddresses(m, all)
 	w.keys(fieldSenderDomain, senderDomains(m)...)
 	w.keys(fieldSenderKey, senderKey(m))
 }

@@ -29,7 +29,8 @@ const (
 	fieldMailbox     = "mailbox"
 	fieldMessageID   = "msgid"
 	fieldFlag        = "flag"
-	fieldRecipient   = "rcpt" // of the envelope; those of the header are in to, cc and bcc
+	fieldAddress     = "address" // those that no other field of addresses has
+	fieldRecipient   = "rcpt"    // of the envelope; those of the header are in to, cc and bcc
 	fieldFileType    = "filetype"
 	fieldList        = "list"
 	fieldHeader      = "header"
@@ -70,7 +71,7 @@ func schema() *segment.Schema {
 	fields := []segment.Field{{Name: fieldPlace, Options: index.StoreField}}
 	for options, names := range map[index.FieldIndexingOptions][]string{
 		textOptions:  textFields(),
-		exactOptions: {fieldMailbox, fieldMessageID, fieldHeader, fieldLanguage, fieldDate, fieldReceived, fieldSize},
+		exactOptions: {fieldMailbox, fieldAddress, fieldMessageID, fieldHeader, fieldLanguage, fieldDate, fieldReceived, fieldSize},
 		keyOptions: {
 			fieldFlag, fieldFileType, fieldThread, fieldDateKey, fieldSizeKey, fieldOrder, fieldDeposit, fieldSenderDomain,
 			fieldSenderKey, fieldThreadRoot, fieldReported,

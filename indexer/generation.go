@@ -28,7 +28,7 @@ const (
 	// mappingVersion goes up whenever documents are made in another way: other
 	// words, another parser result that is worth a rebuild. A generation with another
 	// one answers until it has been rebuilt.
-	mappingVersion = 7
+	mappingVersion = 8
 
 	generationFile = "generation.json"
 	bleveDir       = "bleve"
@@ -65,6 +65,8 @@ type state struct {
 	NewestDate time.Time `json:"newest_date,omitzero"`
 	// Reports says that some may be journal reports of the same message.
 	Reports bool `json:"reports,omitempty"`
+	// Unread says that attachments of some were not read because none were to be.
+	Unread bool `json:"unread,omitempty"`
 	// Snippets is the size of the snippets file.
 	Snippets int64 `json:"snippets"`
 }
@@ -79,6 +81,7 @@ func (s state) extended(e *entry) state {
 		s.NewestDate = e.date.UTC()
 	}
 	s.Reports = s.Reports || e.report
+	s.Unread = s.Unread || e.unread
 	return s
 }
 

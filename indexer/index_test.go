@@ -157,6 +157,9 @@ func start(t *testing.T, dir string, a *memory, opts WorkerOptions) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if opts.Extractor == nil {
+		opts.Extractor = noText{} // Off is for those that ask for it
+	}
 	r := &running{Index: x, t: t, a: a, wake: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -202,6 +205,35 @@ func (r *running) complete() *running {
 		case <-moved:
 		case <-timeout:
 			r.t.Fatal("the index did not become complete")
+		}
+	}
+}
+
+// rebuilt waits until no part is of another reading or to be built anew.
+func (r *running) rebuilt() {
+	r.t.Helper()
+	timeout := time.After(30 * time.Second)
+	for {
+		_, moved, err := r.current()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		pending := false
+		if err := r.use(func(slots []*slot) error {
+			for _, s := range slots {
+				pending = pending || s.rebuild || s.gen.state.Load().Unread
+			}
+			return nil
+		}); err != nil {
+			r.t.Fatal(err)
+		}
+		if !pending {
+			return
+		}
+		select {
+		case <-moved:
+		case <-timeout:
+			r.t.Fatal("the index was not rebuilt")
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/indexer/extract"
 	"github.com/postkeep/postkeep/internal/mailparse"
 	"golang.org/x/sync/errgroup"
 )
@@ -54,7 +55,7 @@ type WorkerOptions struct {
 	// after every batch, which is most of the work when batches are tiny. Whoever
 	// calls Index.Wait ends the waiting. 0 means DefaultGather.
 	Gather time.Duration
-	// Extractor reads attached files; nil leaves them out.
+	// Extractor reads attached files; with nil those that may have text are not read, and their messages are partial.
 	Extractor Extractor
 	// Logger hears of messages that could not be read and of retries; nil discards.
 	Logger *slog.Logger
@@ -83,6 +84,7 @@ type Worker struct {
 	archive Archive
 	wake    <-chan struct{}
 	opts    WorkerOptions
+	reads   bool           // attached files
 	merges  sync.WaitGroup // of closed generations
 	parsers sync.Pool      // of *mailparse.Parser
 
@@ -92,9 +94,13 @@ type Worker struct {
 // NewWorker returns a worker that brings x up to date with a whenever it
 // receives from wake.
 func NewWorker(x *Index, a Archive, wake <-chan struct{}, opts WorkerOptions) *Worker {
+	if opts.Extractor == nil {
+		opts.Extractor = extract.Off{}
+	}
+	_, off := opts.Extractor.(extract.Off)
 	if opts.Parsers <= 0 {
 		opts.Parsers = runtime.GOMAXPROCS(0)
-		if opts.Extractor != nil {
+		if !off {
 			opts.Parsers *= 2
 		}
 	}
@@ -116,7 +122,7 @@ func NewWorker(x *Index, a Archive, wake <-chan struct{}, opts WorkerOptions) *W
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Worker{index: x, archive: a, wake: wake, opts: opts, analyzer: newAnalyzer(schema())}
+	return &Worker{index: x, archive: a, wake: wake, opts: opts, reads: !off, analyzer: newAnalyzer(schema())}
 }
 
 // Run works until ctx is done, which is no error, or the Index is closed. What
@@ -168,6 +174,11 @@ func (w *Worker) step(ctx context.Context, b *builder) (more bool, err error) {
 	}
 	if err := w.index.repair(); err != nil {
 		return false, err
+	}
+	if w.reads {
+		if err := w.index.markUnread(); err != nil {
+			return false, err
+		}
 	}
 	if err := b.serve(ctx); err != nil {
 		return false, err
@@ -358,22 +369,24 @@ func (w *Worker) read(ctx context.Context, item archive.Indexable) (e *entry) {
 			e = w.analyzer.newEntry(item, nil)
 		}
 	}()
-	m, err := w.open(ctx, item.ID)
+	m, off, err := w.open(ctx, item.ID)
 	if err != nil && ctx.Err() == nil {
 		w.opts.Logger.Error("message cannot be read, it is indexed as far as it goes", "id", item.ID, "error", err)
 	}
 	if err != nil && m != nil {
 		m.Flags = withFlag(m.Flags, mailparse.FlagPartial)
 	}
-	return w.analyzer.newEntry(item, m)
+	e = w.analyzer.newEntry(item, m)
+	e.unread = off
+	return e
 }
 
 // open reads a message. It is nil if there is nothing to read, and comes with an
-// error if that is not all of it.
-func (w *Worker) open(ctx context.Context, id string) (m *mailparse.Message, err error) {
+// error if that is not all of it. off is that of parseMessage.
+func (w *Worker) open(ctx context.Context, id string) (m *mailparse.Message, off bool, err error) {
 	body, err := w.archive.OpenMessage(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
 	return w.parseMessage(ctx, id, body)

@@ -83,7 +83,7 @@ func TestUnreadableMessageIsFoundByWhatIsKnown(t *testing.T) {
 		"quick":         "alice",
 		"received:2024": "alice bob broken carol kanji",
 	})
-	if s := a.described[id("bob")]; !slices.Equal(s.Flags, []string{mailparse.FlagPartial}) {
+	if s := a.described[id("bob")]; !slices.Equal(s.Flags, []string{mailparse.FlagPartial, mailparse.FlagUnclear}) {
 		t.Errorf("summary %+v", s)
 	}
 }

@@ -100,6 +100,10 @@ func (h *Hold) validDays() error {
 // them nobody can say that they do not match.
 const Unsearchable = "is:partial OR is:encrypted OR is:malformed"
 
+// Unaddressed is the query that finds messages with an address that could not be read, or without a header: of them nobody can say
+// that they are not from or to an address.
+const Unaddressed = "is:unclear"
+
 // Terms returns the query, in the query language, that finds all that the hold covers. It is what is
 // kept in the ledger beside the hits, so that everybody can ask it again.
 //
@@ -109,13 +113,17 @@ func (h *Hold) Terms() string {
 	var parts []string
 	if len(h.Custodians) > 0 {
 		var names []string
+		addressed := false
 		for _, c := range h.Custodians {
 			c = strings.TrimSpace(c)
 			names = append(names, "mailbox:"+quote(c))
 			if strings.Contains(c, "@") {
-				// rcpt: has what servers noted, such as Delivered-To, and journal reports.
-				names = append(names, "participant:"+quote(c), "rcpt:"+quote(c))
+				// address: has every header field, what servers noted, and journal reports.
+				names, addressed = append(names, "address:"+quote(c)), true
 			}
+		}
+		if addressed {
+			names = append(names, Unaddressed)
 		}
 		parts = append(parts, "("+strings.Join(names, " OR ")+")")
 	}

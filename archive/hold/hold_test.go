@@ -16,7 +16,7 @@ func TestTermsAskForCustodianDateAndText(t *testing.T) {
 		{hold.Hold{Query: "*"}, `((*) OR is:partial OR is:encrypted OR is:malformed)`},
 		{hold.Hold{Custodians: []string{"sales"}}, `(mailbox:"sales")`},
 		{hold.Hold{Custodians: []string{"a@b.example", ` q"\ `}, To: "2024-12-31", Query: "x OR y"},
-			`(mailbox:"a@b.example" OR participant:"a@b.example" OR rcpt:"a@b.example" OR mailbox:"q\"\\") ` +
+			`(mailbox:"a@b.example" OR address:"a@b.example" OR mailbox:"q\"\\" OR is:unclear) ` +
 				`(date:..2024-12-31 OR received:..2024-12-31) ((x OR y) OR is:partial OR is:encrypted OR is:malformed)`},
 	} {
 		if got := c.hold.Terms(); got != c.want {

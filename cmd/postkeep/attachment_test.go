@@ -86,7 +86,7 @@ func TestTextOfAttachmentsIsFound(t *testing.T) {
 func TestAttachmentsAreNotReadWhereThatIsSwitchedOff(t *testing.T) {
 	s := newSite(t, attachmentYAML(t)+"index: { extract: false }\n")
 	s.ok("poll")
-	for query, want := range map[string]string{"penalty": "0", "offer.zip": "1", "is:partial": "0"} {
+	for query, want := range map[string]string{"penalty": "0", "offer.zip": "1", "is:partial": "2"} {
 		if got := strings.TrimSpace(s.ok("search", "--count", query)); got != want {
 			t.Errorf("%s: %s found, want %s", query, got, want)
 		}

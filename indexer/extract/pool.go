@@ -82,6 +82,8 @@ type Result struct {
 	Encrypted bool
 	// Kind is what the file is, "" if no text is looked for in such files.
 	Kind string
+	// Off means that the file was not read because files are not to be read.
+	Off bool
 }
 
 // Pool is a number of children. Its methods are safe for concurrent use.
@@ -132,15 +134,16 @@ func New(opts Options) (*Pool, error) {
 // to its end. What is wrong with the file is in Result.Reason; the error is that
 // of r, of ctx, or of a child that cannot be started.
 func (p *Pool) Extract(ctx context.Context, name, mediaType string, size int64, r io.Reader) (Result, error) {
-	head := make([]byte, document.SniffBytes)
-	n, err := io.ReadFull(r, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return Result{}, fmt.Errorf("extract: read %q: %w", name, err)
+	head, err := sniff(name, r)
+	if err != nil {
+		return Result{}, err
 	}
-	head = head[:n]
 	kind := document.Detect(head, mediaType, name)
 	if kind == document.KindNone {
 		return Result{}, nil
+	}
+	if kind == document.KindOther {
+		return Result{Kind: string(kind), Reason: document.ReasonOther}, nil // without asking a child
 	}
 	if size > p.opts.MaxInputBytes && !kind.ReadableInPart() {
 		return Result{Kind: string(kind), Reason: fmt.Sprintf("larger than %d MiB, not read", p.opts.MaxInputBytes>>20)}, nil

@@ -20,6 +20,7 @@ const (
 	Bcc            Field = "bcc"
 	Recipient      Field = "rcpt"        // of the header or of the envelope
 	Participant    Field = "participant" // any of the addresses
+	Address        Field = "address"     // in any field of the header, or in the envelope
 	Subject        Field = "subject"
 	Body           Field = "body"
 	AttachmentText Field = "attachment" // text and file names of attachments
@@ -56,7 +57,7 @@ const (
 )
 
 // fieldNames are all names, in the order in which errors list them.
-var fieldNames = []string{"from", "to", "cc", "bcc", "rcpt", "participant", "subject", "body", "attachment", "filename", "filetype", "list",
+var fieldNames = []string{"from", "to", "cc", "bcc", "rcpt", "participant", "address", "subject", "body", "attachment", "filename", "filetype", "list",
 	"header", "mailbox", "msgid", "id", "thread", "has", "is", "lang", "size", "date", "after", "before", "during", "received"}
 
 // fieldKind says what the name of a field introduces, and whether it is one.
@@ -84,7 +85,7 @@ func fieldKind(name string) (kind, bool) {
 }
 
 // flagNames are what is: takes.
-var flagNames = []string{"encrypted", "signed", "malformed", "journal", "bounce", "report", "held", "partial"}
+var flagNames = []string{"encrypted", "signed", "malformed", "journal", "bounce", "report", "held", "partial", "unclear"}
 
 // oneOf lists names for an error.
 func oneOf(names []string) string {

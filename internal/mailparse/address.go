@@ -118,13 +118,13 @@ func isPlainAddr(s string) bool {
 		case c <= ' ' || c >= 0x7f || c == '(' || c == ')' || c == '<' || c == '>' || c == '"' || c == '\\' ||
 			c == ':' || c == ';' || c == '[' || c == ']' || c == '\'' || c == ',':
 			return false
-		case c == '@' && at >= 0:
+		case c == '@' && at >= 0, c == '.' && i == at+1:
 			return false
 		case c == '@':
 			at = i
 		}
 	}
-	return at > 0 && at < len(s)-1
+	return at > 0 && at < len(s)-1 && s[len(s)-1] != '.'
 }
 
 func isPrintableASCII(s string) bool {
@@ -150,6 +150,7 @@ type addressParser struct {
 	inAngle bool            // there were angle brackets
 
 	noQuote, noParen bool // none ends any more: taken as text
+	inner            bool // s is the text of encoded words
 }
 
 func (p *addressParser) parse() []Address {
@@ -231,6 +232,9 @@ func (p *addressParser) brackets() int {
 			next = len(p.s)
 		}
 	}
+	if p.inAngle && strings.IndexByte(p.angle, '@') > 0 {
+		p.flush() // <a@example.com> <b@example.com>: there should be a comma
+	}
 	p.angle, p.inAngle = p.s[1:next], true
 	for next < len(p.s) && p.s[next] == '>' {
 		next++
@@ -248,23 +252,47 @@ func (p *addressParser) flush() {
 	p.phrase.Reset()
 	p.comment, p.angle, p.inAngle = "", "", false
 
-	var a Address
+	var list []Address
 	switch {
 	case inAngle && strings.Trim(angle, "<> \t") != "":
-		a = Address{Name: p.text(phrase), Addr: p.addr(angle)}
+		list = p.angled(p.text(phrase), angle)
 	case phrase == "" && comment == "":
 		return
 	default:
-		a = p.bare(phrase)
+		list = p.bare(phrase)
 	}
-	if a.Name == "" && comment != "" {
-		a.Name = p.text(unquote(comment))
+	if list[0].Name == "" && comment != "" {
+		list[0].Name = p.text(unquote(comment))
 	} else {
 		p.note(comment)
 	}
-	if a = tidy(a); a != (Address{}) {
-		p.list = append(p.list, a)
+	for _, a := range list {
+		if a = tidy(a); a != (Address{}) {
+			p.list = append(p.list, a)
+		}
 	}
+}
+
+// angled reads what stands in angle brackets: an address, or by mistake several.
+func (p *addressParser) angled(name, angle string) []Address {
+	addr := p.addr(angle)
+	if isCleanAddr(addr) {
+		return []Address{{Name: name, Addr: addr}}
+	}
+	if addrs, rest := cutSpecs(decodeWords(stripComments(angle), p.charset)); len(addrs) > 0 && rest == "" {
+		return addressesOf(name, addrs)
+	}
+	return []Address{{Name: name, Addr: addr}}
+}
+
+// addressesOf gives the first address the name.
+func addressesOf(name string, addrs []string) []Address {
+	list := make([]Address, len(addrs))
+	for i, a := range addrs {
+		list[i].Addr = a
+	}
+	list[0].Name = name
+	return list
 }
 
 func (p *addressParser) note(s string) {
@@ -283,33 +311,59 @@ func tidy(a Address) Address {
 	return a
 }
 
-// bare reads an address without angle brackets: the word with the @ in it, the
-// others are the name.
-func (p *addressParser) bare(phrase string) Address {
+// bare reads addresses without angle brackets: the words with an @ in them, the others are the name. It returns at least
+// one.
+func (p *addressParser) bare(phrase string) []Address {
 	if strings.HasPrefix(phrase, `"`) {
 		// "john doe"@example.org, or "john@example.org" alone
 		if end := closingQuote(phrase); end > 0 && (end == len(phrase)-1 || phrase[end+1] == '@') {
 			if end < len(phrase)-1 {
-				return Address{Addr: decodeWords(unquote(phrase[1:end]), p.charset) + p.addr(phrase[end+1:])}
+				return []Address{{Addr: decodeWords(unquote(phrase[1:end]), p.charset) + p.addr(phrase[end+1:])}}
 			}
 			phrase = unquote(phrase[1:end])
 		}
+	}
+	if strings.IndexByte(phrase, '@') >= 0 && !strings.Contains(phrase, "=?") {
+		if addrs, rest := cutSpecs(decodeRaw(phrase, p.charset)); len(addrs) > 0 {
+			return addressesOf(p.text(rest), addrs)
+		}
+	}
+	if list := p.encoded(phrase); len(list) > 0 {
+		return list
 	}
 	words := strings.Fields(phrase)
 	for i, w := range words {
 		if strings.IndexByte(w, '@') > 0 && !strings.HasPrefix(w, "=?") {
 			words = append(words[:i:i], words[i+1:]...)
-			return Address{Name: p.text(strings.Join(words, " ")), Addr: p.addr(w)}
+			return []Address{{Name: p.text(strings.Join(words, " ")), Addr: p.addr(w)}}
 		}
 	}
 	text := p.text(phrase)
 	if strings.ContainsAny(text, " \t") && strings.IndexByte(text, '@') < 0 {
-		return Address{Name: text}
+		return []Address{{Name: text}}
 	}
-	return Address{Addr: text}
+	return []Address{{Addr: text}}
 }
 
-// addr cleans an addr-spec: no route, no folding white space, no encoded words.
+// encoded reads a phrase in whose encoded words are the addresses, too, which RFC 2047 section 5 forbids.
+// QUIRK: web forms and old mailers encode the field as a whole.
+func (p *addressParser) encoded(phrase string) []Address {
+	if p.inner || !strings.Contains(phrase, "=?") {
+		return nil
+	}
+	text := p.text(phrase)
+	if strings.IndexByte(plainSpelling(text), '@') < 0 {
+		return nil
+	}
+	inner := addressParser{s: plainSpelling(text), inner: true}
+	list := inner.parse()
+	if !slices.ContainsFunc(list, func(a Address) bool { return isCleanAddr(a.Addr) }) {
+		return nil
+	}
+	return list
+}
+
+// addr cleans an addr-spec: no route, no scheme, no folding white space, no encoded words.
 func (p *addressParser) addr(s string) string {
 	s = strings.Trim(stripComments(s), "<> \t")
 	if strings.HasPrefix(s, "@") {
@@ -317,24 +371,32 @@ func (p *addressParser) addr(s string) string {
 			s = s[i+1:]
 		}
 	}
-	if len(s) > 7 && strings.EqualFold(s[:7], "mailto:") {
-		s = s[7:]
+	s = strings.TrimSpace(plainSpelling(decodeWords(s, p.charset)))
+	if strings.HasPrefix(s, `"`) {
+		if end := closingQuote(s); end > 0 && end < len(s)-1 && s[end+1] == '@' {
+			return unquote(s[1:end]) + strings.TrimRight(s[end+1:], ".")
+		}
+		return s
 	}
-	s = decodeWords(s, p.charset)
-	if !strings.HasPrefix(s, `"`) && strings.ContainsAny(s, " \t") {
+	if strings.IndexByte(s, '@') > 0 {
+		s = trimSpec(s)
+	}
+	if strings.ContainsAny(s, " \t") {
 		s = withoutSpace(s)
 	}
 	return s
 }
 
 // withoutSpace takes away the white space that is allowed in an address (RFC 5322
-// section 4.4), and any in the domain. What is between words of the local part is not
-// allowed, and stays: "Undisclosed Recipients@example.com" is two words.
+// section 4.4). What is between words is not allowed, and stays: "Undisclosed Recipients@example.com" is two words.
 func withoutSpace(addr string) string {
 	at := strings.LastIndexByte(addr, '@')
-	local := strings.Join(strings.Fields(addr[:max(at, 0)]), " ")
-	local = strings.ReplaceAll(strings.ReplaceAll(local, " .", "."), ". ", ".")
-	return local + strings.Join(strings.Fields(addr[max(at, 0):]), "")
+	return unspaced(addr[:max(at, 0)]) + strings.ReplaceAll(unspaced(addr[max(at, 0):]), "@ ", "@")
+}
+
+func unspaced(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	return strings.ReplaceAll(strings.ReplaceAll(s, " .", "."), ". ", ".")
 }
 
 // text decodes a display name or comment: quotes away, encoded words decoded,

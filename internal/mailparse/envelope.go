@@ -98,6 +98,21 @@ func messageIDs(s string) []string {
 	return ids
 }
 
+// issueAddress says why a message is unclear.
+const issueAddress = "an address that cannot be read"
+
+// isUnclear reports whether who wrote to whom cannot be told.
+func (s *state) isUnclear() bool {
+	m := s.msg
+	switch {
+	case !m.isClear(), m.Journal != nil && m.Journal.unclear, len(m.Header.fields) == 0:
+		return true
+	case len(m.From) == 0 && m.Header.Has("From"):
+		return true
+	}
+	return slices.Contains(m.Problems, issueHeader) || slices.Contains(m.Problems, issueHeaderEnd)
+}
+
 // finish makes the summary when all was read.
 func (s *state) finish() {
 	m := s.msg
@@ -118,6 +133,10 @@ func (s *state) finish() {
 		m.Recipients = m.Journal.Recipients
 	} else {
 		m.Recipients = transportRecipients(m.Header)
+	}
+	if s.isUnclear() {
+		s.problem(issueAddress)
+		s.flag(FlagUnclear)
 	}
 	s.finishReports()
 	for i := range m.Parts {

@@ -26,6 +26,9 @@ const (
 // issueFromLine is harmless: servers and mbox files leave the line in front.
 const issueFromLine = "begins with an mbox From line"
 
+// issueHeaderEnd says that addresses may stand in what was taken for the body.
+const issueHeaderEnd = "header does not end in an empty line"
+
 // issueHeader says that not all of a header was kept.
 const issueHeader = "header too large, cut"
 
@@ -77,7 +80,7 @@ func (h *headerReader) line(piece []byte, start bool) verdict {
 	colon := h.fieldName(text)
 	if colon < 0 && (wasBlank || bytes.HasPrefix(text, []byte("--"))) {
 		// "--" is a boundary that follows the header at once.
-		h.problem("header does not end in an empty line")
+		h.problem(issueHeaderEnd)
 		return headerEndedBefore
 	}
 	if colon < 0 || len(h.doubt) > 0 && !isCertain(text[:colon]) || wasBlank && len(h.buf) == 0 && !isCertain(text[:colon]) {

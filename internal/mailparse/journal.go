@@ -23,6 +23,8 @@ type Journal struct {
 	// servers, and may write their headers differently. It is "" where the report
 	// has no message.
 	Key string
+
+	unclear bool // there is an address that cannot be read
 }
 
 // JournalRecipient is one recipient of a journal report.
@@ -71,8 +73,10 @@ func parseJournal(text string) *Journal {
 		switch key {
 		case "sender":
 			j.Sender = firstAddr(value)
+			j.unclear = j.unclear || strings.Trim(value, "<> ") != "" && !isCleanAddr(j.Sender)
 		case "on-behalf-of":
 			j.OnBehalfOf = firstAddr(value)
+			j.unclear = j.unclear || value != "" && !isCleanAddr(j.OnBehalfOf)
 		case "subject":
 			j.Subject = decodeWords(value, "")
 		case "message-id":
@@ -96,13 +100,17 @@ func (j *Journal) addRecipient(all *addrSet, field, value string) {
 		}
 		r = JournalRecipient{Field: field}
 	}
-	for item := range strings.SplitSeq(value, ",") {
+	found := false
+	for item := range strings.SplitSeq(value, ",") { // also where one is in a name
 		how := ""
 		if name, v, ok := strings.Cut(item, ":"); ok && strings.IndexByte(name, '@') < 0 {
 			how, item = strings.ToLower(strings.TrimSpace(name)), v
 		}
 		addr := firstAddr(item)
 		all.add(addr)
+		clean := isCleanAddr(addr)
+		found = found || clean
+		j.unclear = j.unclear || how != "" && !clean
 		switch {
 		case addr == "":
 		case how == "expanded":
@@ -115,6 +123,7 @@ func (j *Journal) addRecipient(all *addrSet, field, value string) {
 		}
 	}
 	flush()
+	j.unclear = j.unclear || !found && strings.TrimSpace(value) != ""
 }
 
 // firstAddr returns the address in a value that holds one.

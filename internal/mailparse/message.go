@@ -8,11 +8,12 @@ import (
 // Version is the version of what Parse makes of a message. It is stored with
 // every summary, and goes up when the same bytes would give another result, so
 // that a rebuild knows what is out of date.
-const Version = 3
+const Version = 4
 
 // The flags of a message. They are stored and searched for by these words.
 const (
 	FlagMalformed = "malformed" // something is not as the RFCs want it; Problems says what
+	FlagUnclear   = "unclear"   // malformed, and who wrote to whom cannot be told: an address, or the header, cannot be read
 	FlagEncrypted = "encrypted" // a part cannot be read without a key
 	FlagSigned    = "signed"    // has a signature, of whatever worth
 	FlagJournal   = "journal"   // an Exchange journal report; Journal holds the envelope

@@ -90,8 +90,11 @@ func Detect(head []byte, mediaType, name string) Kind {
 	}
 	extension := strings.ToLower(path.Ext(name))
 	declared := strings.HasPrefix(base, "text/") || isMail(base, extension) || isText(extension)
-	if !looksLikeText(head, declared) || declared && isPicture(head) {
+	if declared && isPicture(head) || len(head) == 0 {
 		return KindNone
+	}
+	if !looksLikeText(head, declared) {
+		return binaryKind(base, extension)
 	}
 	return detectText(head, base, extension)
 }
@@ -119,6 +122,27 @@ func detectText(head []byte, mediaType, extension string) Kind {
 		return KindNone
 	}
 	return KindText
+}
+
+// binaryKind tells what a file is that is no text and has no beginning that is known. Nobody can say that there is no text in
+// a format that is not known.
+func binaryKind(mediaType, extension string) Kind {
+	major, _, _ := strings.Cut(mediaType, "/")
+	switch {
+	case major == "image" || major == "audio" || major == "video" || major == "font", mediaType == "application/vnd.ms-fontobject":
+		return KindNone
+	case strings.Contains(mediaType, "pkcs7") || strings.Contains(mediaType, "pgp-") || strings.Contains(mediaType, "x509") || mediaType == "application/pkix-cert":
+		return KindNone // signatures and keys
+	}
+	switch extension {
+	case ".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".heif", ".ico", ".cur", ".emf", ".wmf", ".emz", ".wmz", ".raw", ".avif",
+		".mp3", ".m4a", ".aac", ".wav", ".ogg", ".oga", ".opus", ".flac", ".wma", ".amr", ".aif", ".aiff", ".mid", ".midi", ".au",
+		".mp4", ".m4v", ".mov", ".avi", ".mpg", ".mpeg", ".mkv", ".webm", ".wmv", ".3gp", ".flv", ".swf",
+		".ttf", ".otf", ".woff", ".woff2", ".eot", ".exe", ".dll", ".com", ".sys", ".ocx", ".scr", ".pif", ".class", ".so", ".o", ".obj", ".pyc",
+		".p7s", ".p7m", ".p7c", ".p7b", ".sig", ".cer", ".crt", ".der", ".pfx", ".p12", ".gpg", ".pgp":
+		return KindNone // .p7m, .gpg and .pgp are flagged as encrypted, or unwrapped, before
+	}
+	return KindOther
 }
 
 // isText reports whether files of that name are text, whatever their charset

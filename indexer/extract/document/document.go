@@ -78,6 +78,9 @@ type Result struct {
 	Encrypted bool
 }
 
+// ReasonOther is the Result.Reason of files that may have text, in a format that nobody here reads.
+const ReasonOther = "a format that is not read"
+
 var (
 	errEncrypted = errors.New("encrypted")
 	errText      = errors.New("more text than the limit, cut")
@@ -163,7 +166,7 @@ func (r *reader) extract(f File, where string, depth int) error {
 	case KindText:
 		r.plain(f.Data, f.charset())
 	case KindOther:
-		err = errors.New("a format that is not read")
+		err = errors.New(ReasonOther)
 	case KindNone:
 	}
 	if err == nil && f.Cut && kind != KindNone {
