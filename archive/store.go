@@ -63,6 +63,7 @@ func (o *Options) fill() {
 	if o.FS == nil {
 		o.FS = disk.OS()
 	}
+	o.FS = disk.Patient(o.FS)
 	if o.MinFree == 0 {
 		o.MinFree = DefaultMinFree
 	}
