@@ -59,7 +59,8 @@ type site struct {
 	dir    string
 	config string
 
-	process *os.Process // of the daemon
+	process *os.Process     // of the daemon
+	wrap    func(*exec.Cmd) // changes how commands are run; nil leaves them
 }
 
 // newSite writes a configuration (the data directory and the log level are
@@ -86,6 +87,9 @@ func (s *site) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = append(os.Environ(), "POSTKEEP_CONFIG="+s.config)
 	cmd.Dir = s.dir
+	if s.wrap != nil {
+		s.wrap(cmd)
+	}
 	return cmd
 }
 

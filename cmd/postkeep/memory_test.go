@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -43,7 +42,7 @@ func (s *site) peakRSSAnon(stdout io.Writer, args ...string) int64 {
 	for {
 		select {
 		case <-tick.C:
-			peak = max(peak, rssAnon(cmd))
+			peak = max(peak, rssAnon(cmd.Process.Pid))
 		case err := <-exited:
 			if err != nil {
 				s.t.Fatalf("postkeep %v: %v\n%s", args, err, stderr.String())
@@ -54,8 +53,8 @@ func (s *site) peakRSSAnon(stdout io.Writer, args ...string) int64 {
 }
 
 // rssAnon reads proc_pid_status(5); 0 when the process has just ended.
-func rssAnon(cmd *exec.Cmd) int64 {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+func rssAnon(pid int) int64 {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}

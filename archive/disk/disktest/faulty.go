@@ -47,6 +47,10 @@ type Fault struct {
 	Bytes int
 	// Crash lets every later operation fail too, reads included; only Close works.
 	Crash bool
+	// Err is the error of the operation, such as syscall.ENOSPC; nil is ErrInjected.
+	Err error
+	// Lasts lets every later operation that counts fail in the same way, as on a full disk.
+	Lasts bool
 }
 
 // A Faulty wraps a file system in which one operation fails. A test loops over
@@ -109,7 +113,7 @@ func (f *Faulty) strike(op Op) (bool, error) {
 	}
 	f.count++
 	if f.count != f.fault.At {
-		return false, nil
+		return f.fault.Lasts && f.fired != nil, nil
 	}
 	f.fired = &op
 	return true, nil
@@ -126,10 +130,16 @@ func (f *Faulty) do(op Op, work func() error) error {
 	case f.fault.Mode == FailPersisted:
 		_ = work() // its own error must not make the fault look like something harmless
 	}
-	return injected(op)
+	return f.injected(op)
 }
 
-func injected(op Op) error { return fmt.Errorf("%s %s: %w", op.Kind, op.Path, ErrInjected) }
+func (f *Faulty) injected(op Op) error {
+	err := f.fault.Err
+	if err == nil {
+		err = ErrInjected
+	}
+	return fmt.Errorf("%s %s: %w", op.Kind, op.Path, err)
+}
 
 // OpenFile opens a file; it counts, as Create or Truncate, if it makes or empties one.
 func (f *Faulty) OpenFile(name string, flag int, perm fs.FileMode) (disk.File, error) {
@@ -252,7 +262,7 @@ func (f *faultyFile) write(p []byte, work func([]byte) (int, error)) (int, error
 	case FailPersisted:
 		n, _ = work(p)
 	}
-	return n, injected(op)
+	return n, f.f.injected(op)
 }
 
 func (f *faultyFile) Truncate(size int64) error {
