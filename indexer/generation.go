@@ -154,7 +154,7 @@ func createGeneration(dir string, first int64, now time.Time, log *slog.Logger, 
 		asyncErrors.unregister(g.storePath())
 		return nil, fmt.Errorf("create index %s: %w", dir, err)
 	}
-	if err := g.start(first); err != nil {
+	if err := g.start(first, false); err != nil {
 		return nil, err
 	}
 	data, err := json.Marshal(manifest{formatVersion, mappingVersion, now.UTC()})
@@ -171,8 +171,8 @@ func createGeneration(dir string, first int64, now time.Time, log *slog.Logger, 
 }
 
 // openGeneration opens an existing generation. A panic of Bleve over damaged
-// files is an error.
-func openGeneration(dir string, first int64, log *slog.Logger, onFail func()) (g *generation, err error) {
+// files is an error. Nothing is written if readOnly.
+func openGeneration(dir string, first int64, readOnly bool, log *slog.Logger, onFail func()) (g *generation, err error) {
 	m, err := readManifest(dir)
 	if err != nil {
 		return nil, err
@@ -192,10 +192,12 @@ func openGeneration(dir string, first int64, log *slog.Logger, onFail func()) (g
 			g = nil
 		}
 	}()
-	if g.bleve, err = bleve.OpenUsing(g.blevePath(), bleveConfig()); err != nil {
+	config := bleveConfig()
+	config["read_only"] = readOnly
+	if g.bleve, err = bleve.OpenUsing(g.blevePath(), config); err != nil {
 		return nil, fmt.Errorf("open index %s: %w", dir, err)
 	}
-	if err := g.start(first); err != nil {
+	if err := g.start(first, readOnly); err != nil {
 		return g, err
 	}
 	// Bleve passes over snapshots whose segments it cannot load, and may begin
@@ -204,6 +206,9 @@ func openGeneration(dir string, first int64, log *slog.Logger, onFail func()) (g
 	end, size := g.state.Load().Snippets, g.snippets.end
 	if end == 0 && size > 0 || size < end {
 		return g, errors.Join(fmt.Errorf("index %s lacks %d bytes of snippets, or its segments could not be loaded", dir, max(end-size, 0)), g.close())
+	}
+	if readOnly {
+		return g, nil
 	}
 	// A batch that was not finished left its texts, maybe of messages that are
 	// disposed of before they are indexed.
@@ -232,7 +237,7 @@ func bleveConfig() map[string]any {
 }
 
 // start reads the state and opens the snippets; on error it closes Bleve.
-func (g *generation) start(first int64) (err error) {
+func (g *generation) start(first int64, readOnly bool) (err error) {
 	s := &state{Position: first - 1}
 	data, err := g.bleve.GetInternal([]byte(stateKey))
 	if err == nil && data != nil {
@@ -240,7 +245,7 @@ func (g *generation) start(first int64) (err error) {
 	}
 	g.state.Store(s)
 	if err == nil {
-		g.snippets, err = openSnippets(filepath.Join(g.dir, snippetsName))
+		g.snippets, err = openSnippets(filepath.Join(g.dir, snippetsName), readOnly)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("open index %s: %w", g.dir, err), g.close())

@@ -54,6 +54,8 @@ type Options struct {
 	// Held returns the ids of the messages that holds keep from disposal, for
 	// is:held. With nil such a query is ErrNoHolds.
 	Held func(ctx context.Context) ([]string, error)
+	// ReadOnly opens an index that is there, with no Worker, and changes nothing in Dir, such as on a medium that cannot be written to.
+	ReadOnly bool
 	// Logger hears of failures; nil discards.
 	Logger *slog.Logger
 }
@@ -98,8 +100,10 @@ func Open(ctx context.Context, opts Options) (*Index, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := os.MkdirAll(opts.Dir, disk.DirPerm); err != nil {
-		return nil, fmt.Errorf("open search index: %w", err)
+	if !opts.ReadOnly {
+		if err := os.MkdirAll(opts.Dir, disk.DirPerm); err != nil {
+			return nil, fmt.Errorf("open search index: %w", err)
+		}
 	}
 	x := &Index{opts: opts, eachPage: eachPage, moved: make(chan struct{}), urgent: make(chan struct{}, 1),
 		work: make(chan struct{}, 1), requests: make(chan *request, maxRequests)}

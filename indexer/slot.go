@@ -131,7 +131,7 @@ func (x *Index) load() error {
 	if err == nil {
 		err = json.Unmarshal(data, &r)
 	}
-	if isEnvironment(err) {
+	if isEnvironment(err) || err != nil && x.opts.ReadOnly {
 		return fmt.Errorf("open search index: %w", err)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && !r.valid() {
@@ -148,6 +148,9 @@ func (x *Index) load() error {
 		if err != nil {
 			return err
 		}
+	}
+	if x.opts.ReadOnly {
+		return nil
 	}
 	// What follows must not lose a generation to a crash: the list first.
 	if err := x.save(x.slots); err != nil {
@@ -168,7 +171,7 @@ func (x *Index) openSlot(r slotRecord) (*slot, error) {
 		return nil, err
 	}
 	s.rebuild = s.rebuild || s.gen.mapping != mappingVersion
-	if r.Next == "" {
+	if r.Next == "" || x.opts.ReadOnly {
 		return s, nil
 	}
 	if s.next, err = x.openOrCreate(r.Next, s.first); err == nil && s.next.mapping != mappingVersion {
@@ -179,18 +182,21 @@ func (x *Index) openSlot(r slotRecord) (*slot, error) {
 }
 
 func (x *Index) openOrCreate(name string, first int64) (*generation, error) {
+	if name == "" && x.opts.ReadOnly {
+		return nil, errors.New("open search index: its list is damaged or of another version")
+	}
 	if name == "" {
 		return x.create(first)
 	}
 	dir := filepath.Join(x.opts.Dir, name)
-	g, err := openGeneration(dir, first, x.opts.Logger, x.stir)
+	g, err := openGeneration(dir, first, x.opts.ReadOnly, x.opts.Logger, x.stir)
 	switch {
 	case err == nil:
 		g.columns.pool = &x.columns
 		return g, nil
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%w: %s", ErrLocked, dir)
-	case isEnvironment(err):
+	case isEnvironment(err), x.opts.ReadOnly:
 		return nil, err
 	}
 	x.opts.Logger.Warn("a part of the search index is rebuilt", "index", dir, "reason", err)

@@ -85,7 +85,7 @@ func TestSnippetsSurviveReopening(t *testing.T) {
 	var texts []string
 	var places []place
 	for round := range 3 {
-		s, err := openSnippets(file)
+		s, err := openSnippets(file, false)
 		if err != nil {
 			t.Fatal(err)
 		}

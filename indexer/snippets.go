@@ -65,8 +65,13 @@ type snippetFile struct {
 	dec *zstd.Decoder
 }
 
-func openSnippets(name string) (*snippetFile, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+// openSnippets opens the file, and makes it unless it is only to be read.
+func openSnippets(name string, readOnly bool) (*snippetFile, error) {
+	flags := os.O_RDWR | os.O_CREATE
+	if readOnly {
+		flags = os.O_RDONLY
+	}
+	f, err := os.OpenFile(name, flags, 0o600)
 	if err != nil {
 		return nil, err
 	}
