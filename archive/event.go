@@ -62,7 +62,7 @@ func (s *Store) Record(ctx context.Context, a Action) (int64, error) {
 
 // queuedReport waits for the commit that writes it.
 type queuedReport struct {
-	mailbox string
+	report  *PollReport
 	details json.RawMessage
 	done    chan error // has room
 }
@@ -76,7 +76,7 @@ func (s *Store) RecordPoll(_ context.Context, r PollReport) error {
 	if err != nil {
 		return fmt.Errorf("record poll of %s: %w", r.Mailbox, err)
 	}
-	q := &queuedReport{mailbox: r.Mailbox, details: details, done: make(chan error, 1)}
+	q := &queuedReport{report: &r, details: details, done: make(chan error, 1)}
 	s.queue.Lock()
 	s.reports = append(s.reports, q)
 	s.queue.Unlock()
@@ -122,7 +122,7 @@ func (s *Store) recordPolls(batch []*queuedReport) error {
 	}
 	change := catalog.Change{Position: first + int64(len(batch))}
 	for i, b := range batch {
-		change.Polls = append(change.Polls, catalog.Poll{Index: first + int64(i), Mailbox: b.mailbox, Report: b.details})
+		change.Polls = append(change.Polls, pollRow(first+int64(i), b.report, b.details))
 	}
 	if err := s.catalog.Apply(ctx, change); err != nil {
 		return s.breaks(err)

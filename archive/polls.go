@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+
+	"github.com/postkeep/postkeep/archive/catalog"
 )
 
 // A RecordedPoll is a poll with its place in the ledger.
@@ -27,4 +29,20 @@ func (s *Store) Polls(ctx context.Context, mailbox string, before int64, limit i
 		}
 	}
 	return out, nil
+}
+
+// PollMemory returns the Memory of the last poll report of a mailbox that has one, nil if none has.
+func (s *Store) PollMemory(ctx context.Context, mailbox string) (json.RawMessage, error) {
+	return s.catalog.PollMemory(ctx, mailbox)
+}
+
+// pollRow is what the catalog takes of a poll report.
+func pollRow(index int64, r *PollReport, details []byte) catalog.Poll {
+	p := catalog.Poll{Index: index, Mailbox: r.Mailbox, Report: details, Memory: r.Memory}
+	for it, err := range r.Confirmed.items() {
+		if err == nil {
+			p.Confirmed = append(p.Confirmed, [2]int64{it.first, it.first + it.more})
+		}
+	}
+	return p
 }

@@ -66,7 +66,7 @@ func holdingOf(h catalog.Held) (Holding, error) {
 	d, err := detailsOf(h)
 	return Holding{
 		Listing: Listing{UIDL: d.UIDL, Size: d.ListedSize}, ID: h.ID,
-		HeaderHash: d.HeaderHash, Received: d.Received, Index: h.Index,
+		HeaderHash: d.HeaderHash, Received: d.Received, Index: h.Index, Confirmed: h.Confirmed,
 	}, err
 }
 
@@ -311,11 +311,12 @@ func (s *Store) Mailboxes(ctx context.Context) ([]Mailbox, error) {
 	for i, r := range rows {
 		out[i] = Mailbox{Name: r.Name, Deposits: r.Deposits, Bytes: r.Bytes, Received: r.Received}
 		if r.LastPoll != nil {
-			out[i].LastPoll = &PollReport{}
-			if err := json.Unmarshal(r.LastPoll, out[i].LastPoll); err != nil {
+			var last PollReport
+			if err := json.Unmarshal(r.LastPoll, &last); err != nil {
 				return nil, fmt.Errorf("catalog: last poll of %s: %w", r.Name, err)
 			}
-			out[i].LastPoll.Replies = nil // for those who look into one poll
+			last = last.ForWatchers()
+			out[i].LastPoll = &last
 		}
 	}
 	return out, nil

@@ -244,7 +244,7 @@ func addEvent(change *catalog.Change, e ledger.Entry) error {
 		if err := json.Unmarshal(e.Details, &r); err != nil {
 			return err
 		}
-		change.Polls = append(change.Polls, catalog.Poll{Index: e.Index, Mailbox: r.Mailbox, Report: e.Details})
+		change.Polls = append(change.Polls, pollRow(e.Index, &r, e.Details))
 	case ledger.TypeVerify:
 		change.Meta[verifyMeta] = string(e.Details)
 	case ledger.TypeAnchor:

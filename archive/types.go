@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"time"
@@ -87,6 +88,9 @@ type Holding struct {
 	// Disposed means that the message was archived and disposed of by a rule:
 	// known, but never fetched again.
 	Disposed bool `json:"disposed,omitempty"`
+	// Confirmed means that the ledger has a PollReport by which the copy is whole. Only such a
+	// deposit is a reason to delete the message elsewhere.
+	Confirmed bool `json:"confirmed,omitempty"`
 }
 
 // A Message is what the catalog knows of an archived message.
@@ -146,6 +150,21 @@ type PollReport struct {
 	Replies []SessionReplies `json:"replies,omitempty"`
 	// Unnoted is how many answers to DELE had no room in Replies.
 	Unnoted int `json:"unnoted,omitempty"`
+	// Confirmed are the ledger indexes of deposits of this mailbox that the poll vouches for: the
+	// server answered the command after the download in order, so that the message had ended where
+	// its copy ends. A deposit that no report names is unconfirmed; see Holding.
+	Confirmed Runs `json:"confirmed,omitempty"`
+	// Unconfirmed is how many of the listed messages have an unconfirmed copy in the archive.
+	Unconfirmed int `json:"unconfirmed,omitempty"`
+	// Memory is what the poller has to know of the server at the next poll, as the poller encoded
+	// it; nil if that has not changed. See Store.PollMemory.
+	Memory json.RawMessage `json:"memory,omitempty"`
+}
+
+// ForWatchers returns the report without what is of use only in the ledger.
+func (r PollReport) ForWatchers() PollReport {
+	r.Replies, r.Confirmed, r.Memory = nil, "", nil
+	return r
 }
 
 // SessionReplies is what a server answered to the deletions of one POP3 session.

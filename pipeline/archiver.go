@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -43,6 +44,7 @@ type Store interface {
 	Known(ctx context.Context, mailbox string, listed []archive.Listing) ([]archive.Holding, error)
 	Damaged(ctx context.Context, ids []string) ([]string, error)
 	RecordPoll(ctx context.Context, r archive.PollReport) error
+	PollMemory(ctx context.Context, mailbox string) (json.RawMessage, error)
 }
 
 // ArchiverOptions configure an archive worker.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -185,6 +186,17 @@ func (s *fakeStore) Damaged(_ context.Context, ids []string) ([]string, error) {
 		}
 	}
 	return damaged, nil
+}
+
+func (s *fakeStore) PollMemory(_ context.Context, mailbox string) (json.RawMessage, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range slices.Backward(s.reports) {
+		if r.Mailbox == mailbox && r.Memory != nil {
+			return r.Memory, nil
+		}
+	}
+	return nil, nil
 }
 
 func (s *fakeStore) RecordPoll(_ context.Context, r archive.PollReport) error {

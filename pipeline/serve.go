@@ -19,7 +19,7 @@ const maxHoldings = 400
 // time share one commit of the archive.
 const maxHandlers = 64
 
-// services answers what Bus.Known, Damaged and RecordPoll ask.
+// services answers what Bus.Known, Damaged, RecordPoll and PollMemory ask.
 type services struct {
 	*Archiver
 	ctx   context.Context
@@ -47,6 +47,7 @@ func (a *Archiver) serve(ctx context.Context) (*services, error) {
 		serviceKnown:   s.known,
 		serviceDamaged: s.damaged,
 		serviceReport:  s.report,
+		serviceMemory:  s.memory,
 	} {
 		slots := make(chan struct{}, maxHandlers)
 		handler := micro.HandlerFunc(func(r micro.Request) {
@@ -135,4 +136,12 @@ func (s *services) report(ctx context.Context, data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("report is not readable: %w", err)
 	}
 	return nil, s.store.RecordPoll(ctx, r)
+}
+
+func (s *services) memory(ctx context.Context, data []byte) ([]byte, error) {
+	var mailbox string
+	if err := json.Unmarshal(data, &mailbox); err != nil {
+		return nil, fmt.Errorf("question is not readable: %w", err)
+	}
+	return s.store.PollMemory(ctx, mailbox)
 }

@@ -17,6 +17,7 @@ const (
 	serviceKnown   = "known"
 	serviceDamaged = "damaged"
 	serviceReport  = "report"
+	serviceMemory  = "memory"
 )
 
 const (
@@ -85,6 +86,12 @@ func (b *Bus) Damaged(ctx context.Context, ids []string) ([]string, error) {
 func (b *Bus) RecordPoll(ctx context.Context, r PollReport) error {
 	_, err := b.request(ctx, serviceReport, r)
 	return err
+}
+
+// PollMemory returns the Memory of the last report of the mailbox that was recorded with one, nil if
+// none was.
+func (b *Bus) PollMemory(ctx context.Context, mailbox string) (json.RawMessage, error) {
+	return b.request(ctx, serviceMemory, mailbox)
 }
 
 var errSplit = errors.New("the answer is too large for one message")

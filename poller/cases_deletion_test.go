@@ -118,7 +118,7 @@ func deletionCases() []pollCase {
 			polls:      []casePoll{{want: kept3, kept: whyQuit, kind: "protocol"}, {want: allOf("known", 3)}},
 			archived:   mails(3), onServer: []string{},
 			check: func(t *testing.T, r *caseRig) {
-				if q := r.poller.quirks.get(user); !q.singleUntil.After(time.Now()) {
+				if m := r.memory(); !m.SingleUntil.After(time.Now()) {
 					t.Error("the next session would use pipelining again")
 				}
 			},

@@ -69,79 +69,97 @@ func (s *session) retrieve(hard context.Context, numbers []int) error {
 	s.downloads += len(numbers)
 	s.asked = true
 	s.taker.burst = len(numbers) > 1
-	taken := 0
 	err := s.conn.Retrieve(hard, numbers, func(m *pop3.Message) error {
+		s.answered(m.Number, m.Err != nil)
+		if !s.taker.burst || !s.step.odd {
+			s.prove(false)
+		}
 		if err := s.take(hard, m); err != nil {
 			return err
 		}
-		taken++
 		s.taker.done++
 		s.progress("fetch", s.taker.done, s.taker.total)
 		return nil
 	})
-	overLimit := pop3.KindOf(err) == pop3.KindLimit && s.mailbox.MaxMessageBytes > 0 // take has dealt with it
-	if lost(err) != nil && hard.Err() == nil && !overLimit && taken < len(numbers) {
-		n := numbers[taken]
-		s.poller.quirks.noteTrouble(s.mailbox.Name, s.items[s.at[n]].listing, s.troubles(n)+1)
+	if err == nil && (s.alone || s.taker.burst) {
+		err = s.inStep(hard)
 	}
 	return err
 }
 
-// inStep makes sure that no answer is left over. A server that does not double
-// the dots of a message makes it possible to forge answers in it: then each number
-// has the message of the one before, and the last has not been read. NOOP is
-// answered with one line, and so the second NOOP would get a line of that message.
-func (s *session) inStep(ctx context.Context) error {
-	for range 2 {
-		if err := lost(s.conn.Noop(ctx)); err != nil {
-			return err
+// wanted lists the messages to fetch, in the server's order, without those
+// that are too large. What is most likely to end well comes first, and what was not
+// reached waits for another session: where sessions were lost lately, what can be deleted is
+// deleted before anything is fetched; then new messages; then those whose copies
+// are unconfirmed; and at last, in a session of its own each, those that broke
+// earlier sessions.
+func (s *session) wanted() []int {
+	var fresh, unconfirmed, breakers []int
+	for i := range s.items {
+		it := &s.items[i]
+		switch why := s.visit.oversize(it.trouble); {
+		case !it.fetch:
+		case s.tooLarge(it.listing.Size):
+			s.outcomes[i] = outcome{why: s.largerThan()}
+		case why != "":
+			s.outcomes[i] = outcome{why: why}
+		case it.trouble.Count > 0:
+			breakers = append(breakers, it.number)
+		case it.unconfirmed:
+			unconfirmed = append(unconfirmed, it.number)
+		default:
+			fresh = append(fresh, it.number)
 		}
+	}
+	deletions := s.confirmedCount()
+	switch {
+	case deletions > 0 && s.memory.fragile(s.poller.opts.Now()):
+		s.postpone(fresh, whyDeleting)
+		fresh = nil
+		fallthrough
+	case deletions > 0 || len(fresh) > 0:
+		s.postpone(unconfirmed, "")
+		s.postpone(breakers, whyBreaking)
+		return fresh
+	case len(unconfirmed) > 0:
+		s.alone = true
+		s.postpone(breakers, whyBreaking)
+		return unconfirmed
+	case len(breakers) > 0:
+		s.alone, s.troubled = true, true
+		// The least troublesome first: some were only there when it happened.
+		slices.SortStableFunc(breakers, func(a, b int) int {
+			return cmp.Compare(s.items[s.at[a]].trouble.Count, s.items[s.at[b]].trouble.Count)
+		})
+		s.postpone(breakers[1:], whyBreaking)
+		return breakers[:1]
 	}
 	return nil
 }
 
-// wanted lists the messages to fetch, in the server's order, without those
-// that are too large. One that broke an earlier session waits for a session of its
-// own, so that it cannot keep the others from being archived and deleted.
-func (s *session) wanted() []int {
-	var numbers, breakers []int
-	for i := range s.items {
-		it := &s.items[i]
-		switch trouble := s.quirk.troubles[it.listing]; {
-		case !it.fetch:
-		case s.tooLarge(it.listing.Size) || trouble == oversize:
-			s.outcomes[i] = s.oversize()
-		case trouble > 0:
-			breakers = append(breakers, it.number)
-		default:
-			numbers = append(numbers, it.number)
+// postpone leaves messages to another session of the visit; an empty why leaves
+// theirs as it is.
+func (s *session) postpone(numbers []int, why string) {
+	if len(numbers) == 0 {
+		return
+	}
+	s.cut = true
+	s.later = s.later || why != whyDeleting
+	for _, n := range numbers {
+		i := s.at[n]
+		s.outcomes[i].postponed = true
+		if why != "" {
+			s.outcomes[i].why = why
 		}
 	}
-	if len(numbers) == 0 && s.confirmedCount() == 0 {
-		// The least troublesome first: some were only there when it happened.
-		slices.SortStableFunc(breakers, func(a, b int) int { return cmp.Compare(s.troubles(a), s.troubles(b)) })
-		return breakers
-	}
-	if len(breakers) > 0 {
-		s.cut = true
-		s.leave(breakers, whyBreaking)
-	}
-	return numbers
-}
-
-func (s *session) troubles(number int) trouble {
-	return s.quirk.troubles[s.items[s.at[number]].listing]
 }
 
 func (s *session) tooLarge(size int64) bool {
 	return s.mailbox.MaxMessageBytes > 0 && size > s.mailbox.MaxMessageBytes
 }
 
-func (s *session) oversize() outcome {
-	if s.mailbox.MaxMessageBytes == 0 {
-		return outcome{why: "larger than the streams can take (nats.max_store_bytes)"}
-	}
-	return outcome{why: fmt.Sprintf("larger than %d bytes", s.mailbox.MaxMessageBytes)}
+func (s *session) largerThan() string {
+	return fmt.Sprintf("larger than %d bytes", s.mailbox.MaxMessageBytes)
 }
 
 // leave notes why messages were not fetched.
@@ -154,7 +172,7 @@ func (s *session) leave(numbers []int, why string) {
 // burst is how many of the messages to ask for now; if none, why.
 func (s *session) burst(numbers []int) (n int, why string) {
 	most := 1
-	if s.conn.Capabilities().Has("PIPELINING") && !s.unpipelined() {
+	if !s.alone && s.conn.Capabilities().Has("PIPELINING") && !s.unpipelined() {
 		most = burstMessages
 	}
 	p := &s.mailbox.Policy
@@ -166,12 +184,14 @@ func (s *session) burst(numbers []int) (n int, why string) {
 	case p.MaxMessages > 0:
 		most = min(most, p.MaxMessages-s.downloads)
 	}
-	// Only what will be deleted is worth a QUIT of its own.
-	if p.CommitEvery > 0 && s.mailbox.Delete == (DeletePolicy{}) {
-		room := p.CommitEvery - s.taken - s.confirmedCount()
+	if every := s.every(); every > 0 {
+		room := every - s.taken - s.confirmedCount()
+		if limit := s.memory.limit(s.poller.opts.Now()); limit > 0 {
+			room = min(room, limit-s.step.units)
+		}
 		if room <= 0 {
 			s.cut = true
-			return 0, whyCommit
+			return 0, s.whyCut()
 		}
 		most = min(most, room)
 	}
@@ -185,6 +205,32 @@ func (s *session) burst(numbers []int) (n int, why string) {
 		n++
 	}
 	return n, ""
+}
+
+// every is after how many messages a session ends with QUIT, 0 if there is no
+// such limit. By the policy only what will be deleted is worth a QUIT of its own.
+func (s *session) every() int {
+	every := s.mailbox.CommitEvery
+	if s.mailbox.Delete != (DeletePolicy{}) {
+		every = 0
+	}
+	return lesser(every, s.memory.limit(s.poller.opts.Now()))
+}
+
+// lesser is the lesser of two limits, of which 0 is none.
+func lesser(a, b int) int {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// whyCut is the reason for what is left to the next session.
+func (s *session) whyCut() string {
+	if s.memory.limit(s.poller.opts.Now()) > 0 {
+		return whyShort
+	}
+	return whyCommit
 }
 
 // confirmedCount is how many messages will be deleted without a download.
@@ -218,7 +264,7 @@ func (s *session) take(hard context.Context, m *pop3.Message) error {
 	if m.Err != nil {
 		why := refusal("RETR", m.Err)
 		if it.holding != nil && !it.changed && !it.damaged {
-			s.outcomes[i] = outcome{state: known, why: why} // nothing says that it is another one
+			s.outcomes[i] = outcome{state: known, why: why, unconfirmed: it.unconfirmed} // nothing says that it is another one
 		} else {
 			s.outcomes[i] = outcome{why: why}
 		}
@@ -229,7 +275,7 @@ func (s *session) take(hard context.Context, m *pop3.Message) error {
 		s.outcomes[i] = outcome{why: whyEmpty}
 		return nil
 	}
-	s.outcomes[i] = outcome{why: whyEnded}
+	s.outcomes[i] = outcome{why: whyEnded, unconfirmed: it.unconfirmed}
 	sent, err := s.publish(hard, m)
 	switch {
 	case err == nil:
@@ -238,18 +284,21 @@ func (s *session) take(hard context.Context, m *pop3.Message) error {
 		s.mu.Lock()
 		s.sent[m.Number] = sent
 		s.mu.Unlock()
+		it.octets = sent.Size
+		s.step.pending = append(s.step.pending, i)
+		s.step.odd = s.step.odd || sent.Size != it.listing.Size
 		s.report.Bytes += sent.Size
 		s.outcomes[i].why = whyNoReceipt
 		return nil
 	case errors.Is(err, errTooLarge):
-		s.poller.quirks.noteTrouble(s.mailbox.Name, it.listing, oversize)
-		s.outcomes[i] = s.oversize()
+		s.tooLargeFor(it.listing, s.largerThan(), s.mailbox.MaxMessageBytes)
+		s.outcomes[i] = outcome{why: s.largerThan()}
 		return nil // the client reads the rest, or ends the session
 	case lost(err) != nil, hard.Err() != nil, errors.Is(err, errStuck):
 		return err
 	}
 	if large, ok := errors.AsType[*pipeline.TooLargeError](err); ok {
-		s.poller.quirks.noteTrouble(s.mailbox.Name, it.listing, oversize)
+		s.tooLargeFor(it.listing, large.Error(), 0)
 		s.outcomes[i].why = large.Error()
 		return nil
 	}
@@ -278,11 +327,8 @@ func (s *session) publish(ctx context.Context, m *pop3.Message) (pipeline.Sent, 
 		Deposit: pipeline.Deposit{Mailbox: s.mailbox.Name, UIDL: listing.UIDL, ListedSize: listing.Size, Source: source},
 		Finish: func(d *pipeline.Deposit) {
 			d.Received = s.poller.opts.Now().UTC()
-			// A server that sends no CRLF before the final dot, with pipelining,
-			// makes the next message a part of this one. It has the right header
-			// all the same, which must not confirm it to a later session.
-			hash, confirmable := header.Sum()
-			if confirmable && (!s.taker.burst || body.size == d.ListedSize) {
+			// The header may be right and the rest not: that is for the report to state.
+			if hash, confirmable := header.Sum(); confirmable {
 				d.HeaderHash = hash
 			}
 		},

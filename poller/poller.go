@@ -73,10 +73,9 @@ type Options struct {
 
 // Poller polls mailboxes. It is safe for concurrent use.
 type Poller struct {
-	bus    *pipeline.Bus
-	opts   Options
-	all    chan struct{} // a place for every session
-	quirks quirks
+	bus  *pipeline.Bus
+	opts Options
+	all  chan struct{} // a place for every session
 
 	mu        sync.Mutex
 	mailboxes map[string]*scheduled

@@ -113,6 +113,7 @@ func (s *session) judge() {
 			s.outcomes[i] = outcome{why: "receipt is for another message"}
 		default:
 			s.accept(i, r)
+			s.vouch(i, r)
 		}
 	}
 }
@@ -124,6 +125,9 @@ func (s *session) accept(i int, r pipeline.Receipt) {
 	received := now
 	s.report.Index = max(s.report.Index, r.Index)
 	s.outcomes[i] = outcome{state: archived, why: whyPolicy}
+	if it.whole {
+		s.forgive(it.listing)
+	}
 	if r.Known {
 		s.outcomes[i].state = known
 		received = r.Received
@@ -135,10 +139,13 @@ func (s *session) accept(i int, r pipeline.Receipt) {
 	if h := it.holding; h != nil && h.ID == r.ID {
 		received = h.Received
 		if it.changed { // TOP gave another header than RETR
-			s.poller.quirks.note(s.mailbox.Name, func(q *quirk) { q.noTOPUntil = now.Add(distrustTOP) })
+			s.memory.NoTOPUntil = now.Add(distrustTOP)
 		}
 	}
-	it.delete, it.deposit = s.mailbox.Delete.due(received, now), r.Index
+	it.deposit = r.Index
+	if it.delete = s.mailbox.Delete.due(received, now) && it.whole; !it.whole {
+		s.outcomes[i].why = whyEnded
+	}
 }
 
 // keep notes why what could have been deleted was not.
@@ -177,7 +184,9 @@ func (s *session) deleteAndQuit(ctx context.Context) error {
 	}
 	var answers replies
 	defer func() { s.keepReplies(s.source.Session, &answers) }()
+	s.step.current, s.step.refused = 0, false
 	err := s.conn.Delete(ctx, numbers, func(number int, err error) {
+		s.step.current, s.step.refused = number, err != nil
 		answers.note(number, s.items[s.at[number]].deposit, s.conn.LastReply(), err == nil)
 		o := &s.outcomes[s.at[number]]
 		o.deleted = err == nil
@@ -189,7 +198,9 @@ func (s *session) deleteAndQuit(ctx context.Context) error {
 		return errors.Join(err, fenced) // without QUIT nothing is deleted
 	}
 	if err == nil {
+		s.step.current = 0
 		err = s.conn.Quit(ctx)
+		s.step.quit = lost(err) == nil
 		answers.quit = s.conn.LastReply()
 	}
 	if err != nil {

@@ -24,6 +24,9 @@ type outcome struct {
 	deleted bool
 	// why a message was left, or was kept on the server
 	why string
+	// unconfirmed means that the archive has a copy that is not known to be whole
+	unconfirmed bool
+	postponed   bool // to another session of the visit
 }
 
 // Reasons in reports.
@@ -42,13 +45,20 @@ const (
 	whyDuration  = "max_duration is over"
 	whyUnchecked = "archived copy could not be checked"
 	whyCommit    = "not reached, commit_every"
+	whyShort     = "not reached, server ends sessions early"
+	whyDeleting  = "not reached, what was archived before is deleted first"
 	whyBreaking  = "broke an earlier session"
+
+	whyUnconfirmed = "archived copy not confirmed to be whole"
 )
 
 // count adds the outcomes up.
 func count(r *pipeline.PollReport, results []result) {
 	r.Listed = len(results)
 	for _, o := range results {
+		if o.unconfirmed && !o.deleted {
+			r.Unconfirmed++
+		}
 		switch o.state {
 		case left:
 			r.Left++

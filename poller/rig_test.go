@@ -2,6 +2,7 @@ package poller
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -157,6 +158,18 @@ func (r *rig) poll() pipeline.PollReport {
 		r.t.Fatalf("reports %+v, want one that adds up", reports)
 	}
 	return reports[0]
+}
+
+// memory is what the archive keeps for the next poll.
+func (r *rig) memory() memory {
+	r.t.Helper()
+	data, err := r.store.PollMemory(r.t.Context(), user)
+	r.must(err)
+	var m memory
+	if data != nil {
+		r.must(json.Unmarshal(data, &m))
+	}
+	return m
 }
 
 // onServer is what the server still has.

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strconv"
 	"sync"
@@ -25,7 +24,6 @@ import (
 type session struct {
 	*visit
 	number int // of the visit's sessions, from 1
-	quirk  quirk
 
 	conn     *pop3.Conn
 	source   pipeline.Source
@@ -38,8 +36,14 @@ type session struct {
 	at       map[int]int // message number -> index of items
 	asked    bool        // something was RETRed
 	taken    int         // messages published
-	cut      bool        // commit_every left work undone
-	advanced bool        // and another session may get further
+	cut      bool        // work was left for another session
+	later    bool        // of messages that have to be fetched alone
+	alone    bool        // messages are fetched one by one, each followed by NOOP
+	troubled bool        // and this is the only one, because it broke earlier sessions
+	advanced bool        // another session may get further
+	step     step
+	// reconfirmed counts messages that stay and are fetched for the sake of their confirmation
+	reconfirmed int
 
 	mu       sync.Mutex
 	sent     map[int]pipeline.Sent    // by message number
@@ -61,11 +65,16 @@ type item struct {
 	deposit int64             // ledger index of the deposit for which it may be deleted
 	delete  bool              // confirmed
 	fetch   bool
+
+	unconfirmed bool    // the holding is not known to be whole
+	trouble     trouble // that it made in earlier sessions
+	octets      int64   // that were read in this session
+	whole       bool    // what was read is all of the message
 }
 
 func newSession(v *visit, number int) *session {
 	return &session{
-		visit: v, number: number, quirk: v.poller.quirks.get(v.mailbox.Name), at: map[int]int{},
+		visit: v, number: number, at: map[int]int{},
 		sent: map[int]pipeline.Sent{}, receipts: map[int]pipeline.Receipt{}, arrived: make(chan struct{}, 1),
 	}
 }
@@ -92,7 +101,7 @@ func (s *session) run(ctx, hard context.Context) (err error) {
 		err = s.fetch(ctx, hard)
 	}
 	if s.asked && lost(err) == nil { // however the fetching ended: DELE may follow
-		err = errors.Join(err, s.inStep(hard))
+		err = errors.Join(err, s.allInStep(hard))
 	}
 	err = errors.Join(err, s.await(hard, lost(err) == nil))
 	s.judge()
@@ -165,6 +174,7 @@ func (s *session) list(ctx context.Context) error {
 		}
 		s.items, s.outcomes = append(s.items, it), append(s.outcomes, o)
 	}
+	s.forgetOthers()
 	s.resume(s)
 	for i := range s.items {
 		if s.items[i].settled {
@@ -196,8 +206,11 @@ func (s *session) recognise(ctx context.Context) error {
 		return err
 	}
 	held := make(map[pipeline.Listing]*pipeline.Holding, len(holdings))
-	for i := range holdings {
-		held[holdings[i].Listing] = &holdings[i] // the newest comes last
+	for i := range holdings { // the newest comes last; a confirmed one is better
+		h := &holdings[i]
+		if old := held[h.Listing]; old == nil || !old.Confirmed || h.Confirmed || h.Disposed {
+			held[h.Listing] = h
+		}
 	}
 	for i := range s.items {
 		if h := held[s.items[i].listing]; h != nil && asks(&s.items[i]) {
@@ -205,191 +218,8 @@ func (s *session) recognise(ctx context.Context) error {
 		}
 	}
 	s.sample()
+	s.avoid()
 	return nil
-}
-
-func (s *session) recognised(i int, h *pipeline.Holding) {
-	it := &s.items[i]
-	it.holding, it.fetch = h, false
-	switch {
-	case h.Disposed:
-		s.outcomes[i] = outcome{state: known, why: whyDisposed}
-	case !s.mailbox.Delete.due(h.Received, s.poller.opts.Now()):
-		s.outcomes[i] = outcome{state: known, why: whyPolicy}
-	default:
-		s.outcomes[i] = outcome{state: known, why: whyEnded}
-		it.due = true
-		it.confirm = h.HeaderHash != ""
-		it.fetch = !it.confirm
-	}
-}
-
-// samples is how many of the messages that stay for ever a session confirms
-// all the same, at random. Servers reuse UIDLs, and a new message under an old
-// one, of the same size by chance, must not be taken for known for ever.
-const samples = 16
-
-func (s *session) sample() {
-	if !s.mailbox.Delete.Never || s.poller.opts.Now().Before(s.quirk.noTOPUntil) {
-		return
-	}
-	picked := 0
-	for _, i := range rand.Perm(len(s.items)) {
-		it := &s.items[i]
-		if it.holding == nil || it.holding.Disposed || it.holding.HeaderHash == "" {
-			continue
-		}
-		it.confirm = true
-		if picked++; picked == samples {
-			return
-		}
-	}
-}
-
-// commitCut leaves to the next session of the visit what is more than one QUIT
-// is to delete.
-func (s *session) commitCut() {
-	if s.mailbox.CommitEvery == 0 {
-		return
-	}
-	n := 0
-	for i := range s.items {
-		it := &s.items[i]
-		if !it.confirm || !it.due {
-			continue
-		}
-		if n++; n > s.mailbox.CommitEvery {
-			it.confirm, s.cut, s.outcomes[i].why = false, true, whyCommit
-		}
-	}
-}
-
-const (
-	// distrustMessages and distrustBytes bound what the archive is asked to
-	// read at once: some seconds from a slow disk, so that the server does not
-	// end the session meanwhile.
-	distrustMessages = 16
-	distrustBytes    = 64 << 20
-)
-
-// distrust has the archive read again what may be deleted because it was
-// archived before. A message whose copy is damaged is fetched once more, and
-// replaces it. What cannot be checked now stays on the server; new messages do
-// not wait for it.
-func (s *session) distrust(ctx, hard context.Context) error {
-	var due []int
-	for i := range s.items {
-		if s.items[i].confirm && s.items[i].due {
-			due = append(due, i)
-		}
-	}
-	checking := true
-	for len(due) > 0 {
-		n, size := 0, int64(0)
-		for n < min(distrustMessages, len(due)) && (n == 0 || size < distrustBytes) {
-			size += max(s.items[due[n]].listing.Size, 0)
-			n++
-		}
-		part := due[:n]
-		due = due[n:]
-		if checking = checking && ctx.Err() == nil && !s.overdue() && s.intact(hard, part); !checking {
-			why := whyUnchecked
-			if s.overdue() {
-				why = whyDuration
-			}
-			for _, i := range part {
-				s.items[i].confirm, s.outcomes[i].why = false, why
-			}
-			continue
-		}
-		if err := lost(s.conn.Noop(hard)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// intact has some items checked, and reports whether they could be.
-func (s *session) intact(ctx context.Context, part []int) bool {
-	at := map[string][]int{}
-	var ids []string
-	for _, i := range part {
-		id := s.items[i].holding.ID
-		if at[id] == nil {
-			ids = append(ids, id)
-		}
-		at[id] = append(at[id], i)
-	}
-	damaged, err := s.poller.bus.Damaged(ctx, ids)
-	if err != nil {
-		s.log.Warn("archived copies cannot be checked, their messages stay on the server", "error", err)
-		return false
-	}
-	for _, id := range damaged {
-		for _, i := range at[id] {
-			it := &s.items[i]
-			it.confirm, it.fetch, it.damaged = false, true, true
-			s.outcomes[i] = outcome{why: whyEnded}
-		}
-	}
-	return true
-}
-
-// confirm reads the headers of messages that were archived before and may be
-// deleted now. Where a header is not the archived one, or cannot be had, the
-// message is fetched like a new one: servers reuse UIDLs.
-func (s *session) confirm(ctx, hard context.Context) error {
-	s.commitCut()
-	if err := s.distrust(ctx, hard); err != nil {
-		return err
-	}
-	var numbers []int
-	for i := range s.items {
-		if s.items[i].confirm {
-			numbers = append(numbers, s.items[i].number)
-		}
-	}
-	if len(numbers) == 0 {
-		return nil
-	}
-	err := s.conn.RetrieveTop(hard, numbers, 0, func(m *pop3.Message) error {
-		if ctx.Err() != nil {
-			return errStopped
-		}
-		if s.overdue() {
-			return errOverdue
-		}
-		s.confirmed(s.at[m.Number], m)
-		return nil // an error in reading ends the session by itself
-	})
-	if !errors.Is(err, errOverdue) {
-		return err
-	}
-	for _, n := range numbers {
-		if it := &s.items[s.at[n]]; it.due && !it.delete && !it.fetch {
-			s.outcomes[s.at[n]].why = whyDuration
-		}
-	}
-	return nil
-}
-
-var errOverdue = errors.New(whyDuration)
-
-func (s *session) confirmed(i int, m *pop3.Message) {
-	it := &s.items[i]
-	if m.Err != nil {
-		it.fetch = it.due
-		return
-	}
-	hash, confirmable, err := pop3.HeaderHash(m.Body)
-	switch {
-	case err != nil:
-	case confirmable && hash == it.holding.HeaderHash:
-		it.delete, it.deposit = it.due, it.holding.Index
-	default:
-		it.fetch, it.changed = true, true
-		s.outcomes[i] = outcome{why: whyEnded}
-	}
 }
 
 // overdue reports whether MaxDuration is over.

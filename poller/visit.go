@@ -27,6 +27,12 @@ type visit struct {
 
 	replyRoom int // bytes left for the server's answers in the report
 
+	memory    memory  // of the server, from earlier polls and this one
+	recalled  []byte  // what it was at the start
+	forgetful bool    // it could not be read, and must not be replaced
+	returns   int     // sessions that followed lost ones
+	vouched   []int64 // ledger indexes of deposits that are known to be whole
+
 	gone    []result // deleted, by all sessions
 	rest    []result // what else the last session listed
 	settled map[pipeline.Listing]outcome
@@ -65,6 +71,8 @@ func (p *Poller) poll(ctx context.Context, m Mailbox, req pipeline.PollRequest) 
 	err := v.leased(ctx)
 	r := &v.report
 	count(r, append(v.gone, v.rest...))
+	r.Confirmed = v.statement()
+	v.remember()
 	r.Seconds = p.opts.Now().Sub(r.Started).Seconds()
 	if err != nil {
 		r.Error, r.Temporary = oneLine(err.Error(), maxErrorBytes), temporary(err)
@@ -77,8 +85,7 @@ func (p *Poller) poll(ctx context.Context, m Mailbox, req pipeline.PollRequest) 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWait)
 	defer cancel()
 	err = p.bus.RecordPoll(ctx, *r)
-	r.Replies = nil // for the ledger, not for those who watch
-	return errors.Join(err, p.bus.PublishReport(ctx, *r))
+	return errors.Join(err, p.bus.PublishReport(ctx, r.ForWatchers()))
 }
 
 // leased runs the sessions under the mailbox's lease. When ctx ends they have
@@ -112,31 +119,50 @@ func (v *visit) leased(ctx context.Context) (err error) {
 		<-fenced
 		err = errors.Join(err, lease.Release())
 	}()
+	v.recall(hard)
 	return v.sessions(ctx, hard)
 }
 
-// sessions runs one session, and while the policy cut it short and it got
+// sessions runs one session, and while that left something undone and got
 // somewhere, another. ctx is the wish to stop, hard the end of all patience.
 func (v *visit) sessions(ctx, hard context.Context) error {
+	var failed error
 	most := 1
 	for n := 1; ; n++ {
 		s := newSession(v, n)
 		err := s.run(ctx, hard)
 		v.absorb(s)
-		if err != nil {
-			v.poller.quirks.noteError(v.mailbox.Name, err, s.taker.burst, v.poller.opts.Now())
-			return err
+		v.learn(s, err, hard)
+		failed = errors.Join(failed, err)
+		if err != nil && !(s.later && brokenBy(err) && hard.Err() == nil && v.comesBack(err)) {
+			return failed
 		}
 		if n == 1 && s.cut { // what arrives meanwhile can wait for the next poll
-			most++
-			if every := v.mailbox.CommitEvery; every > 0 {
-				most += len(s.items) / every
+			most += 1 + maxReturns
+			if every := s.every(); every > 0 {
+				most += 2 * len(s.items) / every
 			}
 		}
 		if !s.cut || !s.advanced || n >= most || ctx.Err() != nil || v.tooLateToReturn() {
-			return nil
+			return failed
 		}
 	}
+}
+
+// maxReturns is how many lost sessions a visit goes on after, for the sake of messages
+// that have to be fetched alone: each loss shows which message it was. One by a
+// timeout counts as timeoutReturns.
+const (
+	maxReturns     = 16
+	timeoutReturns = 8
+)
+
+func (v *visit) comesBack(err error) bool {
+	v.returns++
+	if pop3.KindOf(err) == pop3.KindTimeout {
+		v.returns += timeoutReturns - 1
+	}
+	return v.returns <= maxReturns
 }
 
 // absorb takes the outcomes of a session. One that did not get to list leaves
@@ -160,7 +186,7 @@ func (v *visit) absorb(s *session) {
 		} else {
 			v.rest = append(v.rest, result{l, o})
 		}
-		if o.why != whyCommit && o.why != whyBreaking && l.UIDL != "" && times[l] == 1 {
+		if o.why != whyCommit && o.why != whyShort && !o.postponed && l.UIDL != "" && times[l] == 1 {
 			v.settled[l] = o
 			s.advanced = s.advanced || !s.items[i].settled
 		}
@@ -252,7 +278,7 @@ func (v *visit) dial(ctx context.Context) (*pop3.Conn, error) {
 		}
 	}
 	options := v.mailbox.Server
-	options.NoAPOP = options.NoAPOP || v.poller.quirks.get(v.mailbox.Name).noAPOP
+	options.NoAPOP = options.NoAPOP || v.poller.opts.Now().Before(v.memory.NoAPOPUntil)
 	if v.unpipelined() {
 		options.PipelineWindow = 1
 	}
@@ -270,7 +296,7 @@ func (v *visit) dial(ctx context.Context) (*pop3.Conn, error) {
 	}
 	if conn.RefusedAPOP() {
 		// Failed logins add up: some servers lock accounts, or addresses, for them.
-		v.poller.quirks.note(v.mailbox.Name, func(k *quirk) { k.noAPOP = true })
+		v.memory.NoAPOPUntil = v.poller.opts.Now().Add(spareAPOP)
 	}
 	v.loggedIn = time.Now()
 	v.loginDelay = conn.Capabilities().LoginDelay()
@@ -279,7 +305,7 @@ func (v *visit) dial(ctx context.Context) (*pop3.Conn, error) {
 
 // unpipelined reports whether the server is spared pipelining.
 func (v *visit) unpipelined() bool {
-	return v.mailbox.Server.PipelineWindow == 1 || v.poller.opts.Now().Before(v.poller.quirks.get(v.mailbox.Name).singleUntil)
+	return v.mailbox.Server.PipelineWindow == 1 || v.poller.opts.Now().Before(v.memory.SingleUntil)
 }
 
 // maxDrained is how much of a message over the limit is read and thrown away

@@ -48,25 +48,22 @@ func TestLostLeaseStopsBeforeTheServerDeletes(t *testing.T) {
 
 func TestServerThatBrokeWhilePipeliningIsSparedIt(t *testing.T) {
 	now := time.Now()
-	var q quirks
+	var m memory
 	for _, e := range []*pop3.Error{
 		{Kind: pop3.KindRefused, Pipelined: true}, {Kind: pop3.KindCanceled, Pipelined: true}, {Kind: pop3.KindClosed},
 	} {
-		q.noteError("box", e, false, now)
-		if !q.get("box").singleUntil.IsZero() {
+		m.noteError(e, false, now)
+		if !m.SingleUntil.IsZero() {
 			t.Errorf("%s, pipelined %v: spared", e.Kind, e.Pipelined)
 		}
 	}
-	q.noteError("box", fmt.Errorf("session: %w", &pop3.Error{Kind: pop3.KindClosed, Pipelined: true}), false, now)
-	if got := q.get("box").singleUntil.Sub(now); got != spareBroken {
+	m.noteError(fmt.Errorf("session: %w", &pop3.Error{Kind: pop3.KindClosed, Pipelined: true}), false, now)
+	if got := m.SingleUntil.Sub(now); got != spareBroken {
 		t.Errorf("spared for %s", got)
 	}
-	q.noteError("box", &pop3.Error{Kind: pop3.KindProtocol}, true, now)
-	if got := q.get("box").singleUntil.Sub(now); got != spareMixedUp {
+	m.noteError(&pop3.Error{Kind: pop3.KindProtocol}, true, now)
+	if got := m.SingleUntil.Sub(now); got != spareMixedUp {
 		t.Errorf("spared for %s", got)
-	}
-	if !q.get("other").singleUntil.IsZero() {
-		t.Error("another mailbox is spared too")
 	}
 }
 

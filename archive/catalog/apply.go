@@ -39,6 +39,10 @@ type Poll struct {
 	Index   int64
 	Mailbox string
 	Report  []byte
+	// Confirmed are the first and last ledger indexes of deposits of this mailbox that the poll
+	// vouches for; other events in between are passed over.
+	Confirmed [][2]int64
+	Memory    []byte // of the poller; nil if the report has none
 }
 
 // A Change is what a run of ledger events means for the catalog. Messages are
@@ -105,8 +109,7 @@ func applyAll(ctx context.Context, tx *sql.Tx, ch Change) error {
 		}
 	}
 	for _, p := range ch.Polls {
-		if _, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO polls(idx, mailbox, report) VALUES(?,?,?)",
-			p.Index, p.Mailbox, p.Report); err != nil {
+		if err := applyPoll(ctx, tx, p); err != nil {
 			return err
 		}
 	}
@@ -131,6 +134,27 @@ func applyAll(ctx context.Context, tx *sql.Tx, ch Change) error {
 		}
 	}
 	return setMeta(ctx, tx, positionKey, strconv.FormatInt(ch.Position, 10))
+}
+
+func applyPoll(ctx context.Context, tx *sql.Tx, p Poll) error {
+	if _, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO polls(idx, mailbox, report) VALUES(?,?,?)",
+		p.Index, p.Mailbox, p.Report); err != nil {
+		return err
+	}
+	for _, run := range p.Confirmed {
+		// Below the report: it vouches for what was there before it.
+		if _, err := tx.ExecContext(ctx, "UPDATE deposits SET confirmed = 1 WHERE idx BETWEEN ? AND ? AND idx < ? AND mailbox = ?",
+			run[0], run[1], p.Index, p.Mailbox); err != nil {
+			return err
+		}
+	}
+	if p.Memory == nil {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO memories(mailbox, idx, memory) VALUES(?,?,?)
+		ON CONFLICT(mailbox) DO UPDATE SET idx = excluded.idx, memory = excluded.memory WHERE excluded.idx >= memories.idx`,
+		p.Mailbox, p.Index, p.Memory)
+	return err
 }
 
 func setMeta(ctx context.Context, tx *sql.Tx, key, value string) error {

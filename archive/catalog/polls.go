@@ -2,6 +2,9 @@ package catalog
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"fmt"
 	"math"
 )
 
@@ -22,4 +25,17 @@ func (c *Catalog) Polls(ctx context.Context, mailbox string, before int64, limit
 			return nil
 		})
 	return out, err
+}
+
+// PollMemory returns the memory of the last poll of a mailbox that has one, nil if none has.
+func (c *Catalog) PollMemory(ctx context.Context, mailbox string) ([]byte, error) {
+	var memory []byte
+	err := c.read.QueryRowContext(ctx, "SELECT memory FROM memories WHERE mailbox = ?", mailbox).Scan(&memory)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("catalog: %w", err)
+	}
+	return memory, nil
 }

@@ -3,8 +3,11 @@ package catalog
 // schemaVersion is raised with every change of the schema below. A catalog of
 // another version is not migrated but made anew from the ledger, because it is
 // derived.
-const schemaVersion = 4
+const schemaVersion = 5
 
+// A deposit is confirmed when a report of a poll says so, and memories has what the last report with a
+// memory said.
+//
 // In seen is what may become a part when it comes again. It is the one table that a rebuild
 // leaves empty: nothing but space depends on it.
 //
@@ -59,7 +62,8 @@ CREATE TABLE deposits (
 	listed   INTEGER NOT NULL,
 	record   BLOB NOT NULL,
 	teller   INTEGER,
-	told     BLOB
+	told     BLOB,
+	confirmed INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX deposits_listing ON deposits(mailbox, uidl, listed);
 CREATE INDEX deposits_message ON deposits(message);
@@ -77,6 +81,12 @@ CREATE TABLE polls (
 	report  BLOB NOT NULL
 );
 CREATE INDEX polls_mailbox ON polls(mailbox, idx);
+
+CREATE TABLE memories (
+	mailbox TEXT PRIMARY KEY,
+	idx     INTEGER NOT NULL,
+	memory  BLOB NOT NULL
+) WITHOUT ROWID;
 
 CREATE TABLE volumes (
 	number INTEGER PRIMARY KEY,

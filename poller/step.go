@@ -1,0 +1,175 @@
+package poller
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/postkeep/postkeep/pipeline"
+	"github.com/postkeep/postkeep/poller/pop3"
+)
+
+// A message has come whole if the server answered the command after its download
+// in order: then nothing of it was left over. That is what in step means here, and
+// what the report of the poll states of a deposit. A message whose size is that of
+// LIST is believed when the next answer is one; in a burst of pipelined commands only as
+// long as all sizes are right, for behind a message that ended too early or too late
+// the numbers have the messages of others. Where the sizes differ, as they
+// always do at some servers, it takes the commands of pop3.Conn.InStep, whose answers
+// no message can forge, and for deletion in a later session a second download
+// with the same bytes.
+
+// step is what a session knows of being in step.
+type step struct {
+	pending []int // indexes of items that were read and are not known to be whole
+	current int   // number of the message that was answered last, 0 if none
+	refused bool  // by a refusal
+	odd     bool  // a message had another size than LIST said
+	units   int   // downloads and headers that were answered
+	quit    bool  // QUIT was answered
+}
+
+// answered takes in the first line of the answer for a message.
+func (s *session) answered(number int, refused bool) {
+	s.step.current, s.step.refused = number, refused
+	s.step.units++
+}
+
+// prove marks the pending messages as whole, those of another size than LIST said
+// only after a challenge.
+func (s *session) prove(challenged bool) {
+	rest := s.step.pending[:0]
+	for _, i := range s.step.pending {
+		if it := &s.items[i]; challenged || it.octets == it.listing.Size {
+			it.whole = true
+		} else {
+			rest = append(rest, i)
+		}
+	}
+	s.step.pending = rest
+}
+
+// inStep makes sure that no answer is left over. NOOP is answered with one line, and so the second NOOP
+// would get a line of the last message if each number had the message of the one
+// before.
+func (s *session) inStep(ctx context.Context) error {
+	for range 2 {
+		if err := lost(s.conn.Noop(ctx)); err != nil {
+			return err
+		}
+	}
+	s.prove(false)
+	return nil
+}
+
+// allInStep is inStep at the end of all downloads.
+func (s *session) allInStep(ctx context.Context) error {
+	if err := s.inStep(ctx); err != nil || len(s.step.pending) == 0 {
+		return err
+	}
+	if err := s.conn.InStep(ctx); err != nil {
+		return err
+	}
+	s.prove(true)
+	return nil
+}
+
+// vouch notes the deposit of a whole message for the report. Where the size is
+// not that of LIST, the archive must have had the same bytes before.
+func (s *session) vouch(i int, r pipeline.Receipt) {
+	it := &s.items[i]
+	same := it.holding != nil && it.holding.ID == r.ID
+	switch {
+	case r.Disposed:
+	case it.whole && (it.octets == it.listing.Size || same):
+		s.vouched = append(s.vouched, r.Index)
+	default:
+		s.outcomes[i].unconfirmed = !it.whole
+	}
+}
+
+// blame finds the message at which the server ended the session, 0 if none.
+func (s *session) blame(err error) int {
+	var e *pop3.Error
+	if !errors.As(err, &e) {
+		return 0
+	}
+	switch e.Kind {
+	case pop3.KindClosed, pop3.KindTimeout, pop3.KindProtocol:
+	default:
+		return 0
+	}
+	verb, number := commandOf(e.Op)
+	mixedUp := e.Kind == pop3.KindProtocol && verb != "DELE"
+	switch {
+	case number != 0 && number == s.step.current: // in the middle of it
+		return number
+	case mixedUp && (e.Pipelined || s.taker.burst): // any of them
+		return 0
+	case mixedUp || s.step.refused: // it left something over, or the server refused it and went away
+		return s.step.current
+	case number == 0 && s.alone:
+		return s.step.current
+	}
+	return number
+}
+
+// commandOf splits the Op of an error.
+func commandOf(op string) (verb string, number int) {
+	words := strings.Fields(op)
+	if len(words) < 2 {
+		return op, 0
+	}
+	number, err := strconv.Atoi(words[1])
+	if err != nil {
+		return op, 0
+	}
+	return words[0], number
+}
+
+// brokenBy reports whether err is the server's ending of the session.
+func brokenBy(err error) bool {
+	switch pop3.KindOf(err) {
+	case pop3.KindClosed, pop3.KindTimeout, pop3.KindProtocol:
+		return true
+	}
+	return false
+}
+
+// learn takes what a session showed into the memory of the server.
+func (v *visit) learn(s *session, err error, hard context.Context) {
+	now := v.poller.opts.Now()
+	v.memory.noteError(err, s.taker.burst, now)
+	switch {
+	case s.step.quit:
+		v.memory.ended(s.step.units, now)
+	case s.listed && brokenBy(err) && hard.Err() == nil:
+		if number := s.blame(err); number > 0 {
+			if i, ok := s.at[number]; ok {
+				v.brokeAt(s.items[i].listing)
+			}
+		}
+		if !s.troubled { // its one message explains it
+			v.memory.broke(s.step.units, now)
+		}
+	}
+}
+
+// maxStatementBytes bounds what a report says of confirmed deposits, for the reasons
+// of maxReplyBytes. What has no room stays unconfirmed: it is downloaded once more.
+const maxStatementBytes = 64 << 10
+
+// statement is what the report says of whole messages.
+func (v *visit) statement() pipeline.Runs {
+	slices.Sort(v.vouched)
+	all := slices.Compact(v.vouched)
+	for {
+		runs := pipeline.NewRuns(all)
+		if len(runs) <= maxStatementBytes {
+			return runs
+		}
+		all = all[len(all)/4:] // the newest are the least likely to be deleted yet
+	}
+}
