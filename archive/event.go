@@ -122,7 +122,7 @@ func (s *Store) recordPolls(batch []*queuedReport) error {
 	}
 	change := catalog.Change{Position: first + int64(len(batch))}
 	for i, b := range batch {
-		change.Polls = append(change.Polls, pollRow(first+int64(i), b.report, b.details))
+		addPoll(&change, first+int64(i), b.report, b.details)
 	}
 	if err := s.catalog.Apply(ctx, change); err != nil {
 		return s.breaks(err)

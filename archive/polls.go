@@ -36,13 +36,16 @@ func (s *Store) PollMemory(ctx context.Context, mailbox string) (json.RawMessage
 	return s.catalog.PollMemory(ctx, mailbox)
 }
 
-// pollRow is what the catalog takes of a poll report.
-func pollRow(index int64, r *PollReport, details []byte) catalog.Poll {
-	p := catalog.Poll{Index: index, Mailbox: r.Mailbox, Report: details, Memory: r.Memory}
+// addPoll adds what a poll report means for the catalog.
+func addPoll(change *catalog.Change, index int64, r *PollReport, details []byte) {
+	change.Polls = append(change.Polls, catalog.Poll{Index: index, Mailbox: r.Mailbox, Report: details})
+	st := catalog.Statement{Index: index, Mailbox: r.Mailbox, Memory: r.Memory}
 	for it, err := range r.Confirmed.items() {
 		if err == nil {
-			p.Confirmed = append(p.Confirmed, [2]int64{it.first, it.first + it.more})
+			st.Confirmed = append(st.Confirmed, [2]int64{it.first, it.first + it.more})
 		}
 	}
-	return p
+	if st.Memory != nil || st.Confirmed != nil {
+		change.Statements = append(change.Statements, st)
+	}
 }

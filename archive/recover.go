@@ -244,7 +244,7 @@ func addEvent(change *catalog.Change, e ledger.Entry) error {
 		if err := json.Unmarshal(e.Details, &r); err != nil {
 			return err
 		}
-		change.Polls = append(change.Polls, pollRow(e.Index, &r, e.Details))
+		addPoll(change, e.Index, &r, e.Details)
 	case ledger.TypeVerify:
 		change.Meta[verifyMeta] = string(e.Details)
 	case ledger.TypeAnchor:

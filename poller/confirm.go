@@ -47,7 +47,7 @@ func (s *session) avoid() {
 		it := &s.items[i]
 		it.trouble = s.visit.trouble(it.listing)
 		switch {
-		case it.settled || it.trouble.Count == 0:
+		case it.settled || !it.trouble.breaks():
 		case now.Before(it.trouble.Until):
 			if it.fetch || it.confirm {
 				s.outcomes[i].why = whyBreaking

@@ -51,6 +51,7 @@ func (s *session) fetch(ctx, hard context.Context) error {
 			s.leave(numbers, err.Error())
 			return err
 		}
+		s.alone = s.troubled || s.items[s.at[numbers[0]]].unconfirmed
 		n, why := s.burst(numbers)
 		if n == 0 {
 			s.leave(numbers, why)
@@ -90,9 +91,9 @@ func (s *session) retrieve(hard context.Context, numbers []int) error {
 // wanted lists the messages to fetch, in the server's order, without those
 // that are too large. What is most likely to end well comes first, and what was not
 // reached waits for another session: where sessions were lost lately, what can be deleted is
-// deleted before anything is fetched; then new messages; then those whose copies
-// are unconfirmed; and at last, in a session of its own each, those that broke
-// earlier sessions.
+// deleted before anything is fetched, and messages whose copies are unconfirmed have
+// a session after that of the new ones. At last, in a session of its own each, come those
+// that broke earlier sessions.
 func (s *session) wanted() []int {
 	var fresh, unconfirmed, breakers []int
 	for i := range s.items {
@@ -103,7 +104,7 @@ func (s *session) wanted() []int {
 			s.outcomes[i] = outcome{why: s.largerThan()}
 		case why != "":
 			s.outcomes[i] = outcome{why: why}
-		case it.trouble.Count > 0:
+		case it.trouble.breaks():
 			breakers = append(breakers, it.number)
 		case it.unconfirmed:
 			unconfirmed = append(unconfirmed, it.number)
@@ -111,22 +112,22 @@ func (s *session) wanted() []int {
 			fresh = append(fresh, it.number)
 		}
 	}
-	deletions := s.confirmedCount()
+	deletions, fragile := s.confirmedCount(), s.memory.fragile(s.poller.opts.Now())
 	switch {
-	case deletions > 0 && s.memory.fragile(s.poller.opts.Now()):
+	case fragile && deletions > 0:
 		s.postpone(fresh, whyDeleting)
-		fresh = nil
-		fallthrough
-	case deletions > 0 || len(fresh) > 0:
 		s.postpone(unconfirmed, "")
 		s.postpone(breakers, whyBreaking)
-		return fresh
-	case len(unconfirmed) > 0:
-		s.alone = true
+		return nil
+	case fragile && len(fresh) > 0:
+		s.postpone(unconfirmed, "")
+		unconfirmed = nil
+		fallthrough
+	case len(fresh)+len(unconfirmed) > 0, deletions > 0:
 		s.postpone(breakers, whyBreaking)
-		return unconfirmed
+		return append(fresh, unconfirmed...)
 	case len(breakers) > 0:
-		s.alone, s.troubled = true, true
+		s.troubled = true
 		// The least troublesome first: some were only there when it happened.
 		slices.SortStableFunc(breakers, func(a, b int) int {
 			return cmp.Compare(s.items[s.at[a]].trouble.Count, s.items[s.at[b]].trouble.Count)
@@ -198,7 +199,7 @@ func (s *session) burst(numbers []int) (n int, why string) {
 	var size int64
 	for n < min(most, len(numbers)) {
 		listed := max(s.items[s.at[numbers[n]]].listing.Size, 0)
-		if n > 0 && listed > burstBytes-size { // not size+listed: servers claim absurd sizes
+		if n > 0 && (listed > burstBytes-size || s.items[s.at[numbers[n]]].unconfirmed) { // not size+listed: servers claim absurd sizes
 			break
 		}
 		size += listed
@@ -319,6 +320,7 @@ func (s *session) publish(ctx context.Context, m *pop3.Message) (pipeline.Sent, 
 		r: io.TeeReader(s.taker.peek, header), limit: s.mailbox.MaxMessageBytes,
 		pause: func() { stuck.Stop() }, goOn: func() { stuck.Reset(s.mailbox.ReceiptWait) },
 	}
+	defer func() { s.step.octets = body.size }()
 	source := s.source
 	source.Number = m.Number
 	listing := s.items[s.at[m.Number]].listing

@@ -69,8 +69,10 @@ type window struct {
 
 // trouble is what a message did to earlier sessions.
 type trouble struct {
-	// Count is how many sessions were lost at this message.
+	// Count is how many sessions in a row were lost at the same place of this message, and
+	// At how many octets of it had come.
 	Count int       `json:"count,omitempty"`
+	At    int64     `json:"at,omitempty"`
 	Until time.Time `json:"until,omitzero"` // left alone until then
 	Last  time.Time `json:"last"`
 	// Oversize is why the message is too large to be taken, "" if it is not. It holds as
@@ -217,13 +219,19 @@ func pause(failures int) time.Duration {
 	return min(d, lastPause)
 }
 
-// trouble returns what is known of a listed message.
-func (v *visit) trouble(l pipeline.Listing) trouble {
+// trouble returns what is known of a listed message, nil if nothing is.
+func (v *visit) trouble(l pipeline.Listing) *trouble {
 	if l.UIDL == "" || len(v.memory.Troubles) == 0 {
-		return trouble{}
+		return nil
 	}
-	return v.memory.Troubles[troubleKey(v.mailbox.Name, l)]
+	if t, ok := v.memory.Troubles[troubleKey(v.mailbox.Name, l)]; ok {
+		return &t
+	}
+	return nil
 }
+
+// breaks reports whether the message broke a session lately.
+func (t *trouble) breaks() bool { return t != nil && t.Count > 0 }
 
 // noteTrouble remembers what a message did. One without a UIDL cannot be
 // recognised.
@@ -248,10 +256,16 @@ func (v *visit) noteTrouble(l pipeline.Listing, change func(*trouble)) {
 	m.Troubles[key] = t
 }
 
-// brokeAt blames a message for the loss of a session.
-func (v *visit) brokeAt(l pipeline.Listing) {
+// brokeAt blames a message for the loss of a session after so many of its octets, -1 if it was not being
+// read. One that breaks it at another place each time is not to blame for long: a bad line does that
+// to large messages.
+func (v *visit) brokeAt(l pipeline.Listing, at int64) {
 	v.noteTrouble(l, func(t *trouble) {
+		if t.At != at {
+			t.Count = 0
+		}
 		t.Count++
+		t.At = at
 		t.Until = time.Time{}
 		if n := t.Count - patientTries; n > 0 {
 			t.Until = v.poller.opts.Now().Add(pause(n)).UTC().Round(0)
@@ -271,9 +285,9 @@ func (v *visit) tooLargeFor(l pipeline.Listing, why string, limit int64) {
 
 // oversize is why the message is too large, as far as is known from earlier
 // polls, "" if it is not.
-func (v *visit) oversize(t trouble) string {
+func (v *visit) oversize(t *trouble) string {
 	switch {
-	case t.Oversize == "",
+	case t == nil, t.Oversize == "",
 		t.Limit > 0 && t.Limit != v.mailbox.MaxMessageBytes,
 		t.Limit == 0 && !v.poller.opts.Now().Before(t.Until):
 		return ""

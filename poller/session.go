@@ -66,10 +66,10 @@ type item struct {
 	delete  bool              // confirmed
 	fetch   bool
 
-	unconfirmed bool    // the holding is not known to be whole
-	trouble     trouble // that it made in earlier sessions
-	octets      int64   // that were read in this session
-	whole       bool    // what was read is all of the message
+	unconfirmed bool     // the holding is not known to be whole
+	trouble     *trouble // that it made in earlier sessions
+	octets      int64    // that were read in this session
+	whole       bool     // what was read is all of the message
 }
 
 func newSession(v *visit, number int) *session {

@@ -27,13 +27,14 @@ type step struct {
 	current int   // number of the message that was answered last, 0 if none
 	refused bool  // by a refusal
 	odd     bool  // a message had another size than LIST said
+	octets  int64 // of the message read last, as far as it came
 	units   int   // downloads and headers that were answered
 	quit    bool  // QUIT was answered
 }
 
 // answered takes in the first line of the answer for a message.
 func (s *session) answered(number int, refused bool) {
-	s.step.current, s.step.refused = number, refused
+	s.step.current, s.step.refused, s.step.octets = number, refused, 0
 	s.step.units++
 }
 
@@ -116,6 +117,19 @@ func (s *session) blame(err error) int {
 	return number
 }
 
+// place is how far a session had got in a message at which it was lost: -1 if it
+// was not being read.
+func (s *session) place(number int, err error) int64 {
+	var e *pop3.Error
+	if !errors.As(err, &e) {
+		return -1
+	}
+	if verb, n := commandOf(e.Op); verb != "RETR" || n != number || n != s.step.current {
+		return -1
+	}
+	return s.step.octets
+}
+
 // commandOf splits the Op of an error.
 func commandOf(op string) (verb string, number int) {
 	words := strings.Fields(op)
@@ -148,7 +162,7 @@ func (v *visit) learn(s *session, err error, hard context.Context) {
 	case s.listed && brokenBy(err) && hard.Err() == nil:
 		if number := s.blame(err); number > 0 {
 			if i, ok := s.at[number]; ok {
-				v.brokeAt(s.items[i].listing)
+				v.brokeAt(s.items[i].listing, s.place(number, err))
 			}
 		}
 		if !s.troubled { // its one message explains it

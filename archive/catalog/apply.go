@@ -39,6 +39,12 @@ type Poll struct {
 	Index   int64
 	Mailbox string
 	Report  []byte
+}
+
+// A Statement is what the report of a poll says beside its numbers.
+type Statement struct {
+	Index   int64 // ledger index of the report
+	Mailbox string
 	// Confirmed are the first and last ledger indexes of deposits of this mailbox that the poll
 	// vouches for; other events in between are passed over.
 	Confirmed [][2]int64
@@ -56,7 +62,9 @@ type Change struct {
 	// Retold is taken in after them.
 	Retold []Retold
 	Polls  []Poll
-	Pieces []Piece
+	// Statements are taken in after the deposits.
+	Statements []Statement
+	Pieces     []Piece
 	// Tombstones are taken in after the deposits.
 	Tombstones []Tombstone
 	Orders     []Order
@@ -109,7 +117,13 @@ func applyAll(ctx context.Context, tx *sql.Tx, ch Change) error {
 		}
 	}
 	for _, p := range ch.Polls {
-		if err := applyPoll(ctx, tx, p); err != nil {
+		if _, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO polls(idx, mailbox, report) VALUES(?,?,?)",
+			p.Index, p.Mailbox, p.Report); err != nil {
+			return err
+		}
+	}
+	for _, st := range ch.Statements {
+		if err := applyStatement(ctx, tx, st); err != nil {
 			return err
 		}
 	}
@@ -136,24 +150,21 @@ func applyAll(ctx context.Context, tx *sql.Tx, ch Change) error {
 	return setMeta(ctx, tx, positionKey, strconv.FormatInt(ch.Position, 10))
 }
 
-func applyPoll(ctx context.Context, tx *sql.Tx, p Poll) error {
-	if _, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO polls(idx, mailbox, report) VALUES(?,?,?)",
-		p.Index, p.Mailbox, p.Report); err != nil {
-		return err
-	}
-	for _, run := range p.Confirmed {
+func applyStatement(ctx context.Context, tx *sql.Tx, st Statement) error {
+	for _, run := range st.Confirmed {
 		// Below the report: it vouches for what was there before it.
-		if _, err := tx.ExecContext(ctx, "UPDATE deposits SET confirmed = 1 WHERE idx BETWEEN ? AND ? AND idx < ? AND mailbox = ?",
-			run[0], run[1], p.Index, p.Mailbox); err != nil {
+		if _, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO confirmed(idx)
+			SELECT idx FROM deposits WHERE idx BETWEEN ? AND ? AND idx < ? AND mailbox = ?`,
+			run[0], run[1], st.Index, st.Mailbox); err != nil {
 			return err
 		}
 	}
-	if p.Memory == nil {
+	if st.Memory == nil {
 		return nil
 	}
 	_, err := tx.ExecContext(ctx, `INSERT INTO memories(mailbox, idx, memory) VALUES(?,?,?)
 		ON CONFLICT(mailbox) DO UPDATE SET idx = excluded.idx, memory = excluded.memory WHERE excluded.idx >= memories.idx`,
-		p.Mailbox, p.Index, p.Memory)
+		st.Mailbox, st.Index, st.Memory)
 	return err
 }
 

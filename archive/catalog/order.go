@@ -127,6 +127,9 @@ func bury(ctx context.Context, tx *sql.Tx, index int64) error {
 	if err != nil {
 		return err
 	}
+	if _, err := tx.ExecContext(ctx, "DELETE FROM confirmed WHERE idx = ?", index); err != nil {
+		return err
+	}
 	if _, err := tx.ExecContext(ctx, "DELETE FROM deposits WHERE idx = ?", index); err != nil {
 		return err
 	}

@@ -118,7 +118,7 @@ type Held struct {
 	// says it: the record of that deposit, or of one that was disposed of what Retold keeps of it; nil if nothing does.
 	Teller int64
 	Told   []byte
-	// Confirmed means that a poll vouched for the deposit; see Poll.
+	// Confirmed means that a poll vouched for the deposit; see Statement.
 	Confirmed bool
 }
 
@@ -128,7 +128,8 @@ const noLimit = -1
 // held lists deposits in ledger order.
 func (c *Catalog) held(ctx context.Context, limit int, where string, args ...any) ([]Held, error) {
 	var out []Held
-	err := c.each(ctx, `SELECT d.idx, m.id, d.record, coalesce(d.teller, -1), coalesce(d.told, t.told, t.record), d.confirmed
+	err := c.each(ctx, `SELECT d.idx, m.id, d.record, coalesce(d.teller, -1), coalesce(d.told, t.told, t.record),
+		EXISTS (SELECT 1 FROM confirmed c WHERE c.idx = d.idx)
 		FROM deposits d JOIN messages m ON m.n = d.message LEFT JOIN deposits t ON t.idx = d.teller
 		WHERE `+where+" ORDER BY d.idx LIMIT ?", append(args, limit), func(scan func(...any) error) error {
 		var (

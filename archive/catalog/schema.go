@@ -5,8 +5,8 @@ package catalog
 // derived.
 const schemaVersion = 5
 
-// A deposit is confirmed when a report of a poll says so, and memories has what the last report with a
-// memory said.
+// In confirmed are the deposits that a report of a poll vouches for, in memories what the last report with
+// a memory said.
 //
 // In seen is what may become a part when it comes again. It is the one table that a rebuild
 // leaves empty: nothing but space depends on it.
@@ -62,8 +62,7 @@ CREATE TABLE deposits (
 	listed   INTEGER NOT NULL,
 	record   BLOB NOT NULL,
 	teller   INTEGER,
-	told     BLOB,
-	confirmed INTEGER NOT NULL DEFAULT 0
+	told     BLOB
 );
 CREATE INDEX deposits_listing ON deposits(mailbox, uidl, listed);
 CREATE INDEX deposits_message ON deposits(message);
@@ -81,6 +80,10 @@ CREATE TABLE polls (
 	report  BLOB NOT NULL
 );
 CREATE INDEX polls_mailbox ON polls(mailbox, idx);
+
+CREATE TABLE confirmed (
+	idx INTEGER PRIMARY KEY
+);
 
 CREATE TABLE memories (
 	mailbox TEXT PRIMARY KEY,
