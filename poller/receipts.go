@@ -143,8 +143,13 @@ func (s *session) accept(i int, r pipeline.Receipt) {
 		}
 	}
 	it.deposit = r.Index
-	if it.delete = s.mailbox.Delete.due(received, now) && it.whole; !it.whole {
+	switch due := s.mailbox.Delete.due(received, now); {
+	case s.certain(it, r.ID):
+		it.delete = due
+	case !it.whole:
 		s.outcomes[i].why = whyEnded
+	case due:
+		s.outcomes[i].why = whyOtherSize
 	}
 }
 

@@ -49,6 +49,7 @@ const (
 	whyDeleting  = "not reached, what was archived before is deleted first"
 	whyBreaking  = "broke an earlier session"
 
+	whyOtherSize   = "LIST has another size, and it did not come twice with the same bytes"
 	whyUnconfirmed = "archived copy not confirmed to be whole"
 )
 

@@ -69,7 +69,8 @@ type item struct {
 	unconfirmed bool     // the holding is not known to be whole
 	trouble     *trouble // that it made in earlier sessions
 	octets      int64    // that were read in this session
-	whole       bool     // what was read is all of the message
+	whole       bool     // what was read is all that the server sent of the message
+	twice       bool     // and it came twice with the same bytes
 }
 
 func newSession(v *visit, number int) *session {
@@ -101,6 +102,9 @@ func (s *session) run(ctx, hard context.Context) (err error) {
 		err = s.fetch(ctx, hard)
 	}
 	if s.asked && lost(err) == nil { // however the fetching ended: DELE may follow
+		err = errors.Join(err, s.again(ctx, hard))
+	}
+	if s.asked && lost(err) == nil {
 		err = errors.Join(err, s.allInStep(hard))
 	}
 	err = errors.Join(err, s.await(hard, lost(err) == nil))

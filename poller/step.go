@@ -2,7 +2,10 @@ package poller
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,8 +21,8 @@ import (
 // long as all sizes are right, for behind a message that ended too early or too late
 // the numbers have the messages of others. Where the sizes differ, as they
 // always do at some servers, it takes the commands of pop3.Conn.InStep, whose answers
-// no message can forge, and for deletion in a later session a second download
-// with the same bytes.
+// no message can forge, and a second download with the same bytes, for the server
+// itself may have sent less once.
 
 // step is what a session knows of being in step.
 type step struct {
@@ -77,17 +80,56 @@ func (s *session) allInStep(ctx context.Context) error {
 	return nil
 }
 
-// vouch notes the deposit of a whole message for the report. Where the size is
-// not that of LIST, the archive must have had the same bytes before.
+// again downloads messages of another size than LIST said once more, to compare
+// the bytes; nothing of it is published. The archive may have got the same in
+// an earlier session.
+func (s *session) again(ctx, hard context.Context) error {
+	var numbers []int
+	for number, sent := range s.sent { // nothing is published any more: the lock is not needed
+		it := &s.items[s.at[number]]
+		if it.octets != it.listing.Size && (it.holding == nil || it.holding.ID != sent.ID) {
+			numbers = append(numbers, number)
+		}
+	}
+	if len(numbers) == 0 {
+		return nil
+	}
+	slices.Sort(numbers)
+	err := s.conn.Retrieve(hard, numbers, func(m *pop3.Message) error {
+		s.answered(m.Number, m.Err != nil)
+		switch {
+		case ctx.Err() != nil:
+			return errStopped
+		case s.overdue():
+			return errOverdue
+		case m.Err != nil:
+			return nil
+		}
+		hash := sha256.New()
+		n, err := io.Copy(hash, m.Body)
+		s.report.Bytes += n
+		s.items[s.at[m.Number]].twice = err == nil && hex.EncodeToString(hash.Sum(nil)) == s.sent[m.Number].ID
+		return nil // an error in reading ends the session by itself
+	})
+	if errors.Is(err, errOverdue) || errors.Is(err, errStopped) {
+		return nil
+	}
+	return err
+}
+
+// certain reports whether what was read is known to be the message.
+func (s *session) certain(it *item, id string) bool {
+	return it.whole && (it.octets == it.listing.Size || it.twice || it.holding != nil && it.holding.ID == id)
+}
+
+// vouch notes the deposit of a whole message for the report.
 func (s *session) vouch(i int, r pipeline.Receipt) {
-	it := &s.items[i]
-	same := it.holding != nil && it.holding.ID == r.ID
 	switch {
 	case r.Disposed:
-	case it.whole && (it.octets == it.listing.Size || same):
+	case s.certain(&s.items[i], r.ID):
 		s.vouched = append(s.vouched, r.Index)
 	default:
-		s.outcomes[i].unconfirmed = !it.whole
+		s.outcomes[i].unconfirmed = true
 	}
 }
 
