@@ -84,10 +84,10 @@ var (
 	ErrOrder = errors.New("refused")
 )
 
-// complete returns an error unless everything that was ordered is known, and the index has every deposit. With mu
-// held it stays so.
+// complete returns an error unless everything that was ordered is known, the catalog has the deposits that the ledger says, and the index
+// has every one. It is called with mu held, and while that is held it stays so.
 func (c *Compliance) complete(ctx context.Context) error {
-	if err := errors.Join(c.store.OrdersKnown(ctx), c.store.setAside()); err != nil {
+	if err := errors.Join(c.store.OrdersKnown(ctx), c.store.setAside(), c.store.agreed(ctx), c.store.accounted(ctx)); err != nil {
 		return err
 	}
 	last, err := c.store.catalog.LastDeposit(ctx)
@@ -98,6 +98,13 @@ func (c *Compliance) complete(ctx context.Context) error {
 		return fmt.Errorf("%w (it is at ledger index %d of %d)", ErrIncomplete, at, last)
 	}
 	return nil
+}
+
+// completeNow is complete without mu: what comes later may change it.
+func (c *Compliance) completeNow(ctx context.Context) error {
+	c.store.mu.Lock()
+	defer c.store.mu.Unlock()
+	return c.complete(ctx)
 }
 
 // check returns an error for a query that cannot be understood.

@@ -24,6 +24,7 @@ func deskFor(t *testing.T) *desk {
 // sound closes the archive. Whatever was disposed of, a verification has nothing to say.
 func (d *desk) sound() {
 	d.tb.Helper()
+	sameTotals(d.tb, d.s)
 	r, err := d.s.Verify(context.Background(), VerifyOptions{Deep: true})
 	if err != nil || r.Damages > 0 {
 		d.tb.Errorf("open archive: %+v, %v", r.Damage, err)

@@ -256,7 +256,7 @@ func (c *Compliance) EvaluateHold(ctx context.Context, name, actor string, fn fu
 	if err != nil {
 		return Hold{}, err
 	}
-	if err := c.complete(ctx); err != nil {
+	if err := c.completeNow(ctx); err != nil {
 		return h, err
 	}
 	e, err := c.evaluate(ctx, h, "show", fn)

@@ -147,8 +147,13 @@ type arriving struct {
 }
 
 func (a *arriving) Position() int64 {
-	if arrive := a.arrive; arrive != nil {
-		a.arrive, a.at = nil, a.shelf.Position()
+	if a.arrive == nil {
+		return a.at
+	}
+	a.at = a.shelf.Position()
+	if arrive := a.arrive; a.s.mu.TryLock() { // else nobody can put
+		a.s.mu.Unlock()
+		a.arrive = nil
 		arrive()
 	}
 	return a.at

@@ -176,7 +176,7 @@ func (c *Compliance) Plan(ctx context.Context, actor string, clockConfirmed bool
 	if err := s.lookAtClock(ctx, clockConfirmed, actor); err != nil {
 		return Plan{}, err
 	}
-	if err := c.complete(ctx); err != nil {
+	if err := c.completeNow(ctx); err != nil {
 		return Plan{}, err
 	}
 	details := planDetails{Kind: Retention, ClockConfirmed: clockConfirmed}

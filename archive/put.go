@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/postkeep/postkeep/archive/catalog"
 	"github.com/postkeep/postkeep/archive/ledger"
@@ -321,7 +322,7 @@ func (p *put) deposit(ctx context.Context, i int, d *Delivery, at *placed) error
 	p.pending[depositKey{d.ID, d.Mailbox, d.UIDL, d.ListedSize}] = i
 	p.events = append(p.events, ledger.Event{
 		Type: ledger.TypeDeposit, Actor: systemActor, IDs: []string{d.ID},
-		Volume: place.Volume, End: end, Details: json.RawMessage(record),
+		Volume: place.Volume, End: end, Details: depositRecord{record, details.Mailbox},
 	})
 	p.details = append(p.details, details)
 	p.records = append(p.records, record)
@@ -417,6 +418,8 @@ func (d *Delivery) invalid() string {
 		return fmt.Sprintf("size %d, want 0 to %d octets", d.Size, volume.MaxMessageBytes)
 	case d.Mailbox == "" || len(d.Mailbox) > maxMailboxBytes:
 		return fmt.Sprintf("mailbox name of %d bytes, want 1 to %d", len(d.Mailbox), maxMailboxBytes)
+	case !utf8.ValidString(d.Mailbox):
+		return fmt.Sprintf("mailbox name %q is not UTF-8", d.Mailbox)
 	case len(d.UIDL) > maxUIDLBytes:
 		return fmt.Sprintf("UIDL of %d bytes, at most %d", len(d.UIDL), maxUIDLBytes)
 	case d.Received.IsZero():

@@ -451,6 +451,7 @@ func (w *world) there(t *rapid.T, d *drawnDeposit) bool {
 
 // check is what holds at any time: what is there can be read, and of what is not there nothing is left.
 func (w *world) check(t *rapid.T) {
+	sameTotals(t, w.desk.s)
 	live := map[string]bool{}
 	for _, d := range w.deposits {
 		if there := w.there(t, d); there == d.gone {

@@ -67,5 +67,8 @@ func (s *Store) remake(ctx context.Context, made *Store, path string, describe f
 	if err = errors.Join(err, made.unsigned, made.catalog.Close()); err != nil {
 		return err
 	}
-	return s.catalog.Replace(ctx, path)
+	if err := s.catalog.Replace(ctx, path); err != nil {
+		return err
+	}
+	return s.agree(ctx)
 }

@@ -20,8 +20,17 @@ const replayBatch = 2000
 
 func (s *Store) openLedger(ctx context.Context) error {
 	opts := ledgerOptions(s.dir, &s.opts)
+	totals := &ledgerTotals{fs: s.opts.FS, path: totalsPath(s.dir), log: s.opts.Logger, keep: true}
+	opts.Committed = totals.committed
 	var err error
-	if s.ledger, err = ledger.Open(ctx, opts); !errors.Is(err, ledger.ErrDamaged) {
+	if s.ledger, err = ledger.Open(ctx, opts); err == nil {
+		if s.totals = totals; s.opts.RebuildCatalog {
+			totals.forget(s.ledger)
+		} else {
+			totals.load(s.ledger)
+		}
+	}
+	if !errors.Is(err, ledger.ErrDamaged) {
 		return err
 	}
 	s.readOnly, s.unsigned = err, err

@@ -343,7 +343,7 @@ func (c *Compliance) Erase(ctx context.Context, id, reason, actor string, clockC
 		return Plan{}, Disposal{}, err
 	}
 	defer release()
-	if err := c.complete(ctx); err != nil {
+	if err := c.completeNow(ctx); err != nil {
 		return Plan{}, Disposal{}, err
 	}
 	cs, err := s.ofMessages(ctx, id)

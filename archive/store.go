@@ -110,6 +110,7 @@ type Store struct {
 	volumes *volume.Set
 	ledger  *ledger.Log
 	catalog *catalog.Catalog
+	totals  *ledgerTotals
 
 	rewrites *turn      // held while a sealed volume is written anew; taken before mu
 	rebuild  sync.Mutex // held while the catalog is made anew; taken before mu
@@ -119,7 +120,7 @@ type Store struct {
 	flying   flying       // what is in batches to be put
 	reserved atomic.Int64 // bytes of disk that their large messages will take
 
-	state    sync.Mutex // of broken, closed and verifying; taken after mu, and for moments only
+	state    sync.Mutex // of broken, closed, verifying and disagreement; taken after mu, and for moments only
 	broken   error      // the first failure that left the disk in an unknown state
 	readOnly error      // why nothing new is taken, found when opening
 	unsigned error      // why not even an event can be written, found when opening
@@ -128,6 +129,9 @@ type Store struct {
 	unreadable error // set by Open
 	// verifying is whether a verification runs, of which there is one at a time.
 	verifying bool
+	// disagreement is why the catalog is not trusted.
+	disagreement error
+	mend         chan struct{} // of Disagreed; has room for one
 
 	adopted int           // set by Open
 	wake    chan struct{} // of Maintain; has room for one
@@ -201,7 +205,7 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	if ok, err := Exists(dir); err != nil || !ok {
 		return nil, errors.Join(fmt.Errorf("%s holds no archive (postkeep init makes one)", dir), err)
 	}
-	s := &Store{dir: dir, opts: opts, wake: make(chan struct{}, 1), rewrites: newTurn(), flying: flying{pieces: map[uint64]string{}}}
+	s := &Store{dir: dir, opts: opts, wake: make(chan struct{}, 1), mend: make(chan struct{}, 1), rewrites: newTurn(), flying: flying{pieces: map[uint64]string{}}}
 	if s.lock, err = acquire(dir); err != nil {
 		return nil, err
 	}
@@ -217,6 +221,9 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 		return nil, err
 	}
 	if err := s.openCatalog(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.reconcile(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.openVolumes(ctx); err != nil {
@@ -315,6 +322,7 @@ func (s *Store) Close() error {
 	if was {
 		return nil
 	}
+	s.totals.close()
 	var errs []error
 	for _, c := range []io.Closer{closer(s.volumes), closer(s.catalog), closer(s.ledger), s.lock} {
 		if c != nil {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/postkeep/postkeep/archive/setsum"
 )
 
 // A Message is one stored message. Several rows of one message are one: the
@@ -252,24 +254,39 @@ func applyDeposits(ctx context.Context, tx *sql.Tx, deposits []Deposit, late boo
 		count.add(d)
 	}
 	for name, count := range counts {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO mailboxes(name, deposits, bytes, received) VALUES(?,?,?,?)
-			ON CONFLICT(name) DO UPDATE SET deposits = deposits + excluded.deposits,
-			bytes = bytes + excluded.bytes, received = max(received, excluded.received)`,
-			name, count.deposits, count.bytes, count.received); err != nil {
+		if err := count.apply(ctx, tx, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// A mailboxCount is what a change adds to a mailbox.
 type mailboxCount struct {
-	deposits, bytes, received int64
+	bytes, received int64
+	sum             setsum.Sum
 }
 
 func (m *mailboxCount) add(d Deposit) {
-	m.deposits++
 	m.bytes += d.Size
 	m.received = max(m.received, d.Received.UnixNano())
+	m.sum.Add(d.Index, d.ID, d.Mailbox)
+}
+
+func (m *mailboxCount) apply(ctx context.Context, tx *sql.Tx, name string) error {
+	sum, err := sumOf(tx.QueryRowContext(ctx, "SELECT deposits, sum FROM mailboxes WHERE name = ?", name))
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	sum.Merge(m.sum)
+	_, err = tx.ExecContext(ctx, `INSERT INTO mailboxes(name, deposits, bytes, received, sum) VALUES(?,?,?,?,?)
+		ON CONFLICT(name) DO UPDATE SET deposits = excluded.deposits, sum = excluded.sum,
+		bytes = bytes + excluded.bytes, received = max(received, excluded.received)`,
+		name, sum.N, m.bytes, m.received, sum.Hash())
+	return err
 }
 
 // A Description replaces the summary of a message.

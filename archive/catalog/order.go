@@ -117,10 +117,11 @@ func stay(ctx context.Context, tx *sql.Tx, t Tombstone) error {
 func bury(ctx context.Context, tx *sql.Tx, index int64) error {
 	var (
 		message, size int64
+		id            []byte
 		mailbox       string
 	)
-	err := tx.QueryRowContext(ctx, `SELECT m.n, m.size, d.mailbox FROM deposits d JOIN messages m ON m.n = d.message WHERE d.idx = ?`,
-		index).Scan(&message, &size, &mailbox)
+	err := tx.QueryRowContext(ctx, `SELECT m.n, m.id, m.size, d.mailbox FROM deposits d JOIN messages m ON m.n = d.message WHERE d.idx = ?`,
+		index).Scan(&message, &id, &size, &mailbox)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
@@ -133,7 +134,13 @@ func bury(ctx context.Context, tx *sql.Tx, index int64) error {
 	if _, err := tx.ExecContext(ctx, "DELETE FROM deposits WHERE idx = ?", index); err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, "UPDATE mailboxes SET deposits = deposits - 1, bytes = bytes - ? WHERE name = ?", size, mailbox); err != nil {
+	sum, err := sumOf(tx.QueryRowContext(ctx, "SELECT deposits, sum FROM mailboxes WHERE name = ?", mailbox))
+	if err != nil {
+		return err
+	}
+	sum.Remove(index, hex.EncodeToString(id), mailbox)
+	if _, err := tx.ExecContext(ctx, "UPDATE mailboxes SET deposits = ?, sum = ?, bytes = bytes - ? WHERE name = ?",
+		sum.N, sum.Hash(), size, mailbox); err != nil {
 		return err
 	}
 	var live int

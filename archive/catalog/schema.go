@@ -11,6 +11,8 @@ const schemaVersion = 5
 // In seen is what may become a part when it comes again. It is the one table that a rebuild
 // leaves empty: nothing but space depends on it.
 //
+// The sum of a mailbox is the hash of its deposits, see package setsum; their number is deposits.
+//
 // A deposit whose record says all has no teller. Of others it is the idx of the one before that says the rest, -1 if that is not
 // known; or they have that in told.
 const schema = `
@@ -71,7 +73,8 @@ CREATE TABLE mailboxes (
 	name     TEXT PRIMARY KEY,
 	deposits INTEGER NOT NULL,
 	bytes    INTEGER NOT NULL,
-	received INTEGER NOT NULL
+	received INTEGER NOT NULL,
+	sum      BLOB NOT NULL
 ) WITHOUT ROWID;
 
 CREATE TABLE polls (

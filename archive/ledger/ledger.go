@@ -98,6 +98,9 @@ type Options struct {
 	Now func() time.Time
 	// Rand is the source of salts and keys, safe for concurrent use; nil means crypto/rand.
 	Rand io.Reader
+	// Committed is told of events that were appended, once they are durable, in the order of their indexes, of which first is the
+	// lowest; nil for nobody. It must not call the Log, whose appends wait for it, and must not change the events.
+	Committed func(first int64, events []Event)
 	// Logger is told of repairs; nil discards.
 	Logger *slog.Logger
 }

@@ -79,6 +79,7 @@ type Recovery struct {
 // A request is one Append that waits for its commit.
 type request struct {
 	events []prepared
+	raw    []Event
 	done   bool
 	first  int64
 	err    error
@@ -100,7 +101,7 @@ func (l *Log) Append(ctx context.Context, events []Event) (first int64, err erro
 	if l.opt.ReadOnly {
 		return 0, ErrReadOnly
 	}
-	req := &request{events: make([]prepared, len(events))}
+	req := &request{events: make([]prepared, len(events)), raw: events}
 	for i, e := range events {
 		if req.events[i], err = prepare(e, l.opt.Rand); err != nil {
 			return 0, err
@@ -158,6 +159,11 @@ func (l *Log) commit(batch []*request) error {
 	l.stateMu.Lock()
 	l.state = next
 	l.stateMu.Unlock()
+	if l.opt.Committed != nil {
+		for _, r := range batch {
+			l.opt.Committed(r.first, r.raw)
+		}
+	}
 	return nil
 }
 

@@ -211,6 +211,9 @@ func (i *instance) problems() []string {
 	if err := i.failed.Load(); err != nil {
 		out = append(out, (*err).Error())
 	}
+	if err := i.store.Disagreement(); err != nil {
+		out = append(out, err.Error())
+	}
 	if err := i.store.Unreadable(); err != nil {
 		out = append(out, fmt.Sprintf("messages are archived, but cannot be indexed, searched or shown: %v (archive.encryption.identity_file)", err))
 	}
@@ -240,6 +243,7 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, fa
 	if to < toDispose {
 		return nil
 	}
+	i.stage(ctx, "mending of the catalog", fail, i.mend)
 	i.stage(ctx, "archive worker", fail, pipeline.NewArchiver(i.bus, i.store, pipeline.ArchiverOptions{Logger: i.log}).Run)
 	if to < toArchive {
 		return nil
