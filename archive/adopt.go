@@ -72,6 +72,9 @@ func (a *adoption) flush(ctx context.Context) error {
 		return nil
 	}
 	a.store.adopted += len(a.events)
+	if err := a.store.markReturned(ctx, a.events); err != nil {
+		return err
+	}
 	_, err := a.store.ledger.Append(ctx, a.events)
 	a.events = a.events[:0]
 	return err

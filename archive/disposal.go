@@ -167,16 +167,6 @@ func (s *Store) disposed(ctx context.Context, key depositKey) (*Tombstone, error
 	return nil, err
 }
 
-func tombstonesOf(rows []catalog.Tombstone) ([]Tombstone, error) {
-	out := make([]Tombstone, len(rows))
-	for i, r := range rows {
-		if err := json.Unmarshal(r.Record, &out[i]); err != nil {
-			return nil, fmt.Errorf("catalog: tombstone %d: %w", r.Index, err)
-		}
-	}
-	return out, nil
-}
-
 // A Disposal is what became of a plan that was applied.
 type Disposal struct {
 	Plan     string `json:"plan"`

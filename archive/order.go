@@ -40,6 +40,7 @@ const (
 	actRemove   = "remove"
 	actPlan     = "plan"
 	actApprove  = "approve"
+	actKeepOut  = "keep-out"
 )
 
 // holdDetails are the details of a hold event.
@@ -63,7 +64,9 @@ type policyDetails struct {
 	Rule   *retention.Rule `json:"rule,omitempty"` // added
 	Name   string          `json:"name,omitempty"` // of the rule that was removed
 	Plan   *planDetails    `json:"plan,omitempty"` // made
-	Of     string          `json:"of,omitempty"`   // id of the plan that was approved
+	Of     string          `json:"of,omitempty"`   // id of the plan that was approved, or has disposed of what stays out
+	// KeptOut is what was delivered again and stays out.
+	KeptOut *keptOut `json:"kept_out,omitempty"`
 }
 
 // An order is an event as the catalog keeps it.
@@ -185,6 +188,8 @@ func addPolicy(change *catalog.Change, e ledger.Entry) error {
 		return keep(change, e, orderPlan, idOf(planLetter, e.Index))
 	case actApprove:
 		return keep(change, e, orderApproval, d.Of)
+	case actKeepOut:
+		return addKeptOut(change, e, d.KeptOut)
 	}
 	return nil
 }

@@ -128,6 +128,7 @@ type put struct {
 	pieces   []catalog.Piece
 	owner    []int    // receipt of each event
 	same     [][2]int // receipts that repeat another of the batch
+	keptOut  []ledger.Event
 }
 
 func (s *Store) newPut(batch []Delivery) *put {
@@ -159,6 +160,7 @@ func (p *put) write(ctx context.Context) error {
 	receipts := make([]Receipt, len(p.batch))
 	p.places, p.stored, p.pending = map[string]*placed{}, map[string]catalog.Part{}, map[depositKey]int{}
 	p.events, p.details, p.records, p.pieces, p.owner, p.same = nil, nil, nil, nil, nil, nil
+	p.keptOut = nil
 	for i := range p.batch {
 		if err := p.add(ctx, i, &receipts[i]); err != nil {
 			err = errors.Join(err, s.volumes.Rollback())
@@ -170,6 +172,9 @@ func (p *put) write(ctx context.Context) error {
 	}
 	if err := p.commit(ctx, receipts); err != nil {
 		return s.breaks(err)
+	}
+	if _, err := s.enact(ctx, p.keptOut...); err != nil {
+		return err
 	}
 	p.receipts = receipts
 	return nil
@@ -196,11 +201,19 @@ func (p *put) add(ctx context.Context, i int, r *Receipt) error {
 		p.same = append(p.same, [2]int{i, first})
 		return nil
 	}
-	grave, err := p.store.disposed(ctx, key)
+	grave, after, err := p.store.returning(ctx, key)
 	if err != nil {
 		return err
 	}
+	d.Returned = after
 	if grave != nil {
+		event, err := p.store.keptOutEvent(ctx, key, grave)
+		if err != nil {
+			return err
+		}
+		if event != nil {
+			p.keptOut = append(p.keptOut, *event)
+		}
 		r.Known, r.Disposed, r.Index, r.Received = true, true, grave.Index, grave.Received
 		return nil
 	}

@@ -53,6 +53,9 @@ func (s *Store) Known(ctx context.Context, mailbox string, listed []Listing) ([]
 		if err != nil {
 			return nil, err
 		}
+		if buried, err = s.without(ctx, buried); err != nil {
+			return nil, err
+		}
 		if len(all) == 0 || len(buried) > 0 && buried[len(buried)-1].Index > all[len(all)-1].Index {
 			for _, t := range buried {
 				out = append(out, Holding{Listing: Listing(l), ID: t.ID, Received: t.Received, Index: t.Index, Disposed: true})
@@ -254,6 +257,7 @@ func (s *Store) indexable(ctx context.Context, all []catalog.Held) (Indexable, e
 		}
 		m.Mailboxes = append(m.Mailboxes, d.Mailbox)
 		m.Deposits = append(m.Deposits, Arrival{d.Mailbox, d.Received})
+		m.Returned = m.Returned || d.Returned != ""
 	}
 	slices.Sort(m.Mailboxes)
 	m.Mailboxes = slices.Compact(m.Mailboxes)

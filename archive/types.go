@@ -36,6 +36,8 @@ type Deposit struct {
 	// confirms with TOP that a UIDL still means this message; "" if unknown.
 	HeaderHash string `json:"header_hash,omitempty"`
 	Source     Source `json:"source"`
+	// Returned is the plan that disposed of the message before it came back, "" if none did. Put sets it.
+	Returned string `json:"returned,omitempty"`
 }
 
 // Source is where a deposit came from.
@@ -206,6 +208,8 @@ type Indexable struct {
 	// Index is the ledger index of the newest deposit of this message that the
 	// listing covers: who has dealt with it is complete up to there.
 	Index int64
+	// Returned means that it was disposed of, and came back.
+	Returned bool
 }
 
 // An Arrival is where and when a message was received once.

@@ -34,7 +34,11 @@ func TestAMessageThatLosesItsFirstDepositIsStillFound(t *testing.T) {
 	}
 	check(archive.Create(ctx, dir, archive.Options{}))
 	var later time.Duration
-	store, err := archive.Open(ctx, dir, archive.Options{Now: func() time.Time { return time.Now().Add(later) }})
+	begun := time.Now()
+	store, err := archive.Open(ctx, dir, archive.Options{
+		Now:  func() time.Time { return time.Now().Add(later) },
+		Boot: func() (archive.BootClock, bool) { return archive.BootClock{ID: "boot", Up: time.Since(begun) + later}, true },
+	})
 	check(err)
 	defer store.Close()
 	x, err := indexer.Open(ctx, indexer.Options{Dir: filepath.Join(dir, "index")})

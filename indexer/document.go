@@ -41,6 +41,9 @@ func newAnalyzer(s *segment.Schema) *analyzer {
 	}}}
 }
 
+// flagReturned is the flag of a message that was disposed of and came back.
+const flagReturned = "returned"
+
 // newEntry makes the document of a message. m may be nil: then nothing could be read.
 func (a *analyzer) newEntry(item archive.Indexable, m *mailparse.Message) *entry {
 	if m == nil {
@@ -49,6 +52,9 @@ func (a *analyzer) newEntry(item archive.Indexable, m *mailparse.Message) *entry
 	all, whole := m.HeaderAddresses()
 	if !whole {
 		m.Flags = withFlag(withFlag(m.Flags, mailparse.FlagMalformed), mailparse.FlagUnclear)
+	}
+	if item.Returned {
+		m.Flags = withFlag(m.Flags, flagReturned)
 	}
 	body := m.Text()
 	e := &entry{item: item, summary: summarize(m), text: collapse(body, maxSnippetText)}

@@ -70,6 +70,7 @@ type Change struct {
 	// Tombstones are taken in after the deposits.
 	Tombstones []Tombstone
 	Orders     []Order
+	Aliases    []Alias
 	// Ends is, per volume, the end of what the ledger knows of its tar stream.
 	Ends map[uint32]int64
 	// Files are new files of sealed volumes.
@@ -134,6 +135,11 @@ func applyAll(ctx context.Context, tx *sql.Tx, ch Change) error {
 	}
 	if err := applyOrders(ctx, tx, ch.Orders); err != nil {
 		return err
+	}
+	for _, a := range ch.Aliases {
+		if _, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO aliases(idx, of, listing) VALUES(?,?,?)", a.Index, a.Of, a.Listing); err != nil {
+			return err
+		}
 	}
 	for number, end := range ch.Ends {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO volumes(number, end) VALUES(?,?)

@@ -28,6 +28,13 @@ CREATE TABLE tombstones (
 );
 CREATE INDEX tombstones_id ON tombstones(id);
 CREATE INDEX tombstones_listing ON tombstones(listing);
+
+CREATE TABLE aliases (
+	idx     INTEGER PRIMARY KEY,
+	of      INTEGER NOT NULL,
+	listing BLOB NOT NULL
+);
+CREATE INDEX aliases_listing ON aliases(listing);
 `
 
 // An Order is a record of the layer above about a hold, a rule or a plan. Of those with the same
@@ -50,6 +57,13 @@ type Tombstone struct {
 	Parts   []Part
 	// Retold is what this deposit told for others that stay.
 	Retold Retold
+}
+
+// An Alias is another listing of what a tombstone is of.
+type Alias struct {
+	Index   int64 // ledger index of the event that says so
+	Of      int64 // of the deposit that was disposed of
+	Listing []byte
 }
 
 // Retold is what the records of deposits lack, which no deposit says any more.
@@ -206,7 +220,7 @@ func (c *Catalog) Buried(ctx context.Context, id string) ([]Tombstone, error) {
 
 // BuriedListing returns the tombstones of what a server lists, oldest first.
 func (c *Catalog) BuriedListing(ctx context.Context, listing []byte) ([]Tombstone, error) {
-	return c.tombstones(ctx, "listing = ?", listing)
+	return c.tombstones(ctx, "listing = ?1 OR idx IN (SELECT of FROM aliases WHERE listing = ?1)", listing)
 }
 
 func (c *Catalog) tombstones(ctx context.Context, where string, arg []byte) ([]Tombstone, error) {

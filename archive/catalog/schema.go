@@ -3,7 +3,7 @@ package catalog
 // schemaVersion is raised with every change of the schema below. A catalog of
 // another version is not migrated but made anew from the ledger, because it is
 // derived.
-const schemaVersion = 5
+const schemaVersion = 6
 
 // In confirmed are the deposits that a report of a poll vouches for, in memories what the last report with
 // a memory said.

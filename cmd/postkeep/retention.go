@@ -336,7 +336,10 @@ func (a *app) eraseCommand() *cobra.Command {
 		Use: "erase ID --reason REASON", Short: "Erase a message for somebody who may ask for it", Args: cobra.ExactArgs(1),
 		Long: `Erases a message from all mailboxes, for somebody who has a right to it. It is
 refused, with the reason, when a hold covers the message or a rule asks to keep it
-for longer. It asks first. With dual_control in the configuration it makes a plan
+for longer. When it is delivered again, under whatever UIDL or size, it stays out of
+the mailboxes that it was erased from: polls report it as disposed and leave it on
+the server. In another mailbox, or under a hold placed since that may cover it, it
+is archived and flagged (is:returned). It asks first. With dual_control in the configuration it makes a plan
 that somebody else has to approve (retention approve, retention apply).
 
 postkeep export --query participant:ADDRESS gives a report of all that is there

@@ -85,7 +85,7 @@ func fieldKind(name string) (kind, bool) {
 }
 
 // flagNames are what is: takes.
-var flagNames = []string{"encrypted", "signed", "malformed", "journal", "bounce", "report", "held", "partial", "unclear"}
+var flagNames = []string{"encrypted", "signed", "malformed", "journal", "bounce", "report", "held", "partial", "unclear", "returned"}
 
 // oneOf lists names for an error.
 func oneOf(names []string) string {
