@@ -48,7 +48,7 @@ func AuditTypes() []string {
 		string(ledger.TypeSearch), string(ledger.TypeView), string(ledger.TypeExport), string(ledger.TypeHold), string(ledger.TypePolicy),
 		string(ledger.TypeDisposalIntent), string(ledger.TypeDisposalDone), string(ledger.TypeUser), string(ledger.TypeConfig),
 		string(ledger.TypeDeposit), string(ledger.TypePoll), string(ledger.TypeVerify), string(ledger.TypeSeal), string(ledger.TypeRepack),
-		string(ledger.TypeRebuild), string(ledger.TypeRecovered), string(ledger.TypeAnchor),
+		string(ledger.TypeRebuild), string(ledger.TypeRecovered), string(ledger.TypeAnchor), string(ledger.TypeDeadLetter),
 	}
 }
 

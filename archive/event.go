@@ -147,6 +147,8 @@ type Status struct {
 	Clock *ClockJump `json:"clock,omitempty"`
 	// Verified is the last verification that was recorded, nil if there is none.
 	Verified *VerifyReport `json:"verified,omitempty"`
+	// DeadLetter is the last message that could not be taken, nil if there is none; its Number says how many there were.
+	DeadLetter *DeadLetter `json:"dead_letter,omitempty"`
 }
 
 // Status returns the state of the archive.
@@ -163,6 +165,9 @@ func (s *Store) Status(ctx context.Context) (Status, error) {
 		return st, err
 	}
 	if st.Clock, err = s.ClockJump(ctx); err != nil {
+		return st, err
+	}
+	if st.DeadLetter, err = s.lastDeadLetter(ctx); err != nil {
 		return st, err
 	}
 	last, err := s.catalog.Meta(ctx, verifyMeta)

@@ -256,6 +256,8 @@ func addEvent(change *catalog.Change, e ledger.Entry) error {
 		addPoll(change, e.Index, &r, e.Details)
 	case ledger.TypeVerify:
 		change.Meta[verifyMeta] = string(e.Details)
+	case ledger.TypeDeadLetter:
+		change.Meta[deadMeta] = string(e.Details)
 	case ledger.TypeAnchor:
 		var r AnchorRecord
 		if err := json.Unmarshal(e.Details, &r); err != nil {

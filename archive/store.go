@@ -138,6 +138,8 @@ type Store struct {
 
 	queue   sync.Mutex
 	reports []*queuedReport // of polls, to be written in one commit
+
+	deadLetters sync.Mutex // held while one is recorded, which counts them; taken before mu
 }
 
 // Create makes an empty archive in dir: directories, keys and an empty ledger

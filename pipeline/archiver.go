@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,9 +30,6 @@ const (
 	// a disk and processors to wait for, it waits for busyWait: a commit costs the same for a few messages as for many.
 	batchWait = 5 * time.Millisecond
 	busyWait  = 50 * time.Millisecond
-	// maxBodyFailures is the number of deliveries after which a body that
-	// cannot be read is given up.
-	maxBodyFailures = 5
 	// receiptsPerMessage keeps a message with receipts below minPayload.
 	receiptsPerMessage = 128
 )
@@ -45,6 +43,7 @@ type Store interface {
 	Damaged(ctx context.Context, ids []string) ([]string, error)
 	RecordPoll(ctx context.Context, r archive.PollReport) error
 	PollMemory(ctx context.Context, mailbox string) (json.RawMessage, error)
+	RecordDeadLetter(ctx context.Context, d archive.DeadLetter) error
 }
 
 // ArchiverOptions configure an archive worker.
@@ -56,8 +55,13 @@ type ArchiverOptions struct {
 // An Archiver moves messages from the stream into a store, in group commits, and answers the pollers' questions. There is one per shard.
 type Archiver struct {
 	bus   *Bus
+	out   *Bus // where receipts and wake-ups go; another one while an earlier run's messages are drained
 	store Store
 	log   *slog.Logger
+
+	failures failures
+	lost     atomic.Int64 // bodies that NATS does not have any more
+	draining sync.Mutex   // one Drain at a time
 }
 
 // NewArchiver returns a worker for the bus's shard; Run starts it.
@@ -65,20 +69,23 @@ func NewArchiver(bus *Bus, store Store, opts ArchiverOptions) *Archiver {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Archiver{bus: bus, store: store, log: opts.Logger}
+	return &Archiver{bus: bus, out: bus, store: store, log: opts.Logger}
 }
 
-// Run works until ctx ends, finishes the batch that it has in hand, and
-// returns nil then. An error means that it could not start.
+// Run drains what earlier runs left (see Drain) and works until ctx ends; then it
+// finishes the batch that it has in hand, and returns nil. An error means that
+// it could not start.
 func (a *Archiver) Run(ctx context.Context) error {
 	ctx, cancel := a.bus.join(ctx)
 	defer cancel()
+	a.Drain(ctx)
 	svc, err := a.serve(ctx)
 	if err != nil {
 		return fmt.Errorf("archive worker: %w", err)
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { a.keepClean(ctx) })
+	wg.Go(func() { a.keepDrained(ctx) })
 	a.work(ctx)
 	wg.Wait()
 	if err := svc.stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
@@ -94,6 +101,18 @@ func (a *Archiver) keepClean(ctx context.Context) {
 			a.log.Warn("cleaning up failed, trying again later", "error", err)
 		}
 		if !a.bus.wait(ctx, a.bus.timing.sweepInterval) {
+			return
+		}
+	}
+}
+
+// keepDrained archives what a replaced embedded server held.
+func (a *Archiver) keepDrained(ctx context.Context) {
+	for {
+		select {
+		case <-a.bus.left:
+			a.Drain(ctx)
+		case <-ctx.Done():
 			return
 		}
 	}
@@ -160,9 +179,9 @@ type item struct {
 func (a *Archiver) commit(ctx context.Context, msgs []jetstream.Msg) error {
 	ctx = context.WithoutCancel(ctx) // without a deadline each NATS request has its own
 	for items := a.open(ctx, msgs); len(items) > 0; {
-		n := atOnce(items)
+		n := a.atOnce(items)
 		if err := a.put(ctx, items[:n]); err != nil {
-			a.postpone(ctx, items, err)
+			a.postpone(append(a.giveUp(ctx, items[:n], err), items[n:]...), err)
 			return err
 		}
 		items = items[n:]
@@ -172,11 +191,14 @@ func (a *Archiver) commit(ctx context.Context, msgs []jetstream.Msg) error {
 
 // atOnce is how many of the items make one group commit: the first, and others
 // up to batchBytes. Many large bodies in one would let all pollers wait for
-// the last.
-func atOnce(items []item) int {
+// the last. One that is suspected of making commits fail is alone.
+func (a *Archiver) atOnce(items []item) int {
+	if a.failures.suspected(items[0]) {
+		return 1
+	}
 	n, size := 1, items[0].envelope.Size
 	for ; n < len(items); n++ {
-		if size += items[n].envelope.Size; size > batchBytes {
+		if size += items[n].envelope.Size; size > batchBytes || a.failures.suspected(items[n]) {
 			break
 		}
 	}
@@ -200,6 +222,7 @@ func (a *Archiver) put(ctx context.Context, items []item) error {
 	if err != nil {
 		return err
 	}
+	a.failures.succeeded(items)
 	a.finish(ctx, items, receipts)
 	return nil
 }
@@ -216,25 +239,29 @@ func (it *item) reader() io.Reader {
 func (a *Archiver) open(ctx context.Context, msgs []jetstream.Msg) []item {
 	var items []item
 	for _, msg := range msgs {
-		e, err := readEnvelope(msg.Headers(), len(msg.Data()))
-		it := item{msg: msg, envelope: e}
-		if err == nil && !a.bus.ours(e) {
-			a.leave(it)
+		if msg.Headers().Get(headerCheck) != "" { // somebody looked whether the stream works
+			a.bus.settle(msg, msg.Ack())
 			continue
 		}
-		if n := deliveries(msg); err == nil && n > a.bus.timing.mailDelivers {
-			err = fmt.Errorf("delivered %d times without success", n-1)
-		}
-		if err == nil && e.Object != "" {
-			it.body, err = a.bus.openBody(ctx, e.Object)
-			if err != nil && !errors.Is(err, errBodyMissing) {
-				a.postpone(ctx, []item{it}, err)
-				continue
-			}
-		}
+		e, err := readEnvelope(msg.Headers(), len(msg.Data()))
+		it := item{msg: msg, envelope: e}
 		if err != nil {
 			a.refuse(ctx, it, archive.Receipt{ID: e.ID, Refused: err.Error()})
 			continue
+		}
+		if !a.bus.ours(e) {
+			a.leave(it)
+			continue
+		}
+		if e.Object != "" {
+			it.body, err = a.bus.openBody(ctx, e.Object)
+			if err != nil && a.bodyLost(ctx, it, err) {
+				continue
+			}
+			if err != nil {
+				a.postpone([]item{it}, err)
+				continue
+			}
 		}
 		items = append(items, it)
 	}
@@ -253,23 +280,53 @@ func (a *Archiver) leave(it item) {
 	a.bus.settle(it.msg, it.msg.NakWithDelay(a.bus.timing.redeliveryMax))
 }
 
-// postpone hands messages back after an error that is not theirs, and tells
-// the pollers. One whose own body cannot be read is given up after some times.
-func (a *Archiver) postpone(ctx context.Context, items []item, cause error) {
-	out := outbox{}
+// bodyLost ends a message whose body NATS does not have any more, and reports
+// whether it did. It is no dead letter: nothing is wrong with the message, and
+// the next poll fetches it again. A replica of a cluster may only be behind.
+func (a *Archiver) bodyLost(ctx context.Context, it item, err error) bool {
+	n := a.failures.failed(it)
+	if !errors.Is(err, errBodyMissing) || a.bus.nc.ConnectedClusterName() != "" && n < maxFailures {
+		return false
+	}
+	a.lost.Add(1)
+	a.log.Warn("message without its body dropped, it has to be fetched again", "mailbox", it.envelope.Deposit.Mailbox, "id", it.envelope.ID, "error", err)
+	a.end(ctx, it, archive.Receipt{ID: it.envelope.ID, Refused: err.Error()})
+	return true
+}
+
+// giveUp looks for the message that made a commit fail, and refuses it when it
+// did so maxFailures times while others passed. It returns the others.
+func (a *Archiver) giveUp(ctx context.Context, items []item, cause error) (rest []item) {
 	for _, it := range items {
-		n := deliveries(it.msg)
-		if it.body != nil && it.body.err != nil && (errors.Is(it.body.err, errBodyMissing) || n >= maxBodyFailures) {
-			a.refuse(ctx, it, archive.Receipt{ID: it.envelope.ID, Refused: it.body.err.Error()})
+		switch {
+		case it.body != nil && it.body.err != nil:
+			if a.bodyLost(ctx, it, it.body.err) {
+				continue
+			}
+		case a.failures.failed(it) >= maxFailures && len(items) == 1:
+			a.refuse(ctx, it, archive.Receipt{ID: it.envelope.ID, Refused: fmt.Sprintf(
+				"failed %d times while others were archived, the last time: %v", maxFailures, cause)})
 			continue
 		}
+		rest = append(rest, it)
+	}
+	return rest
+}
+
+// postpone hands messages back after an error that is not theirs, and tells
+// the pollers.
+func (a *Archiver) postpone(items []item, cause error) {
+	out := outbox{}
+	for _, it := range items {
 		out.add(it.envelope, Receipt{
 			Number: it.envelope.Number, Receipt: archive.Receipt{ID: it.envelope.ID}, Err: cause.Error(),
 		})
-		delay := min(time.Duration(n)*a.bus.timing.redelivery, a.bus.timing.redeliveryMax)
+		delay := min(time.Duration(deliveries(it.msg))*a.bus.timing.redelivery, a.bus.timing.redeliveryMax)
 		a.bus.settle(it.msg, it.msg.NakWithDelay(delay))
 	}
-	a.send(out)
+	if err := a.send(out); err != nil {
+		a.log.Warn("receipts not sent", "error", err)
+	}
 }
 
 // finish sends the receipts, and only then lets the large bodies and the
@@ -288,13 +345,19 @@ func (a *Archiver) finish(ctx context.Context, items []item, receipts []archive.
 		last = max(last, r.Index)
 		kept = append(kept, it)
 	}
-	a.send(out)
+	if len(kept) > 0 {
+		defer a.out.wakeIndexers(ctx, last)
+	}
+	if err := a.send(out); err != nil { // they come again, and their receipts with them
+		a.log.Warn("receipts not sent, trying again", "error", err)
+		for _, it := range kept {
+			a.bus.settle(it.msg, it.msg.NakWithDelay(a.bus.timing.redelivery))
+		}
+		return
+	}
 	for _, it := range kept {
 		a.dropBody(ctx, it)
 		a.bus.settle(it.msg, it.msg.Ack())
-	}
-	if len(kept) > 0 {
-		a.bus.wakeIndexers(ctx, last)
 	}
 }
 
@@ -308,9 +371,19 @@ func (a *Archiver) refuse(ctx context.Context, it item, r archive.Receipt) {
 		a.bus.settle(it.msg, it.msg.NakWithDelay(a.bus.timing.redelivery))
 		return
 	}
+	a.end(ctx, it, r)
+}
+
+// end removes a message that is not archived, after a receipt for the poller.
+func (a *Archiver) end(ctx context.Context, it item, r archive.Receipt) {
 	out := outbox{}
-	out.add(e, Receipt{Number: e.Number, Receipt: r})
-	a.send(out)
+	out.add(it.envelope, Receipt{Number: it.envelope.Number, Receipt: r})
+	if err := a.send(out); err != nil {
+		a.log.Warn("receipt not sent, trying again", "error", err)
+		a.bus.settle(it.msg, it.msg.NakWithDelay(a.bus.timing.redelivery))
+		return
+	}
+	a.failures.forget(it)
 	a.dropBody(ctx, it)
 	a.bus.settle(it.msg, it.msg.TermWithReason(r.Refused))
 }
@@ -334,14 +407,27 @@ func (o outbox) add(e envelope, r Receipt) {
 	}
 }
 
-func (a *Archiver) send(out outbox) {
+// send publishes receipts, and makes sure that the server has them: a
+// connection that was lost takes with it what was written last.
+func (a *Archiver) send(out outbox) error {
+	if len(out) == 0 {
+		return nil
+	}
+	before := a.out.nc.Stats().Reconnects
 	for reply, receipts := range out {
 		for part := range slices.Chunk(receipts, receiptsPerMessage) {
-			if err := a.bus.publishJSON(reply, part); err != nil {
-				a.log.Warn("receipts not sent", "error", err)
+			if err := a.out.publishJSON(reply, part); err != nil {
+				return err
 			}
 		}
 	}
+	if err := a.out.flush(context.Background()); err != nil {
+		return err
+	}
+	if a.out.nc.Stats().Reconnects != before {
+		return nats.ErrDisconnected
+	}
+	return nil
 }
 
 // deliveries is how often the message was delivered, 1 for the first time.

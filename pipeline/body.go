@@ -63,6 +63,7 @@ func (b *Bus) putBody(ctx context.Context, name string, r io.Reader) error {
 	if err == nil {
 		return nil
 	}
+	b.suspectStore(err)
 	if isFull(err) {
 		err = fmt.Errorf("the object store is full, try again later or raise nats.max_store_bytes: %w", err)
 	}
@@ -158,6 +159,7 @@ func (b *Bus) waitForBodyRoom(ctx context.Context, size int64) error {
 	size = min(size+size/100*storeOverhead, limit)
 	for pause := b.newBackoff(); ; {
 		used, err := b.bodyBytes(ctx)
+		b.suspect(err)
 		if err == nil && used+size <= limit {
 			return nil
 		}

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/semaphore"
@@ -22,7 +22,13 @@ const (
 	drainTimeout   = 10 * time.Second
 	// reconnectWait is the pause between attempts once the server was lost.
 	// There is no limit to their number: mail waits on the POP3 servers.
-	reconnectWait = 2 * time.Second
+	reconnectWait = time.Second
+	// pingInterval and maxPings find out within 15 s that a server does not
+	// answer any more although its connection is open.
+	pingInterval = 5 * time.Second
+	maxPings     = 2
+	// embeddedName is the embedded server for people.
+	embeddedName = "embedded NATS server"
 	// minPayload is the smallest max_payload of a server that carries an
 	// envelope, a chunk of a large body and an answer of the services.
 	minPayload = 256 << 10
@@ -56,7 +62,8 @@ type Options struct {
 	// default "s0": letters, digits, '-' and '_'.
 	Shard string
 	// Replicas is the number of servers of a cluster that keep each stream,
-	// default 1.
+	// default 3. Where the server refuses it, streams have one replica; those of
+	// existing streams are raised, and never lowered.
 	Replicas int
 	// Identity is that of the installation, 128 bits in hexadecimal. On an external server it is required: what others have
 	// put there is left alone.
@@ -77,7 +84,10 @@ func (o Options) withDefaults() (Options, error) {
 		o.Shard = "s0"
 	}
 	if o.Replicas == 0 {
-		o.Replicas = 1
+		o.Replicas = defaultReplicas
+		if o.URL == "" {
+			o.Replicas = 1
+		}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -102,7 +112,8 @@ type Bus struct {
 	log       *slog.Logger
 	transient jetstream.StorageType // storage of what need not survive a restart
 
-	server *server.Server // nil for an external server
+	server *embeddedServer // nil for an external server
+	state  state
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	handles
@@ -114,7 +125,13 @@ type Bus struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // goroutines that live as long as ctx
 	closed chan struct{}  // the connection is closed
-	stop   sync.Once
+
+	polling sync.Map // mailboxes that are being polled by this process
+
+	keepStore bool          // Close leaves the files of the embedded server
+	doubt     chan struct{} // capacity 1: guard is to check the embedded server
+	left      chan struct{} // capacity 1: an Archiver is to drain what a replaced server left
+	stop      sync.Once
 }
 
 // Connect starts the embedded server, or connects to the one at opts.URL, and
@@ -129,6 +146,30 @@ func connect(ctx context.Context, opts Options, t timing) (*Bus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pipeline: %w", err)
 	}
+	b := newBus(ctx, opts, t)
+	if opts.URL == "" {
+		// A crash takes all sessions with it: no lease and no job may outlive
+		// it.
+		b.transient, b.server = jetstream.MemoryStorage, &embeddedServer{}
+		if err := b.startEmbedded(); err != nil {
+			b.cancel()
+			return nil, fmt.Errorf("pipeline: start embedded NATS server in %s: %w", opts.Dir, err)
+		}
+	}
+	if err := b.open(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("pipeline: %s: %w", b.where(), err), b.Close())
+	}
+	if b.server != nil {
+		b.wg.Go(b.guard)
+	} else {
+		b.wg.Go(b.keepReplicas)
+	}
+	return b, nil
+}
+
+// newBus makes a bus without a server and a connection. Close ends it, and not the
+// context.
+func newBus(ctx context.Context, opts Options, t timing) *Bus {
 	b := &Bus{
 		names: namesFor(opts), opts: opts, timing: t, log: opts.Logger,
 		// The streams of an external server survive a restart of it, so that
@@ -137,22 +178,24 @@ func connect(ctx context.Context, opts Options, t timing) (*Bus, error) {
 		inFlight:  semaphore.NewWeighted(maxInFlight),
 		retrying:  semaphore.NewWeighted(1),
 		closed:    make(chan struct{}),
+		doubt:     make(chan struct{}, 1),
+		left:      make(chan struct{}, 1),
 	}
-	// Close ends the bus, not the context of Connect.
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if opts.URL == "" {
-		// A crash takes all sessions with it: no lease and no job may outlive
-		// it.
-		b.transient = jetstream.MemoryStorage
-		if b.server, err = startServer(opts); err != nil {
-			b.cancel()
-			return nil, fmt.Errorf("pipeline: start embedded NATS server in %s: %w", opts.Dir, err)
-		}
+	return b
+}
+
+// startEmbedded starts a server that begins empty.
+func (b *Bus) startEmbedded() error {
+	if err := b.clear(); err != nil {
+		return err
 	}
-	if err := b.open(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("pipeline: %s: %w", b.where(), err), b.Close())
+	srv, err := startServer(b.opts.Dir, &serverLog{log: b.log})
+	if err != nil {
+		return err
 	}
-	return b, nil
+	b.server.use(srv)
+	return nil
 }
 
 func (b *Bus) open(ctx context.Context) error {
@@ -170,7 +213,7 @@ func (b *Bus) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if b.handles, err = b.declare(ctx); err != nil {
+	if b.handles, err = b.declareNow(ctx); err != nil {
 		return err
 	}
 	if b.server == nil {
@@ -189,14 +232,22 @@ func (b *Bus) natsOptions() []nats.Option {
 		nats.Timeout(connectTimeout),
 		nats.DrainTimeout(drainTimeout),
 		nats.MaxReconnects(-1),
+		// A server that refuses the credentials may be one that is being set up.
+		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(reconnectWait),
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(maxPings),
 		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			b.state.disconnected(err)
 			if err != nil {
 				b.log.Warn("connection to NATS lost", "server", b.where(), "error", err)
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { b.log.Info("connection to NATS restored", "server", b.where()) }),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			b.state.reconnected()
+			b.log.Info("connection to NATS restored", "server", b.where())
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
 			if sub != nil {
@@ -206,7 +257,7 @@ func (b *Bus) natsOptions() []nats.Option {
 		}),
 	}
 	if b.server != nil {
-		opts = append(opts, nats.InProcessServer(b.server))
+		opts = append(opts, nats.InProcessServer(b.server), nats.ReconnectWait(b.timing.retryMin), nats.ReconnectJitter(0, 0))
 	}
 	if o.CredentialsFile != "" {
 		opts = append(opts, nats.UserCredentials(o.CredentialsFile))
@@ -223,7 +274,7 @@ func (b *Bus) natsOptions() []nats.Option {
 // where names the server for people, without user and password.
 func (b *Bus) where() string {
 	if b.opts.URL == "" {
-		return "embedded NATS server"
+		return embeddedName
 	}
 	urls := strings.Split(b.opts.URL, ",")
 	for i, s := range urls {
@@ -262,6 +313,7 @@ func (b *Bus) Close() error {
 func (b *Bus) close() error {
 	b.cancel()
 	b.wg.Wait()
+	empty := b.server != nil && !b.keepStore && b.nc != nil && b.holdsNothing()
 	var err error
 	if b.nc != nil {
 		if err = b.nc.Drain(); err != nil {
@@ -273,10 +325,20 @@ func (b *Bus) close() error {
 		}
 	}
 	if b.server != nil {
-		b.server.Shutdown()
-		b.server.WaitForShutdown()
+		b.server.use(nil)
+	}
+	if empty { // what would be left are names and numbers of messages that are archived
+		err = errors.Join(err, os.RemoveAll(b.opts.Dir))
 	}
 	return err
+}
+
+// holdsNothing reports whether no message waits in the embedded server.
+func (b *Bus) holdsNothing() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), b.timing.publish)
+	defer cancel()
+	stream, err := b.js.Stream(ctx, b.mailStream(b.opts.Shard))
+	return err == nil && stream.CachedInfo().State.Msgs == 0
 }
 
 // wait pauses for d, or until ctx or the bus ends, and says whether to go on.

@@ -9,19 +9,12 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postkeep/postkeep/archive"
 )
 
-// A DeadLetter is a message that the archive did not take. The message itself
-// is still on its server.
-type DeadLetter struct {
-	Time    time.Time `json:"time"`
-	Reason  string    `json:"reason"`
-	ID      string    `json:"id,omitempty"` // SHA-256 as the poller computed it
-	Size    int64     `json:"size,omitempty"`
-	Deposit Deposit   `json:"deposit"`
-	// Envelope is the text of an envelope, where it could not be read.
-	Envelope string `json:"envelope,omitempty"`
-}
+// DeadLetter is a message that the archive did not take.
+type DeadLetter = archive.DeadLetter
 
 // DeadLetters calls fn with each dead letter, the oldest first, until fn
 // returns an error, which it returns.
@@ -49,15 +42,22 @@ func (b *Bus) DeadLetters(ctx context.Context, fn func(DeadLetter) error) error 
 	}
 }
 
-// bury writes a dead letter. text is the envelope as it came.
+// bury records a dead letter in the ledger, and tells those who watch the
+// stream. text is the envelope as it came.
 func (a *Archiver) bury(ctx context.Context, e envelope, text, reason string) error {
 	d := DeadLetter{Time: time.Now().UTC(), Reason: reason, ID: e.ID, Size: e.Size, Deposit: e.Deposit}
 	if e.Deposit.Mailbox == "" {
 		d.Envelope = text[:min(len(text), maxEnvelope)]
 	}
-	data, err := json.Marshal(d)
-	if err != nil {
+	if err := a.store.RecordDeadLetter(ctx, d); err != nil {
 		return err
 	}
-	return a.bus.publishOnce(ctx, &nats.Msg{Subject: a.bus.deadSubject(a.bus.opts.Shard), Data: data})
+	data, err := json.Marshal(d)
+	if err == nil {
+		err = a.out.publishOnce(ctx, &nats.Msg{Subject: a.out.deadSubject(a.out.opts.Shard), Data: data})
+	}
+	if err != nil { // the ledger has it
+		a.log.Warn("dead letter not published", "error", err)
+	}
+	return nil
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,26 +15,60 @@ import (
 )
 
 const (
-	// serverStart bounds the recovery of the streams of the last run.
+	// serverStart bounds the start of the server, which begins empty.
 	serverStart = time.Minute
 	// memoryStore is the limit of the streams that are kept in memory: the
 	// MaxBytes of POLL, LEASE and ARCHIVED.
 	memoryStore = 2*maxJobBytes + 1<<20
 	// unlimitedStore leaves the limits to the streams, whose MaxBytes add up to
-	// MaxStoreBytes. A limit of the server counts what the streams of the last
-	// run reserved, so that a smaller MaxStoreBytes could never be declared;
-	// without one the server takes a share of the disk that is free now.
+	// MaxStoreBytes. Without a limit the server takes a share of the disk that
+	// is free now.
 	unlimitedStore = 1 << 60
 	// maxBuffered bounds what one stream takes in before it is on disk. The
 	// server's default, 128 MiB, would be most of our memory.
 	maxBuffered = 16 << 20
 )
 
+// embeddedServer is the server inside the process. Its store may fail while the
+// connection lives; the server is replaced then.
+type embeddedServer struct {
+	mu  sync.Mutex
+	srv *server.Server // nil between two servers; guarded by mu
+}
+
+var errReplaced = errors.New("the embedded NATS server is being replaced")
+
+// InProcessConn implements nats.InProcessConnProvider.
+func (e *embeddedServer) InProcessConn() (net.Conn, error) {
+	if srv := e.current(); srv != nil {
+		return srv.InProcessConn()
+	}
+	return nil, errReplaced
+}
+
+func (e *embeddedServer) current() *server.Server {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.srv
+}
+
+// use stops the server that there is, and serves with srv from now on.
+func (e *embeddedServer) use(srv *server.Server) {
+	e.mu.Lock()
+	old := e.srv
+	e.srv = srv
+	e.mu.Unlock()
+	if old != nil {
+		old.Shutdown()
+		old.WaitForShutdown()
+	}
+}
+
 // startServer starts a NATS server inside the process. It has no listener, and
 // takes no signals. SyncInterval stays at the server's default: acknowledged
 // messages may be lost in a power cut, and are then fetched again.
-func startServer(opts Options) (*server.Server, error) {
-	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+func startServer(dir string, logger *serverLog) (*server.Server, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	srv, err := server.NewServer(&server.Options{
@@ -41,7 +77,7 @@ func startServer(opts Options) (*server.Server, error) {
 		NoSigs:                true,
 		NoLog:                 true, // no log of its own, see SetLogger
 		JetStream:             true,
-		StoreDir:              opts.Dir,
+		StoreDir:              dir,
 		JetStreamMaxStore:     unlimitedStore,
 		JetStreamMaxMemory:    memoryStore,
 		StreamMaxBufferedSize: maxBuffered,
@@ -49,7 +85,6 @@ func startServer(opts Options) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	logger := &serverLog{log: opts.Logger}
 	srv.SetLogger(logger, false, false)
 	srv.Start()
 	if fatal := logger.fatal.Load(); fatal != nil {

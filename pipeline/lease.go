@@ -34,15 +34,26 @@ type Lease struct {
 func (b *Bus) Lease(ctx context.Context, mailbox, holder string) (*Lease, error) {
 	key, start := Token(mailbox), time.Now()
 	parent := ctx
-	ctx, cancel := context.WithTimeout(ctx, b.timing.publish)
+	var revision uint64
+	err := b.settled(parent, func() (err error) {
+		start = time.Now()
+		ctx, cancel := context.WithTimeout(parent, b.timing.publish)
+		defer cancel()
+		revision, err = b.leases.Create(ctx, key, []byte(holder))
+		return err
+	})
+	ctx, cancel := context.WithTimeout(parent, b.timing.publish)
 	defer cancel()
-	revision, err := b.leases.Create(ctx, key, []byte(holder))
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		other := "unknown"
-		if e, err := b.leases.Get(ctx, key); err == nil {
-			other = string(e.Value())
+		if e, getErr := b.leases.Get(ctx, key); getErr == nil {
+			if other = string(e.Value()); other == holder { // the acknowledgement of an earlier try got lost
+				revision, err = e.Revision(), nil
+			}
 		}
-		return nil, fmt.Errorf("mailbox %q, session %s: %w", mailbox, other, ErrLeased)
+		if err != nil {
+			return nil, fmt.Errorf("mailbox %q, session %s: %w", mailbox, other, ErrLeased)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("lease mailbox %q: %w", mailbox, err)
@@ -84,7 +95,7 @@ func (l *Lease) keep(ctx context.Context, renewed time.Time) {
 	interval := l.bus.timing.leaseTTL / 4
 	for l.bus.wait(ctx, interval) {
 		start := time.Now()
-		err := l.renew(ctx, interval)
+		err := l.renew(ctx, interval, time.Since(renewed))
 		if ctx.Err() != nil {
 			return
 		}
@@ -105,8 +116,9 @@ func (l *Lease) keep(ctx context.Context, renewed time.Time) {
 
 // renew writes the lease again. When the revision is not the expected one, the
 // acknowledgement of an earlier renewal may have got lost: the holder's name
-// tells.
-func (l *Lease) renew(ctx context.Context, timeout time.Duration) error {
+// tells. A lease that is gone before it can have expired went with the stream, and
+// is taken again unless somebody else was faster.
+func (l *Lease) renew(ctx context.Context, timeout, age time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	revision, err := l.bus.leases.Update(ctx, l.key, []byte(l.holder), l.revision)
@@ -116,6 +128,7 @@ func (l *Lease) renew(ctx context.Context, timeout time.Duration) error {
 	}
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	if !ok || api.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequence {
+		l.bus.suspect(err)
 		return err
 	}
 	e, err := l.bus.leases.Get(ctx, l.key)
@@ -123,6 +136,15 @@ func (l *Lease) renew(ctx context.Context, timeout time.Duration) error {
 	case err == nil && string(e.Value()) == l.holder:
 		l.revision = e.Revision()
 		return nil
+	case errors.Is(err, jetstream.ErrKeyNotFound) && age < l.bus.timing.leaseTTL:
+		revision, err := l.bus.leases.Create(ctx, l.key, []byte(l.holder))
+		if errors.Is(err, jetstream.ErrKeyExists) {
+			return ErrLeased
+		}
+		if err == nil {
+			l.revision = revision
+		}
+		return err
 	case err == nil, errors.Is(err, jetstream.ErrKeyNotFound):
 		return ErrLeased // taken, or expired and free to be taken
 	}

@@ -109,8 +109,10 @@ type fakeStore struct {
 	deposits map[string]int64 // ledger index by deposit
 	batches  []int
 	reports  []archive.PollReport
+	dead     []archive.DeadLetter
 	before   func(batch int) error // called before a batch is stored
 	after    func(batch int) error // called when it is stored
+	refuse   func(id string) error // called for each message
 }
 
 func newFakeStore() *fakeStore {
@@ -143,6 +145,11 @@ func (s *fakeStore) Put(_ context.Context, batch []archive.Delivery) ([]archive.
 }
 
 func (s *fakeStore) put(d archive.Delivery) (archive.Receipt, error) {
+	if s.refuse != nil {
+		if err := s.refuse(d.ID); err != nil {
+			return archive.Receipt{}, err
+		}
+	}
 	h := sha256.New()
 	size, err := io.Copy(h, d.Body)
 	if err != nil {
@@ -204,6 +211,19 @@ func (s *fakeStore) RecordPoll(_ context.Context, r archive.PollReport) error {
 	defer s.mu.Unlock()
 	s.reports = append(s.reports, r)
 	return nil
+}
+
+func (s *fakeStore) RecordDeadLetter(_ context.Context, d archive.DeadLetter) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dead = append(s.dead, d)
+	return nil
+}
+
+func (s *fakeStore) deadLetters() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.dead)
 }
 
 func (s *fakeStore) stored() int {

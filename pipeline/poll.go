@@ -29,7 +29,7 @@ func (b *Bus) RequestPoll(ctx context.Context, req PollRequest) (queued bool, er
 	if err != nil {
 		return false, err
 	}
-	err = b.publishOnce(ctx, &nats.Msg{Subject: b.pollSubject(req.Mailbox), Data: data})
+	err = b.settled(ctx, func() error { return b.publishOnce(ctx, &nats.Msg{Subject: b.pollSubject(req.Mailbox), Data: data}) })
 	if isQueued(err) {
 		return false, nil
 	}
@@ -77,6 +77,12 @@ func (b *Bus) servePoll(ctx context.Context, msg jetstream.Msg, handle func(cont
 		b.settle(msg, msg.TermWithReason("not readable"))
 		return
 	}
+	if _, running := b.polling.LoadOrStore(req.Mailbox, true); running {
+		// The stream was lost, and somebody asked again.
+		b.settle(msg, msg.NakWithDelay(b.timing.redelivery))
+		return
+	}
+	defer b.polling.Delete(req.Mailbox)
 	stop := b.keepInProgress(b.timing.pollAckWait, msg)
 	defer stop()
 	defer func() {
@@ -116,7 +122,8 @@ func (b *Bus) each(ctx context.Context, c jetstream.Consumer) func(yield func(je
 // fetchFailed waits before the next try, and declares everything again: a
 // server that lost its streams has to get them back without a restart of ours.
 func (b *Bus) fetchFailed(ctx context.Context, err error, pause time.Duration) {
-	b.log.Warn("cannot fetch from NATS, trying again", "error", err)
+	b.suspect(err)
+	b.log.Warn("cannot fetch from NATS, trying again", "error", unavailable(err))
 	if !b.wait(ctx, pause) {
 		return
 	}

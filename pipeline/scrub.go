@@ -14,6 +14,14 @@ import (
 //
 // It asks the NATS server; what that keeps elsewhere (replicas that are away, snapshots) is beyond reach.
 func (b *Bus) Scrub(ctx context.Context) error {
+	if b.server != nil {
+		for _, suffix := range []string{suffixWaiting, suffixSetAside} {
+			if dirs := leftovers(b.opts.Dir, suffix); len(dirs) > 0 {
+				return fmt.Errorf("remove what is left in the streams: %s of an earlier run may hold copies of messages; "+
+					"delete it when no message is missing, and start again", dirs[0])
+			}
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, b.timing.scrubWait)
 	defer cancel()
 	for pause := b.newBackoff(); ; {

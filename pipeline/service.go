@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -106,8 +107,13 @@ func (b *Bus) request(ctx context.Context, service string, v any) ([]byte, error
 	}
 	subject := b.serviceSubject(service, b.opts.Shard)
 	patience := time.Now().Add(b.timing.serviceStart)
+	lost := 0
 	for pause := b.newBackoff(); ; {
 		reply, err := b.requestOnce(ctx, subject, data)
+		if errors.Is(err, errLostRequest) && lost < maxLostRequests {
+			lost++
+			continue
+		}
 		if errors.Is(err, nats.ErrNoResponders) {
 			if time.Now().Before(patience) && b.wait(ctx, pause.pause()) {
 				continue
@@ -128,8 +134,34 @@ func (b *Bus) request(ctx context.Context, service string, v any) ([]byte, error
 	}
 }
 
+// maxLostRequests is how often a request is repeated because the connection was
+// lost under it. The services give the same answer again.
+const maxLostRequests = 5
+
+var errLostRequest = errors.New("the connection to NATS was lost before the answer came")
+
+// requestOnce waits for the answer for at most timing.service, and no longer
+// than the connection lives: after it there is none.
 func (b *Bus) requestOnce(ctx context.Context, subject string, data []byte) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.timing.service)
+	again := b.state.nextReconnection()
+	limit, cancel := context.WithTimeoutCause(ctx, b.timing.service, fmt.Errorf("no answer within %s", b.timing.service))
 	defer cancel()
-	return b.nc.RequestWithContext(ctx, subject, data)
+	limit, lost := context.WithCancelCause(limit)
+	defer lost(nil)
+	ended := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-again:
+			lost(errLostRequest)
+		case <-ended:
+		}
+	})
+	reply, err := b.nc.RequestWithContext(limit, subject, data)
+	close(ended)
+	wg.Wait()
+	if err != nil && ctx.Err() == nil && limit.Err() != nil {
+		err = context.Cause(limit)
+	}
+	return reply, err
 }

@@ -230,6 +230,7 @@ func (s *Session) retry(msg *nats.Msg, err error) error {
 		return err
 	}
 	if !isFull(err) {
+		s.bus.suspect(err)
 		s.warn.Do(func() { s.bus.log.Warn("publishing failed, trying again", "session", s.id, "error", err) })
 	}
 	if s.bus.retrying.Acquire(s.ctx, 1) != nil {
@@ -240,6 +241,7 @@ func (s *Session) retry(msg *nats.Msg, err error) error {
 		again := s.bus.publishOnce(s.ctx, msg)
 		if s.ctx.Err() == nil || again == nil {
 			err = again
+			s.bus.suspect(err)
 		}
 		if !isTemporary(err) || !s.bus.wait(s.ctx, pause.pause()) {
 			return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,12 +18,15 @@ type Status struct {
 	// Prefix begins the names of the streams on an external server.
 	Prefix      string         `json:"prefix,omitempty"`
 	Streams     []StreamStatus `json:"streams"`
-	DeadLetters uint64         `json:"dead_letters"`
+	DeadLetters uint64         `json:"dead_letters"` // in the stream, of the last 90 days; the ledger has all
+	// Problems are what is wrong with the server or the streams, in words.
+	Problems []string `json:"problems,omitempty"`
 }
 
 // StreamStatus is the state of a stream and, for a work queue, its consumer.
 type StreamStatus struct {
 	Name        string `json:"name"` // without the prefix
+	Replicas    int    `json:"replicas"`
 	Messages    uint64 `json:"messages"`
 	Bytes       uint64 `json:"bytes"`
 	MaxBytes    int64  `json:"max_bytes"`
@@ -31,25 +35,31 @@ type StreamStatus struct {
 	Redelivered int    `json:"redelivered"` // of InHand, delivered more than once
 }
 
-// Status asks the server for the state of all streams.
+// statusWait bounds the questions of Status together.
+const statusWait = 10 * time.Second
+
+// Status asks the server for the state of all streams. With an error it returns
+// what is known without the server.
 func (b *Bus) Status(ctx context.Context) (Status, error) {
-	st := Status{Server: b.where(), Prefix: b.prefix}
+	ctx, cancel := context.WithTimeout(ctx, statusWait)
+	defer cancel()
+	st := Status{Server: b.where(), Prefix: b.prefix, Problems: b.problems()}
 	consumers := map[string]jetstream.Consumer{b.stream(streamPoll): b.polls, b.mailStream(b.opts.Shard): b.mails}
 	for _, name := range []string{
 		b.stream(streamPoll), b.mailStream(b.opts.Shard), b.bodyStream(), b.stream(streamArchived), b.stream(streamDead), b.leaseStream(),
 	} {
 		stream, err := b.js.Stream(ctx, name)
 		if err != nil {
-			return Status{}, fmt.Errorf("status of stream %s: %w", name, err)
+			return st, fmt.Errorf("status of stream %s: %w", name, unavailable(err))
 		}
 		info := stream.CachedInfo()
 		s := StreamStatus{
-			Name: b.unprefixed(name), Messages: info.State.Msgs, Bytes: info.State.Bytes, MaxBytes: info.Config.MaxBytes,
+			Name: b.unprefixed(name), Replicas: max(1, info.Config.Replicas), Messages: info.State.Msgs, Bytes: info.State.Bytes, MaxBytes: info.Config.MaxBytes,
 		}
 		if c := consumers[name]; c != nil {
 			info, err := c.Info(ctx)
 			if err != nil {
-				return Status{}, fmt.Errorf("status of stream %s: %w", name, err)
+				return st, fmt.Errorf("status of stream %s: %w", name, unavailable(err))
 			}
 			s.Waiting, s.InHand, s.Redelivered = info.NumPending, info.NumAckPending, info.NumRedelivered
 		}

@@ -50,7 +50,11 @@ type timing struct {
 	publish       time.Duration
 	service       time.Duration
 	serviceStart  time.Duration
-	mailDelivers  int
+	watch         time.Duration
+	drain         time.Duration
+	diagnose      time.Duration
+	settle        time.Duration
+	replicas      time.Duration
 }
 
 func defaultTiming() timing {
@@ -58,9 +62,9 @@ func defaultTiming() timing {
 		// A job whose poller died is taken over after this; running handlers
 		// send heartbeats at a third of it.
 		pollAckWait: 30 * time.Second,
-		// As for polls. Longer, because a batch waits for the fsyncs of a busy
-		// disk, and a redelivery to a live worker is wasted work.
-		mailAckWait: time.Minute,
+		// What was delivered to a connection that died comes again after this. A
+		// live worker sends heartbeats at a third of it.
+		mailAckWait: 20 * time.Second,
 		// Long enough for a publisher that missed an acknowledgement to try
 		// twice more. Each id in the window costs memory (some 150 octets), and
 		// a duplicate that slips through is only a deposit that Put knows.
@@ -94,10 +98,18 @@ func defaultTiming() timing {
 		service: 30 * time.Second,
 		// How long a poller waits for an archive worker to appear.
 		serviceStart: 15 * time.Second,
-		// Temporary errors count as deliveries too: with redeliveryMax this is
-		// a week of a full disk. Past it the message becomes a dead letter; it
-		// is still on the POP3 server.
-		mailDelivers: 2000,
+		// How soon a broken embedded server is noticed while nothing is
+		// published; a publish that fails is noticed at once.
+		watch: 15 * time.Second,
+		// 4 GiB at the speed of a slow disk. Polls begin afterwards.
+		drain: 10 * time.Minute,
+		// Somebody waits for the answer.
+		diagnose: 15 * time.Second,
+		// A cluster elects new leaders within seconds.
+		settle: 30 * time.Second,
+		// Servers of a cluster come and go; a stream that was declared while one
+		// was away is replicated when it is back.
+		replicas: time.Minute,
 	}
 }
 
@@ -128,8 +140,12 @@ type handles struct {
 func (b *Bus) declare(ctx context.Context) (handles, error) {
 	var h handles
 	var err error
+	var r replication
 	for _, cfg := range b.streamConfigs() {
-		if err := b.declareStream(ctx, cfg); err != nil {
+		if err := b.replicate(ctx, &r, cfg.Name, func(n int) error {
+			cfg.Replicas = n
+			return b.declareStream(ctx, cfg)
+		}); err != nil {
 			return h, err
 		}
 	}
@@ -144,15 +160,26 @@ func (b *Bus) declare(ctx context.Context) (handles, error) {
 	if h.mails, err = b.js.CreateOrUpdateConsumer(ctx, b.mailStream(b.opts.Shard), b.mailConsumer()); err != nil {
 		return h, declareError("consumer "+consumerArchiver, err)
 	}
-	if h.leases, err = b.js.CreateOrUpdateKeyValue(ctx, b.leaseBucket()); err != nil {
+	if err := b.replicate(ctx, &r, b.leaseStream(), func(n int) (err error) {
+		cfg := b.leaseBucket()
+		cfg.Replicas = n
+		h.leases, err = b.js.CreateOrUpdateKeyValue(ctx, cfg)
+		return err
+	}); err != nil {
 		return h, declareError("bucket "+b.stream(bucketLease), err)
 	}
-	if h.bodies, err = b.js.CreateOrUpdateObjectStore(ctx, b.bodyBucket()); err != nil {
+	if err := b.replicate(ctx, &r, b.bodyStream(), func(n int) (err error) {
+		cfg := b.bodyBucket()
+		cfg.Replicas = n
+		h.bodies, err = b.js.CreateOrUpdateObjectStore(ctx, cfg)
+		return err
+	}); err != nil {
 		return h, declareError("bucket "+b.stream(bucketBodies), err)
 	}
 	if h.chunks, err = b.js.Stream(ctx, b.bodyStream()); err != nil {
 		return h, declareError("stream "+b.bodyStream(), err)
 	}
+	b.state.replicated(r.fewest < b.opts.Replicas, b.refusal(r))
 	return h, nil
 }
 
@@ -176,7 +203,6 @@ func (b *Bus) streamConfigs() []jetstream.StreamConfig {
 			Subjects:    []string{b.subject("poll", "*")},
 			Retention:   jetstream.WorkQueuePolicy,
 			Storage:     b.transient,
-			Replicas:    b.opts.Replicas,
 			// A job stays until it is acknowledged; a second one for the same
 			// mailbox is refused until then (error 10077).
 			MaxMsgsPerSubject:    1,
@@ -192,7 +218,6 @@ func (b *Bus) streamConfigs() []jetstream.StreamConfig {
 			Subjects:    []string{b.subject("mail", b.opts.Shard, "*")},
 			Retention:   jetstream.WorkQueuePolicy,
 			Storage:     jetstream.FileStorage,
-			Replicas:    b.opts.Replicas,
 			// Full means that publishers wait. Discarding old messages would
 			// lose work in silence.
 			Discard:    jetstream.DiscardNew,
@@ -206,7 +231,6 @@ func (b *Bus) streamConfigs() []jetstream.StreamConfig {
 			Retention:   jetstream.LimitsPolicy,
 			// Only a wake-up: an indexer that starts catches up by itself.
 			Storage:           b.transient,
-			Replicas:          b.opts.Replicas,
 			MaxMsgsPerSubject: 1,
 			Discard:           jetstream.DiscardOld,
 			MaxBytes:          1 << 20,
@@ -218,7 +242,6 @@ func (b *Bus) streamConfigs() []jetstream.StreamConfig {
 			Subjects:    []string{b.subject("dead", "*")},
 			Retention:   jetstream.LimitsPolicy,
 			Storage:     jetstream.FileStorage,
-			Replicas:    b.opts.Replicas,
 			// For people to look at; the messages are still on their servers.
 			Discard:    jetstream.DiscardOld,
 			MaxAge:     90 * 24 * time.Hour,
@@ -246,8 +269,9 @@ func (b *Bus) mailConsumer() jetstream.ConsumerConfig {
 		Durable:   consumerArchiver,
 		AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait:   b.timing.mailAckWait,
-		// The worker counts (timing.mailDelivers) and writes the dead letter. A
-		// message that the server gives up would stay in the stream, unseen.
+		// The worker counts failures and writes the dead letter: deliveries that
+		// a restart or a lost connection repeats are no failures of the message. One
+		// that the server gives up would stay in the stream, unseen.
 		MaxDeliver: -1,
 		// What one worker has in hand, and as much again that waits for a
 		// redelivery.
@@ -265,7 +289,6 @@ func (b *Bus) leaseBucket() jetstream.KeyValueConfig {
 		MaxValueSize: maxLeaseSize,
 		MaxBytes:     maxJobBytes,
 		Storage:      b.transient,
-		Replicas:     b.opts.Replicas,
 	}
 }
 
@@ -277,6 +300,5 @@ func (b *Bus) bodyBucket() jetstream.ObjectStoreConfig {
 		TTL:         b.timing.bodyTTL,
 		MaxBytes:    divide(b.opts.MaxStoreBytes).bodies,
 		Storage:     jetstream.FileStorage,
-		Replicas:    b.opts.Replicas,
 	}
 }

@@ -16,6 +16,10 @@ var ErrUnknownMailbox = errors.New("no such mailbox in the configuration")
 // mailbox keeps it out of the queue. Such a job ends with its session.
 const askAgain = 250 * time.Millisecond
 
+// askLost is how long a queued request is believed to be in the queue while
+// nothing is heard of it: a NATS server that lost its streams has lost it, or the report.
+const askLost = 30 * time.Second
+
 // Events are what PollNow tells while it waits. Both may be nil; they are
 // called from one goroutine.
 type Events struct {
@@ -27,6 +31,7 @@ type Events struct {
 type request struct {
 	pipeline.PollRequest
 	queued bool
+	heard  time.Time // when it was queued, or progress was last made
 }
 
 // PollNow polls the mailboxes (all if none is named) with sessions that start
@@ -68,7 +73,12 @@ func (p *Poller) PollNow(ctx context.Context, names []string, on Events) ([]pipe
 				return out, err
 			}
 		case g := <-progress:
-			if waiting[g.Mailbox] != nil && on.Progress != nil {
+			w := waiting[g.Mailbox]
+			if w == nil {
+				continue
+			}
+			w.heard = time.Now()
+			if on.Progress != nil {
 				on.Progress(g)
 			}
 		case r := <-reports:
@@ -94,13 +104,15 @@ func (p *Poller) PollNow(ctx context.Context, names []string, on Events) ([]pipe
 // ask puts into the queue what is not in it yet.
 func (p *Poller) ask(ctx context.Context, waiting map[string]*request) error {
 	for _, w := range waiting {
-		if w.queued {
+		lost := w.queued && time.Since(w.heard) > askLost
+		if w.queued && !lost {
 			continue
 		}
-		var err error
-		if w.queued, err = p.bus.RequestPoll(ctx, w.PollRequest); err != nil {
+		queued, err := p.bus.RequestPoll(ctx, w.PollRequest)
+		if err != nil && !lost {
 			return err
 		}
+		w.queued, w.heard = queued || lost, time.Now()
 	}
 	return nil
 }

@@ -87,11 +87,20 @@ func (s *session) await(ctx context.Context, connected bool) error {
 				return err
 			}
 		case <-patience.C:
-			return fmt.Errorf("no receipt for %d messages: the archive was silent for %s", n, s.mailbox.ReceiptWait)
+			return s.silent(ctx, n)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// silent says why n messages have no receipt.
+func (s *session) silent(ctx context.Context, n int) error {
+	err := fmt.Errorf("no receipt for %d messages within %s", n, s.mailbox.ReceiptWait)
+	if why := s.poller.bus.Diagnose(ctx); why != nil {
+		return fmt.Errorf("%w: %w", err, why)
+	}
+	return fmt.Errorf("%w, although the archive worker answers", err)
 }
 
 // judge turns receipts into outcomes. Only here does a fetched message become

@@ -45,6 +45,7 @@ const (
 	TypeRecovered      Type = "recovered"       // something was repaired after a crash
 	TypeAnchor         Type = "anchor"          // a checkpoint was taken to where it cannot be taken back
 	TypeClock          Type = "clock"           // the clock jumped, or somebody confirmed it
+	TypeDeadLetter     Type = "dead-letter"     // a message was offered and could not be taken
 )
 
 const (

@@ -35,6 +35,8 @@ type instance struct {
 	bus    *pipeline.Bus
 	poller *poller.Poller
 
+	offline pipeline.Status // of the streams, without bus
+
 	compliance *archive.Compliance
 	api        *api.Server
 	users      *users.Store
@@ -67,8 +69,8 @@ type purpose int
 const (
 	toRebuildCatalog purpose = iota - 1 // and describe all messages again
 	toRead                              // archive and index
-	toWatch                             // and the streams
-	toDispose                           // and what brings the rest of them into the archive
+	toWatch                             // and external streams
+	toDispose                           // and the streams, with what brings their messages into the archive
 	toArchive                           // and sessions with mail servers, but nothing is indexed
 	toPoll                              // and it is
 	toRun                               // by schedule, with the API on the socket
@@ -121,7 +123,7 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	})
 	i.api = api.NewServer(api.Options{
 		Compliance: i.compliance,
-		Store:      i.store, Index: i.index, Bus: i.bus, Poller: i.poller, Users: i.users,
+		Store:      i.store, Index: i.index, Bus: i.bus, Streams: i.offline, Poller: i.poller, Users: i.users,
 		Mailboxes: func() []api.Mailbox { return *i.mailboxes.Load() },
 		Version:   version, Location: cfg.TimeZone.Location, DataDir: cfg.DataDir, Running: to == toRun, Problems: i.problems, Logger: log,
 		Watch: i.watch, RebuildCatalog: i.rebuildCatalog, Anchored: i.anchors.anchored,
@@ -148,10 +150,16 @@ func (i *instance) openIndex(ctx context.Context, cfg *config.Config) (err error
 }
 
 func (i *instance) openStreams(ctx context.Context, cfg *config.Config, to purpose) (err error) {
-	if to >= toWatch {
+	dir := filepath.Join(cfg.DataDir, "nats")
+	if cfg.NATS.URL == "" {
+		i.offline = pipeline.Offline(dir)
+	}
+	// To look, no embedded server is started: it would begin with empty streams.
+	if to >= toDispose || to == toWatch && cfg.NATS.URL != "" {
 		if i.bus, err = pipeline.Connect(ctx, pipeline.Options{
-			URL: cfg.NATS.URL, Dir: filepath.Join(cfg.DataDir, "nats"), Logger: i.log,
-			Identity: i.store.Identity(), Prefix: cfg.NATS.Prefix, CredentialsFile: cfg.NATS.CredentialsFile, CAFile: cfg.NATS.CAFile, MaxStoreBytes: int64(cfg.NATS.MaxStoreBytes),
+			URL: cfg.NATS.URL, Dir: dir, Logger: i.log,
+			Identity: i.store.Identity(), Prefix: cfg.NATS.Prefix,
+			CredentialsFile: cfg.NATS.CredentialsFile, CAFile: cfg.NATS.CAFile, MaxStoreBytes: int64(cfg.NATS.MaxStoreBytes),
 		}); err != nil {
 			return err
 		}
@@ -244,7 +252,9 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, fa
 		return nil
 	}
 	i.stage(ctx, "mending of the catalog", fail, i.mend)
-	i.stage(ctx, "archive worker", fail, pipeline.NewArchiver(i.bus, i.store, pipeline.ArchiverOptions{Logger: i.log}).Run)
+	archiver := pipeline.NewArchiver(i.bus, i.store, pipeline.ArchiverOptions{Logger: i.log})
+	archiver.Drain(ctx) // before anything is polled
+	i.stage(ctx, "archive worker", fail, archiver.Run)
 	if to < toArchive {
 		return nil
 	}

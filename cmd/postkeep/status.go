@@ -82,13 +82,33 @@ func (a *app) printStatus(s api.Status) {
 		behind = st.yellow("catching up")
 	}
 	line("index", "%s documents, %s", count(s.Index.Documents), behind)
-	var queued uint64
-	for _, stream := range s.Streams.Streams {
-		queued += stream.Waiting + uint64(stream.InHand)
-	}
-	line("streams", "%s, %s waiting, %s dead letters", s.Streams.Server, count(queued), count(s.Streams.DeadLetters))
+	a.printStreams(s, line)
 	for _, p := range s.Problem {
 		line("PROBLEM", "%s", st.red(printable(p)))
+	}
+}
+
+func (a *app) printStreams(s api.Status, line func(name, format string, args ...any)) {
+	var queued uint64
+	replicas := 0
+	for _, stream := range s.Streams.Streams {
+		queued += stream.Waiting + uint64(stream.InHand)
+		if replicas == 0 || stream.Replicas < replicas {
+			replicas = stream.Replicas
+		}
+	}
+	server := s.Streams.Server
+	if replicas > 1 {
+		server += fmt.Sprintf(", %d replicas", replicas)
+	}
+	var dead int64
+	if d := s.Archive.DeadLetter; d != nil {
+		dead = d.Number
+	}
+	line("streams", "%s, %s waiting, %s dead letters", server, count(queued), count(dead))
+	if d := s.Archive.DeadLetter; d != nil {
+		line("", "the last dead letter: %s, %s: %s (postkeep audit --type dead-letter)",
+			d.Time.Local().Format("2006-01-02 15:04"), printable(d.Deposit.Mailbox), printable(d.Reason))
 	}
 }
 

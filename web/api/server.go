@@ -29,8 +29,10 @@ type Options struct {
 	Compliance *archive.Compliance
 	Index      *indexer.Index
 	Bus        *pipeline.Bus
-	Poller     *poller.Poller
-	Users      *users.Store
+	// Streams is the status of an embedded server that does not run, where Bus is nil.
+	Streams pipeline.Status
+	Poller  *poller.Poller
+	Users   *users.Store
 	// Mailboxes returns those of the configuration: name, server, schedule, policy.
 	Mailboxes func() []Mailbox
 	Version   string
@@ -232,11 +234,13 @@ func (s *Server) state(ctx context.Context) (Status, error) {
 		return st, err
 	}
 	st.Fingerprint = export.Fingerprint(st.Archive.Key)
+	st.Streams = s.opts.Streams
 	if s.opts.Bus != nil {
 		if st.Streams, err = s.opts.Bus.Status(ctx); err != nil {
 			st.Problem = append(st.Problem, "streams: "+err.Error())
 		}
 	}
+	st.Problem = append(st.Problem, st.Streams.Problems...)
 	last, err := s.opts.Store.LastDeposit(ctx)
 	if err != nil {
 		return st, err
