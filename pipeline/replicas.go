@@ -30,7 +30,7 @@ func (b *Bus) replicate(ctx context.Context, r *replication, name string, declar
 	if err == nil {
 		has = max(has, stream.CachedInfo().Config.Replicas)
 	} else if !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return err
+		return declareError("stream "+name, err)
 	}
 	want := max(has, b.opts.Replicas)
 	err = declare(want)

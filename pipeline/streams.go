@@ -164,17 +164,17 @@ func (b *Bus) declare(ctx context.Context) (handles, error) {
 		cfg := b.leaseBucket()
 		cfg.Replicas = n
 		h.leases, err = b.js.CreateOrUpdateKeyValue(ctx, cfg)
-		return err
+		return declared("bucket "+b.stream(bucketLease), err)
 	}); err != nil {
-		return h, declareError("bucket "+b.stream(bucketLease), err)
+		return h, err
 	}
 	if err := b.replicate(ctx, &r, b.bodyStream(), func(n int) (err error) {
 		cfg := b.bodyBucket()
 		cfg.Replicas = n
 		h.bodies, err = b.js.CreateOrUpdateObjectStore(ctx, cfg)
-		return err
+		return declared("bucket "+b.stream(bucketBodies), err)
 	}); err != nil {
-		return h, declareError("bucket "+b.stream(bucketBodies), err)
+		return h, err
 	}
 	if h.chunks, err = b.js.Stream(ctx, b.bodyStream()); err != nil {
 		return h, declareError("stream "+b.bodyStream(), err)
