@@ -63,8 +63,17 @@ func newRealRig(t *testing.T, storage dovecot.Storage, users []string, boxes fun
 		t.Fatal(err)
 	}
 	r.cleanup(r.server.Stop)
+	r.behind(boxes(r.server))
+	return r
+}
+
+// behind starts everything behind a server.
+func (r *realRig) behind(boxes []Mailbox) {
+	t := r.t
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
-	if err := archive.Create(t.Context(), dir, archive.Options{}); err != nil {
+	err := archive.Create(t.Context(), dir, archive.Options{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if r.store, err = archive.Open(t.Context(), dir, archive.Options{}); err != nil {
@@ -75,7 +84,7 @@ func newRealRig(t *testing.T, storage dovecot.Storage, users []string, boxes fun
 		t.Fatal(err)
 	}
 	r.cleanup(r.bus.Close)
-	if r.poller, err = New(r.bus, boxes(r.server), Options{}); err != nil {
+	if r.poller, err = New(r.bus, boxes, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, run := range []func(context.Context) error{
@@ -86,7 +95,6 @@ func newRealRig(t *testing.T, storage dovecot.Storage, users []string, boxes fun
 		go func() { done <- run(ctx) }()
 		r.cleanup(func() error { cancel(); return <-done })
 	}
-	return r
 }
 
 func (r *realRig) cleanup(f func() error) {

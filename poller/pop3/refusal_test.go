@@ -127,7 +127,7 @@ func TestRefusedLoginsInTheWordsOfRealServers(t *testing.T) {
 	server := startServer(t, pop3test.Config{
 		Without: []string{"SASL"},
 		Hook: pop3test.On("PASS", "", func(*pop3test.Session, pop3test.Answer) pop3test.Answer {
-			return pop3test.Raw("-ERR " + answer.Load().(string) + "\r\n") //nolint:errcheck // it is a string
+			return pop3test.Raw("-ERR " + answer.Load().(string) + "\r\n")
 		}),
 	})
 	for _, tc := range refusedLogins {
