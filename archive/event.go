@@ -36,6 +36,10 @@ const (
 // Record writes the action to the ledger and returns its index. When Record
 // fails the action must not happen: nobody reads mail without a trace.
 func (s *Store) Record(ctx context.Context, a Action) (int64, error) {
+	if s.copied != nil { // its ledger ends here: the one of the archive goes on elsewhere
+		s.opts.Logger.Warn("not in the ledger, because the data directory is a copy", "type", a.Type, "actor", a.Actor, "messages", len(a.IDs))
+		return -1, nil
+	}
 	if s.unsigned != nil { // with short volumes the ledger still takes events
 		return 0, fmt.Errorf("%w: %w", ErrReadOnly, s.unsigned)
 	}
@@ -139,6 +143,10 @@ type Status struct {
 	Events     int64         `json:"events"`     // in the ledger
 	Checkpoint string        `json:"checkpoint"` // the signed note of the ledger
 	Key        string        `json:"key"`        // public key of the ledger, as in ledger.pub
+	Identity   string        `json:"identity"`   // of the installation
+	Epoch      Epoch         `json:"epoch"`      // zero if the archive has never been claimed
+	// Copied is why the data directory counts as a copy of another one, "" if it does not.
+	Copied string `json:"copied,omitempty"`
 	// SetAside are files, in the data directory, with whole messages that recovery found behind damage and cut off.
 	SetAside []string `json:"set_aside,omitempty"`
 	// ReadOnly is why nothing new is taken, "" when it is.
@@ -153,13 +161,16 @@ type Status struct {
 
 // Status returns the state of the archive.
 func (s *Store) Status(ctx context.Context) (Status, error) {
-	st := Status{Volumes: s.volumes.Volumes(), Events: s.ledger.Size(), Checkpoint: string(s.ledger.Checkpoint()), Key: s.ledger.Verifier()}
+	st := Status{Volumes: s.volumes.Volumes(), Events: s.ledger.Size(), Checkpoint: string(s.ledger.Checkpoint()), Key: s.ledger.Verifier(), Identity: s.Identity(), Epoch: s.Epoch()}
 	var err error
 	if st.Messages, st.Bytes, st.Deposits, err = s.catalog.Counts(ctx); err != nil {
 		return Status{}, err
 	}
 	if err := s.ReadOnly(); err != nil {
 		st.ReadOnly = err.Error()
+	}
+	if s.copied != nil {
+		st.Copied = s.copied.Error()
 	}
 	if st.SetAside, err = s.SetAside(); err != nil {
 		return st, err

@@ -23,6 +23,14 @@ func (s *Store) openLedger(ctx context.Context) error {
 	totals := &ledgerTotals{fs: s.opts.FS, path: totalsPath(s.dir), log: s.opts.Logger, keep: true}
 	opts.Committed = totals.committed
 	var err error
+	if s.peeking = s.cautious(); s.peeking {
+		opts.ReadOnly, opts.Committed = true, nil
+		if s.ledger, err = ledger.Open(ctx, opts); err == nil && s.ledger.Damage() != nil {
+			s.peeking = false
+			s.readOnly, s.unsigned = errors.Join(s.readOnly, s.ledger.Damage()), errors.Join(s.unsigned, s.ledger.Damage())
+		}
+		return err
+	}
 	if s.ledger, err = ledger.Open(ctx, opts); err == nil {
 		if s.totals = totals; s.opts.RebuildCatalog {
 			totals.forget(s.ledger)
@@ -254,6 +262,8 @@ func addEvent(change *catalog.Change, e ledger.Entry) error {
 			return err
 		}
 		addPoll(change, e.Index, &r, e.Details)
+	case ledger.TypeEpoch:
+		change.Meta[epochMeta] = string(e.Details)
 	case ledger.TypeVerify:
 		change.Meta[verifyMeta] = string(e.Details)
 	case ledger.TypeDeadLetter:

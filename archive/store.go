@@ -50,6 +50,8 @@ type Options struct {
 	Broken func(error)
 	// RebuildCatalog makes the catalog anew from ledger and volumes.
 	RebuildCatalog bool
+	// Claim is what to do about other copies of the archive.
+	Claim Claim
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 	// Boot is the clock that tells whether Now has jumped, false where there is none. If it is nil it is the system's, and none
@@ -120,11 +122,18 @@ type Store struct {
 	flying   flying       // what is in batches to be put
 	reserved atomic.Int64 // bytes of disk that their large messages will take
 
-	state    sync.Mutex // of broken, closed, verifying and disagreement; taken after mu, and for moments only
+	state    sync.Mutex // of broken, closed, verifying, disagreement and epoch; taken after mu, and for moments only
 	broken   error      // the first failure that left the disk in an unknown state
 	readOnly error      // why nothing new is taken, found when opening
 	unsigned error      // why not even an event can be written, found when opening
 	closed   bool
+
+	copied     error  // why the directory counts as a copy; set by Open
+	takingOver string // why it did, when it is taken over; of Open
+	peeking    bool   // the ledger is open for reading only until it is known whose it is; of Open
+	known      bool   // it is known that the ledger is ours; of Open
+	noted      *place // in the data directory, nil if not claimed; set by Open
+	epoch      Epoch  // guarded by state
 
 	unreadable error // set by Open
 	// verifying is whether a verification runs, of which there is one at a time.
@@ -219,10 +228,16 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	if err := removeSpooled(dir); err != nil {
 		opts.Logger.Warn("leftovers of an earlier run are not removed", "dir", dir, "error", err)
 	}
+	if err := s.findPlace(); err != nil {
+		return nil, err
+	}
 	if err := s.openLedger(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.openCatalog(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.recognise(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.reconcile(ctx); err != nil {
@@ -242,9 +257,12 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	}
 	if s.readOnly != nil {
 		opts.Logger.Error("archive is read-only", "dir", dir, "reason", s.readOnly)
-		return s, nil
+		return s, s.claim(ctx)
 	}
-	return s, s.adopt(ctx)
+	if err := s.adopt(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.claim(ctx)
 }
 
 // ReadOnly is why the archive takes no messages, nil when it does.

@@ -48,6 +48,9 @@ type Store interface {
 
 // ArchiverOptions configure an archive worker.
 type ArchiverOptions struct {
+	// Tenure is the right to serve the bus's shard. Without one receipts name no epoch, and nobody finds out when another copy of
+	// the archive has taken over: that is for tests.
+	Tenure *Tenure
 	// Logger gets what cannot be returned as an error. Default: discard.
 	Logger *slog.Logger
 }
@@ -62,6 +65,8 @@ type Archiver struct {
 	failures failures
 	lost     atomic.Int64 // bodies that NATS does not have any more
 	draining sync.Mutex   // one Drain at a time
+
+	held *Tenure // nil without one
 }
 
 // NewArchiver returns a worker for the bus's shard; Run starts it.
@@ -69,7 +74,7 @@ func NewArchiver(bus *Bus, store Store, opts ArchiverOptions) *Archiver {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Archiver{bus: bus, out: bus, store: store, log: opts.Logger}
+	return &Archiver{bus: bus, out: bus, store: store, log: opts.Logger, held: opts.Tenure}
 }
 
 // Run drains what earlier runs left (see Drain) and works until ctx ends; then it
@@ -207,6 +212,9 @@ func (a *Archiver) atOnce(items []item) int {
 
 // put archives items and ends them. On error none is archived.
 func (a *Archiver) put(ctx context.Context, items []item) error {
+	if a.held != nil && a.held.ended() != nil {
+		return a.held.ended() // what is stored now would be in a copy that nobody uses
+	}
 	batch := make([]archive.Delivery, len(items))
 	for i, it := range items {
 		e := it.envelope
@@ -222,9 +230,27 @@ func (a *Archiver) put(ctx context.Context, items []item) error {
 	if err != nil {
 		return err
 	}
+	if err := a.finish(ctx, items, receipts); err != nil {
+		return err
+	}
 	a.failures.succeeded(items)
-	a.finish(ctx, items, receipts)
 	return nil
+}
+
+// confirm returns what the archive can promise now.
+func (a *Archiver) confirm(ctx context.Context) (Term, error) {
+	if a.held == nil {
+		return Term{}, nil
+	}
+	return a.held.Confirm(ctx)
+}
+
+// lastTerm is the last one that was confirmed.
+func (a *Archiver) lastTerm() Term {
+	if a.held == nil {
+		return Term{}
+	}
+	return a.held.Term()
 }
 
 func (it *item) reader() io.Reader {
@@ -324,15 +350,19 @@ func (a *Archiver) postpone(items []item, cause error) {
 		delay := min(time.Duration(deliveries(it.msg))*a.bus.timing.redelivery, a.bus.timing.redeliveryMax)
 		a.bus.settle(it.msg, it.msg.NakWithDelay(delay))
 	}
-	if err := a.send(out); err != nil {
+	if err := a.send(out, a.lastTerm()); err != nil { // it promises nothing
 		a.log.Warn("receipts not sent", "error", err)
 	}
 }
 
-// finish sends the receipts, and only then lets the large bodies and the
+// finish sends the receipts, if the archive is still the one that is served, and only then lets the large bodies and the
 // messages go: a worker that dies in between archives them again, which Put
 // recognises.
-func (a *Archiver) finish(ctx context.Context, items []item, receipts []archive.Receipt) {
+func (a *Archiver) finish(ctx context.Context, items []item, receipts []archive.Receipt) error {
+	term, err := a.confirm(ctx)
+	if err != nil {
+		return err
+	}
 	out, last := outbox{}, int64(-1)
 	var kept []item
 	for i, it := range items {
@@ -348,17 +378,18 @@ func (a *Archiver) finish(ctx context.Context, items []item, receipts []archive.
 	if len(kept) > 0 {
 		defer a.out.wakeIndexers(ctx, last)
 	}
-	if err := a.send(out); err != nil { // they come again, and their receipts with them
+	if err := a.send(out, term); err != nil { // they come again, and their receipts with them
 		a.log.Warn("receipts not sent, trying again", "error", err)
 		for _, it := range kept {
 			a.bus.settle(it.msg, it.msg.NakWithDelay(a.bus.timing.redelivery))
 		}
-		return
+		return nil
 	}
 	for _, it := range kept {
 		a.dropBody(ctx, it)
 		a.bus.settle(it.msg, it.msg.Ack())
 	}
+	return nil
 }
 
 // refuse ends a message that the archive will never take: a receipt for the
@@ -378,7 +409,7 @@ func (a *Archiver) refuse(ctx context.Context, it item, r archive.Receipt) {
 func (a *Archiver) end(ctx context.Context, it item, r archive.Receipt) {
 	out := outbox{}
 	out.add(it.envelope, Receipt{Number: it.envelope.Number, Receipt: r})
-	if err := a.send(out); err != nil {
+	if err := a.send(out, a.lastTerm()); err != nil { // it promises nothing
 		a.log.Warn("receipt not sent, trying again", "error", err)
 		a.bus.settle(it.msg, it.msg.NakWithDelay(a.bus.timing.redelivery))
 		return
@@ -409,14 +440,18 @@ func (o outbox) add(e envelope, r Receipt) {
 
 // send publishes receipts, and makes sure that the server has them: a
 // connection that was lost takes with it what was written last.
-func (a *Archiver) send(out outbox) error {
+func (a *Archiver) send(out outbox, term Term) error {
 	if len(out) == 0 {
 		return nil
 	}
 	before := a.out.nc.Stats().Reconnects
 	for reply, receipts := range out {
 		for part := range slices.Chunk(receipts, receiptsPerMessage) {
-			if err := a.out.publishJSON(reply, part); err != nil {
+			data, err := json.Marshal(part)
+			if err == nil {
+				err = a.out.nc.PublishMsg(&nats.Msg{Subject: reply, Header: a.out.speaks(term), Data: data})
+			}
+			if err != nil {
 				return err
 			}
 		}

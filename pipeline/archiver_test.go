@@ -607,7 +607,7 @@ func TestArchiveServicesAnswer(t *testing.T) {
 		b.timing.serviceStart = time.Minute
 		answers := make(chan error, 1)
 		go func() { // asked before there is a worker
-			_, err := bus.Known(t.Context(), "a", []Listing{{UIDL: "u", Size: 1}})
+			_, _, err := bus.Known(t.Context(), "a", []Listing{{UIDL: "u", Size: 1}})
 			answers <- err
 		}()
 		runArchiver(t, bus, store)
@@ -620,7 +620,7 @@ func TestArchiveServicesAnswer(t *testing.T) {
 			listed[i] = Listing{UIDL: strings.Repeat("u", 60) + fmt.Sprint(i), Size: int64(i)}
 		}
 		listed[7].UIDL = "new"
-		got, err := bus.Known(t.Context(), "a", listed)
+		got, _, err := bus.Known(t.Context(), "a", listed)
 		if err != nil || len(got) != len(listed)-1 || got[7].Listing != listed[8] {
 			t.Fatalf("%d holdings, %v", len(got), err)
 		}
@@ -640,7 +640,7 @@ func TestArchiveServicesAnswer(t *testing.T) {
 		if err := bus.RecordPoll(t.Context(), PollReport{Mailbox: "a", Listed: 3}); err != nil || len(store.reports) != 1 {
 			t.Fatalf("%d reports, %v", len(store.reports), err)
 		}
-		if _, err := bus.Known(t.Context(), "broken", listed[:1]); err == nil || !strings.Contains(err.Error(), "catalog is closed") {
+		if _, _, err := bus.Known(t.Context(), "broken", listed[:1]); err == nil || !strings.Contains(err.Error(), "catalog is closed") {
 			t.Fatalf("error is %v", err)
 		}
 	})
@@ -653,7 +653,7 @@ func TestLongUIDLsAreAskedInSmallerParts(t *testing.T) {
 	for i := range listed {
 		listed[i] = Listing{UIDL: strings.Repeat("\x01", 1000) + fmt.Sprint(i), Size: int64(i)}
 	}
-	got, err := bus.Known(t.Context(), "a", listed)
+	got, _, err := bus.Known(t.Context(), "a", listed)
 	if err != nil || len(got) != len(listed) {
 		t.Fatalf("%d holdings, %v", len(got), err)
 	}
@@ -663,7 +663,7 @@ func TestQuestionWithoutArchiveWorkerIsAnError(t *testing.T) {
 	b := &bench{opts: embedded(t), timing: quick()}
 	b.timing.serviceStart = 10 * time.Millisecond
 	bus := b.connect(t)
-	if _, err := bus.Known(t.Context(), "a", []Listing{{}}); err == nil || !strings.Contains(err.Error(), "no archive worker") {
+	if _, _, err := bus.Known(t.Context(), "a", []Listing{{}}); err == nil || !strings.Contains(err.Error(), "no archive worker") {
 		t.Fatalf("error is %v", err)
 	}
 }

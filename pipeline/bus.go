@@ -118,6 +118,8 @@ type Bus struct {
 	js     jetstream.JetStream
 	handles
 
+	terms terms // of the archive
+
 	inFlight *semaphore.Weighted // octets of published messages without acknowledgement
 	retrying *semaphore.Weighted // one message at a time
 

@@ -83,7 +83,7 @@ func (a *Archiver) drainDir(ctx context.Context, dir string) (n int, err error) 
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, old.Close()) }()
-	worker := &Archiver{bus: old, out: a.out, store: a.store, log: a.log}
+	worker := &Archiver{bus: old, out: a.out, store: a.store, log: a.log, held: a.held}
 	if n, err = worker.drain(ctx); err != nil {
 		return n, err
 	}

@@ -18,8 +18,8 @@ const (
 	// serverStart bounds the start of the server, which begins empty.
 	serverStart = time.Minute
 	// memoryStore is the limit of the streams that are kept in memory: the
-	// MaxBytes of POLL, LEASE and ARCHIVED.
-	memoryStore = 2*maxJobBytes + 1<<20
+	// MaxBytes of POLL, LEASE, ARCHIVED and TENURE.
+	memoryStore = 2*maxJobBytes + 2<<20
 	// unlimitedStore leaves the limits to the streams, whose MaxBytes add up to
 	// MaxStoreBytes. Without a limit the server takes a share of the disk that
 	// is free now.

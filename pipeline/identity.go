@@ -28,6 +28,7 @@ const (
 	streamMail     = "MAIL"
 	streamArchived = "ARCHIVED"
 	streamDead     = "DEAD"
+	streamTenure   = "TENURE"
 	bucketLease    = "LEASE"
 	bucketBodies   = "BODIES"
 
@@ -60,6 +61,7 @@ func (n names) mailSubject(shard, mailbox string) string {
 	return n.subject("mail", shard, Token(mailbox))
 }
 func (n names) archivedSubject(shard string) string      { return n.subject("archived", shard) }
+func (n names) tenureSubject(shard string) string        { return n.subject("tenure", shard) }
 func (n names) deadSubject(shard string) string          { return n.subject("dead", shard) }
 func (n names) reportSubject(mailbox string) string      { return n.subject("report", Token(mailbox)) }
 func (n names) progressSubject(mailbox string) string    { return n.subject("progress", Token(mailbox)) }

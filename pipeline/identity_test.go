@@ -45,7 +45,7 @@ func TestTwoInstallationsOnOneNATSKeepToThemselves(t *testing.T) {
 				}
 				t.Cleanup(func() { _ = lease.Release() })
 			}
-			if _, err := buses[0].Known(t.Context(), "sales", nil); err == nil || !strings.Contains(err.Error(), "no archive worker") {
+			if _, _, err := buses[0].Known(t.Context(), "sales", nil); err == nil || !strings.Contains(err.Error(), "no archive worker") {
 				t.Errorf("the other installation's archive answered: %v", err)
 			}
 			runArchiver(t, buses[0], stores[0])

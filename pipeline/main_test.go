@@ -30,6 +30,7 @@ func quick() timing {
 	t.pollAckWait = time.Second
 	t.mailAckWait = time.Second
 	t.leaseTTL = time.Second
+	t.tenureTTL = time.Second
 	t.retryMin = 2 * time.Millisecond
 	t.retryMax = 50 * time.Millisecond
 	t.redelivery = 20 * time.Millisecond
@@ -245,9 +246,14 @@ func (s *fakeStore) size(id string) int64 {
 // runArchiver runs an archive worker until the test ends or stop is called.
 func runArchiver(t testing.TB, bus *Bus, store Store) (stop func()) {
 	t.Helper()
+	return run(t, NewArchiver(bus, store, ArchiverOptions{Logger: bus.log}))
+}
+
+func run(t testing.TB, a *Archiver) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- NewArchiver(bus, store, ArchiverOptions{Logger: bus.log}).Run(ctx) }()
+	go func() { done <- a.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {

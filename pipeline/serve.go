@@ -94,7 +94,7 @@ func (s *services) handle(name string, r micro.Request, answer func(context.Cont
 	case int64(len(data)) > s.bus.nc.MaxPayload()-envelopeRoom:
 		err = r.Error(codeSplit, errSplit.Error(), nil)
 	default:
-		err = r.Respond(data)
+		err = r.Respond(data, micro.WithHeaders(micro.Headers(s.bus.speaks(s.lastTerm()))))
 	}
 	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		s.log.Warn("answer not sent", "service", name, "error", err)

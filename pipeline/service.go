@@ -44,25 +44,32 @@ type question struct {
 // mailbox: in parts, of which one is halved when its answer is too large. It
 // waits some seconds for an archive worker to appear. An archive that takes
 // nothing answers with the reason, also when nothing is listed.
-func (b *Bus) Known(ctx context.Context, mailbox string, listed []Listing) ([]Holding, error) {
+//
+// The Term is that of the answer. Before anything is deleted because of it, ask whether it is Valid.
+func (b *Bus) Known(ctx context.Context, mailbox string, listed []Listing) ([]Holding, Term, error) {
 	var all []Holding
+	var term Term
 	for n, asked := questionEntries, false; len(listed) > 0 || !asked; asked = true {
 		n = min(n, len(listed))
-		data, err := b.request(ctx, serviceKnown, question{Mailbox: mailbox, Listed: listed[:n]})
+		data, at, err := b.request(ctx, serviceKnown, question{Mailbox: mailbox, Listed: listed[:n]})
 		if errors.Is(err, errSplit) && n > 1 {
 			n /= 2
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, Term{}, err
 		}
+		if asked && at.Epoch != term.Epoch {
+			return nil, Term{}, fmt.Errorf("archive service %s: %w", serviceKnown, ErrStale)
+		}
+		term = at
 		var part []Holding
 		if err := json.Unmarshal(data, &part); err != nil {
-			return nil, fmt.Errorf("archive service %s: answer is not readable: %w", serviceKnown, err)
+			return nil, Term{}, fmt.Errorf("archive service %s: answer is not readable: %w", serviceKnown, err)
 		}
 		all, listed = append(all, part...), listed[n:]
 	}
-	return all, nil
+	return all, term, nil
 }
 
 // Damaged has the archive read messages again, and returns those that are not
@@ -70,7 +77,7 @@ func (b *Bus) Known(ctx context.Context, mailbox string, listed []Listing) ([]Ho
 func (b *Bus) Damaged(ctx context.Context, ids []string) ([]string, error) {
 	var all []string
 	for part := range slices.Chunk(ids, damagedIDs) {
-		data, err := b.request(ctx, serviceDamaged, part)
+		data, _, err := b.request(ctx, serviceDamaged, part)
 		if err != nil {
 			return nil, err
 		}
@@ -85,30 +92,32 @@ func (b *Bus) Damaged(ctx context.Context, ids []string) ([]string, error) {
 
 // RecordPoll has the archive write the report of a poll into its ledger.
 func (b *Bus) RecordPoll(ctx context.Context, r PollReport) error {
-	_, err := b.request(ctx, serviceReport, r)
+	_, _, err := b.request(ctx, serviceReport, r)
 	return err
 }
 
 // PollMemory returns the Memory of the last report of the mailbox that was recorded with one, nil if
 // none was.
 func (b *Bus) PollMemory(ctx context.Context, mailbox string) (json.RawMessage, error) {
-	return b.request(ctx, serviceMemory, mailbox)
+	memory, _, err := b.request(ctx, serviceMemory, mailbox)
+	return memory, err
 }
 
 var errSplit = errors.New("the answer is too large for one message")
 
-func (b *Bus) request(ctx context.Context, service string, v any) ([]byte, error) {
+func (b *Bus) request(ctx context.Context, service string, v any) ([]byte, Term, error) {
 	data, err := json.Marshal(v)
 	if err != nil {
-		return nil, err
+		return nil, Term{}, err
 	}
 	if int64(len(data)) > b.nc.MaxPayload() {
-		return nil, fmt.Errorf("archive service %s: %w", service, errSplit)
+		return nil, Term{}, fmt.Errorf("archive service %s: %w", service, errSplit)
 	}
 	subject := b.serviceSubject(service, b.opts.Shard)
 	patience := time.Now().Add(b.timing.serviceStart)
 	lost := 0
 	for pause := b.newBackoff(); ; {
+		floor := b.terms.get()
 		reply, err := b.requestOnce(ctx, subject, data)
 		if errors.Is(err, errLostRequest) && lost < maxLostRequests {
 			lost++
@@ -121,15 +130,19 @@ func (b *Bus) request(ctx context.Context, service string, v any) ([]byte, error
 			err = fmt.Errorf("no archive worker answers for shard %s: %w", b.opts.Shard, err)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("archive service %s: %w", service, err)
+			return nil, Term{}, fmt.Errorf("archive service %s: %w", service, err)
 		}
 		switch reply.Header.Get(micro.ErrorCodeHeader) {
 		case "":
-			return reply.Data, nil
+			term, err := b.heard(reply.Header, floor)
+			if err != nil {
+				return nil, Term{}, fmt.Errorf("archive service %s: %w", service, err)
+			}
+			return reply.Data, term, nil
 		case codeSplit:
-			return nil, errSplit
+			return nil, Term{}, errSplit
 		default:
-			return nil, fmt.Errorf("archive service %s: %s", service, reply.Header.Get(micro.ErrorHeader))
+			return nil, Term{}, fmt.Errorf("archive service %s: %s", service, reply.Header.Get(micro.ErrorHeader))
 		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/postkeep/postkeep/archive"
 )
 
 const (
@@ -64,6 +66,7 @@ type Session struct {
 	id      string
 	mailbox string
 	inbox   string
+	floor   Term // heard of when the session began
 	sub     *nats.Subscription
 
 	publishing sync.Mutex
@@ -93,7 +96,7 @@ func (b *Bus) OpenSession(ctx context.Context, opts SessionOptions) (*Session, e
 		return nil, errors.New("open session: no mailbox is named")
 	}
 	s := &Session{
-		bus: b, id: opts.ID, mailbox: opts.Mailbox, inbox: b.nc.NewInbox(),
+		bus: b, id: opts.ID, mailbox: opts.Mailbox, inbox: b.nc.NewInbox(), floor: b.terms.get(),
 		wake: make(chan struct{}, 1),
 		out:  make(chan Receipt),
 		done: make(chan struct{}),
@@ -267,6 +270,12 @@ func (s *Session) receive(msg *nats.Msg) {
 	if err := json.Unmarshal(msg.Data, &receipts); err != nil {
 		s.bus.log.Warn("receipts are not readable", "session", s.id, "error", err)
 		return
+	}
+	if _, err := s.bus.heard(msg.Header, s.floor); err != nil {
+		s.bus.log.Error("receipts are refused", "session", s.id, "error", err)
+		for i := range receipts { // nothing may be deleted because of them
+			receipts[i] = Receipt{Number: receipts[i].Number, Receipt: archive.Receipt{ID: receipts[i].ID}, Err: err.Error()}
+		}
 	}
 	s.add(receipts...)
 }

@@ -38,6 +38,7 @@ type timing struct {
 	mailAckWait   time.Duration
 	mailWindow    time.Duration
 	leaseTTL      time.Duration
+	tenureTTL     time.Duration
 	bodyTTL       time.Duration
 	orphanAge     time.Duration
 	sweepInterval time.Duration
@@ -72,6 +73,8 @@ func defaultTiming() timing {
 		// A crashed poller on another machine blocks its mailboxes this long.
 		// Renewed at a quarter of it.
 		leaseTTL: 40 * time.Second,
+		// How long a process waits to see that another one, on another machine, is dead. Renewed at a quarter of it.
+		tenureTTL: 20 * time.Second,
 		// Past the longest time for which an archive may reasonably be full or
 		// read-only. Afterwards the message is fetched again.
 		bodyTTL: 14 * 24 * time.Hour,
@@ -127,11 +130,12 @@ func divide(total int64) sizes {
 // handles are what was declared, as the client library names it. They hold
 // names only, and stay good when a stream was created again.
 type handles struct {
-	polls  jetstream.Consumer
-	mails  jetstream.Consumer
-	leases jetstream.KeyValue
-	bodies jetstream.ObjectStore
-	chunks jetstream.Stream // the stream under bodies
+	polls   jetstream.Consumer
+	mails   jetstream.Consumer
+	leases  jetstream.KeyValue
+	bodies  jetstream.ObjectStore
+	chunks  jetstream.Stream // the stream under bodies
+	tenures jetstream.Stream
 }
 
 // declare creates streams, consumers and buckets, or brings them to what is
@@ -178,6 +182,9 @@ func (b *Bus) declare(ctx context.Context) (handles, error) {
 	}
 	if h.chunks, err = b.js.Stream(ctx, b.bodyStream()); err != nil {
 		return h, declareError("stream "+b.bodyStream(), err)
+	}
+	if h.tenures, err = b.js.Stream(ctx, b.stream(streamTenure)); err != nil {
+		return h, declareError("stream "+b.stream(streamTenure), err)
 	}
 	b.state.replicated(r.fewest < b.opts.Replicas, b.refusal(r))
 	return h, nil
@@ -231,6 +238,19 @@ func (b *Bus) streamConfigs() []jetstream.StreamConfig {
 			Retention:   jetstream.LimitsPolicy,
 			// Only a wake-up: an indexer that starts catches up by itself.
 			Storage:           b.transient,
+			MaxMsgsPerSubject: 1,
+			Discard:           jetstream.DiscardOld,
+			MaxBytes:          1 << 20,
+			Duplicates:        unusedWindow,
+		},
+		{
+			Name:        b.stream(streamTenure),
+			Description: "who serves each shard of the archive: one record, written on condition that nobody else has",
+			Subjects:    []string{b.subject("tenure", "*")},
+			Retention:   jetstream.LimitsPolicy,
+			// It also says how much the last one had: without it the epoch in the ledger has to do.
+			Storage:           b.transient,
+			Replicas:          b.opts.Replicas,
 			MaxMsgsPerSubject: 1,
 			Discard:           jetstream.DiscardOld,
 			MaxBytes:          1 << 20,

@@ -184,6 +184,16 @@ func (s *session) fenced(ctx context.Context) error {
 	return err
 }
 
+// current returns an error if what gave the receipts is not the archive any more: another copy of it has taken over, or an older one
+// was restored. That may lack the messages.
+func (s *session) current(ctx context.Context) error {
+	err := s.poller.bus.Valid(ctx, s.term)
+	if err != nil {
+		s.keep(whyTerm)
+	}
+	return err
+}
+
 // deleteAndQuit sends DELE for what may go and ends the session. A deletion
 // counts when the server has answered QUIT; until then it may have forgotten.
 func (s *session) deleteAndQuit(ctx context.Context) error {
@@ -210,6 +220,11 @@ func (s *session) deleteAndQuit(ctx context.Context) error {
 	})
 	if fenced := s.fenced(ctx); fenced != nil {
 		return errors.Join(err, fenced) // without QUIT nothing is deleted
+	}
+	if err == nil && len(numbers) > 0 {
+		if err := s.current(ctx); err != nil {
+			return err // as above
+		}
 	}
 	if err == nil {
 		s.step.current = 0

@@ -39,6 +39,7 @@ const (
 	whyPolicy    = "policy"
 	whyDisposed  = "disposed"
 	whyLease     = "lease was lost"
+	whyTerm      = "the archive was taken over meanwhile"
 	whyQuit      = "server did not confirm the deletion"
 	whyRestored  = "server lists it again after its deletion"
 	whyMessages  = "more than max_messages"

@@ -48,6 +48,7 @@ type session struct {
 	mu       sync.Mutex
 	sent     map[int]pipeline.Sent    // by message number
 	receipts map[int]pipeline.Receipt // by message number
+	term     pipeline.Term            // in which the archive said what it holds
 	arrived  chan struct{}            // told of every receipt
 	refusal  string                   // the archive takes nothing at the moment
 }
@@ -205,10 +206,11 @@ func (s *session) recognise(ctx context.Context) error {
 	}
 	// Asked also when there is nothing to ask: an archive that takes nothing
 	// says so here, before anything is downloaded.
-	holdings, err := s.poller.bus.Known(ctx, s.mailbox.Name, ask)
+	holdings, term, err := s.poller.bus.Known(ctx, s.mailbox.Name, ask)
 	if err != nil {
 		return err
 	}
+	s.term = term
 	held := make(map[pipeline.Listing]*pipeline.Holding, len(holdings))
 	for i := range holdings { // the newest comes last; a confirmed one is better
 		h := &holdings[i]

@@ -46,6 +46,7 @@ const (
 	TypeAnchor         Type = "anchor"          // a checkpoint was taken to where it cannot be taken back
 	TypeClock          Type = "clock"           // the clock jumped, or somebody confirmed it
 	TypeDeadLetter     Type = "dead-letter"     // a message was offered and could not be taken
+	TypeEpoch          Type = "epoch"           // a data directory became the archive: details say which, and since when by number
 )
 
 const (

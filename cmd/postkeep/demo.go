@@ -77,7 +77,7 @@ func (a *app) demo(ctx context.Context, dir string, once bool) error {
 	if err := demoUser(ctx, cfg.DataDir); err != nil {
 		return err
 	}
-	i, err := openInstance(ctx, cfg, a.logger(cfg, true), toRun, func(error) {})
+	i, err := openInstance(ctx, cfg, a.logger(cfg, true), toRun, archive.ClaimOwn, func(error) {})
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ type instance struct {
 	index  *indexer.Index
 	files  *extract.Pool // reads attachments; nil if they are not to be read
 	bus    *pipeline.Bus
+	tenure *pipeline.Tenure // nil where nothing is archived
 	poller *poller.Poller
 
 	offline pipeline.Status // of the streams, without bus
@@ -78,7 +79,7 @@ const (
 
 // openInstance opens the data directory and starts the workers. failed is
 // called when one ends that should not, or the archive breaks.
-func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to purpose, failed func(error)) (_ *instance, err error) {
+func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to purpose, claim archive.Claim, failed func(error)) (_ *instance, err error) {
 	if ok, err := archive.Exists(cfg.DataDir); err != nil || !ok {
 		return nil, errors.Join(fmt.Errorf("%s holds no archive (postkeep init makes one)", cfg.DataDir), err)
 	}
@@ -94,10 +95,13 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 			err = errors.Join(err, i.close())
 		}
 	}()
-	if i.store, err = openStore(ctx, cfg, log, i.remade, fail); err != nil {
+	if i.store, err = openStore(ctx, cfg, log, i.remade, claim, fail); err != nil {
 		return nil, err
 	}
 	if to, err = i.purposeOf(ctx, to); err != nil {
+		return nil, err
+	}
+	if err := i.ours(to); err != nil {
 		return nil, err
 	}
 	if err := i.openIndex(ctx, cfg); err != nil {
@@ -105,6 +109,11 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	}
 	if err := i.openStreams(ctx, cfg, to); err != nil {
 		return nil, err
+	}
+	if to >= toDispose {
+		if err := i.serveArchive(ctx, claim); err != nil {
+			return nil, err
+		}
 	}
 	if i.anchors, err = newAnchors(cfg, log); err != nil {
 		return nil, err
@@ -172,13 +181,13 @@ func (i *instance) openStreams(ctx context.Context, cfg *config.Config, to purpo
 	return i.recall(ctx)
 }
 
-func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger, rebuild bool, broken func(error)) (*archive.Store, error) {
+func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger, rebuild bool, claim archive.Claim, broken func(error)) (*archive.Store, error) {
 	recipients, identities, err := encryption(cfg)
 	if err != nil {
 		return nil, err
 	}
 	return archive.Open(ctx, cfg.DataDir, archive.Options{
-		VolumeBytes: int64(cfg.Archive.VolumeSize), Recipients: recipients, Identities: identities, RebuildCatalog: rebuild, Logger: log,
+		VolumeBytes: int64(cfg.Archive.VolumeSize), Recipients: recipients, Identities: identities, RebuildCatalog: rebuild, Claim: claim, Logger: log,
 		// A broken writer stays so until the archive is opened again, which a
 		// service manager does by starting the program again.
 		Broken: broken,
@@ -222,6 +231,9 @@ func (i *instance) problems() []string {
 	if err := i.store.Disagreement(); err != nil {
 		out = append(out, err.Error())
 	}
+	if err := i.store.Copied(); err != nil {
+		out = append(out, fmt.Sprintf("%v: it is only read; %s", err, takeOverHint))
+	}
 	if err := i.store.Unreadable(); err != nil {
 		out = append(out, fmt.Sprintf("messages are archived, but cannot be indexed, searched or shown: %v (archive.encryption.identity_file)", err))
 	}
@@ -251,8 +263,9 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, fa
 	if to < toDispose {
 		return nil
 	}
+	i.stage(ctx, "archive", fail, i.tenure.Run)
 	i.stage(ctx, "mending of the catalog", fail, i.mend)
-	archiver := pipeline.NewArchiver(i.bus, i.store, pipeline.ArchiverOptions{Logger: i.log})
+	archiver := pipeline.NewArchiver(i.bus, i.store, pipeline.ArchiverOptions{Tenure: i.tenure, Logger: i.log})
 	archiver.Drain(ctx) // before anything is polled
 	i.stage(ctx, "archive worker", fail, archiver.Run)
 	if to < toArchive {
@@ -333,6 +346,11 @@ func (i *instance) close() error {
 	if i.files != nil {
 		i.files.Close()
 	}
+	if i.tenure != nil {
+		if err := i.tenure.Release(context.Background()); err != nil { // whoever comes next waits a little
+			i.log.Warn("the archive is not handed over", "error", err)
+		}
+	}
 	if i.bus != nil {
 		errs = append(errs, i.bus.Close())
 	}
@@ -366,7 +384,7 @@ const (
 
 // connect returns a client of the running instance, or of one inside this
 // process when none runs.
-func (a *app) connect(ctx context.Context, to purpose) (*config.Config, *api.Client, func() error, error) {
+func (a *app) connect(ctx context.Context, to purpose, claim archive.Claim) (*config.Config, *api.Client, func() error, error) {
 	cfg, err := a.load()
 	if err != nil {
 		return nil, nil, nil, err
@@ -378,10 +396,13 @@ func (a *app) connect(ctx context.Context, to purpose) (*config.Config, *api.Cli
 	defer again.Stop()
 	for {
 		client, silent := api.Dial(ctx, cfg.DataDir)
+		if silent == nil && claim == archive.ClaimTakeOver {
+			return nil, nil, nil, errors.Join(errRunning, client.Close())
+		}
 		if silent == nil {
 			return cfg, client, client.Close, nil
 		}
-		i, err := openInstance(ctx, cfg, log, to, func(err error) { log.Error("worker failed", "error", err) })
+		i, err := openInstance(ctx, cfg, log, to, claim, func(err error) { log.Error("worker failed", "error", err) })
 		if err == nil {
 			client := api.Local(ctx, i.api)
 			return cfg, client, func() error { return errors.Join(client.Close(), i.close()) }, nil
@@ -404,12 +425,17 @@ func locked(cfg *config.Config, err, silent error) error {
 	if errors.Is(silent, api.ErrNoAnswer) {
 		return fmt.Errorf("%s: %w", cfg.DataDir, silent)
 	}
-	return fmt.Errorf("%w, which does not answer on its socket", err)
+	return fmt.Errorf("%w, which does not answer on its socket: %w", err, silent)
 }
 
 // with connects, does, and closes.
 func (a *app) with(ctx context.Context, to purpose, do func(*config.Config, *api.Client) error) error {
-	cfg, client, closing, err := a.connect(ctx, to)
+	return a.withClaim(ctx, to, archive.ClaimOwn, do)
+}
+
+// withClaim is with for commands that may take the archive over.
+func (a *app) withClaim(ctx context.Context, to purpose, claim archive.Claim, do func(*config.Config, *api.Client) error) error {
+	cfg, client, closing, err := a.connect(ctx, to, claim)
 	if err != nil {
 		return err
 	}

@@ -20,8 +20,8 @@ import (
 
 func (a *app) pollCommand() *cobra.Command {
 	var (
-		req    api.PollRequest
-		asJSON bool
+		req              api.PollRequest
+		asJSON, takeOver bool
 	)
 	cmd := &cobra.Command{
 		Use:   "poll",
@@ -48,7 +48,7 @@ messages were left.`,
 			if req.Unindexed {
 				to = toArchive
 			}
-			return a.with(cmd.Context(), to, func(_ *config.Config, client *api.Client) error {
+			return a.withClaim(cmd.Context(), to, claimOf(takeOver), func(_ *config.Config, client *api.Client) error {
 				bars := a.newBars()
 				var reports []archive.PollReport
 				err := client.Poll(cmd.Context(), req, func(e api.PollEvent) {
@@ -67,6 +67,7 @@ messages were left.`,
 	}
 	cmd.Flags().StringArrayVar(&req.Mailboxes, "mailbox", nil, "poll only this mailbox (repeatable)")
 	cmd.Flags().BoolVar(&req.Unindexed, "no-index", false, "end when the messages are archived; the running instance indexes them,\nor the next poll")
+	takeOverFlag(cmd, &takeOver)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return cmd
 }

@@ -15,7 +15,8 @@ import (
 )
 
 func (a *app) runCommand() *cobra.Command {
-	return &cobra.Command{
+	var takeOver bool
+	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Poll the mailboxes by their schedules until stopped",
 		Long: `Polls the mailboxes by their schedules, archives, indexes, and answers the other
@@ -31,7 +32,7 @@ signal stops at once. SIGHUP reads the mailboxes of the configuration again.`,
 			log := a.logger(cfg, true)
 			ctx, cancel := context.WithCancelCause(cmd.Context())
 			defer cancel(nil)
-			i, err := openInstance(ctx, cfg, log, toRun, func(err error) { cancel(err) })
+			i, err := openInstance(ctx, cfg, log, toRun, claimOf(takeOver), func(err error) { cancel(err) })
 			if err != nil {
 				return err
 			}
@@ -46,6 +47,8 @@ signal stops at once. SIGHUP reads the mailboxes of the configuration again.`,
 			return err
 		},
 	}
+	takeOverFlag(cmd, &takeOver)
+	return cmd
 }
 
 // reloads reads the configuration again at every SIGHUP until ctx ends. What

@@ -49,8 +49,9 @@ func (l *liveness) check(ctx context.Context, patience time.Duration) error {
 		return err
 	}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
-	if err == nil {
-		return resp.Body.Close()
+	if err == nil { // it has answered, whether or not the connection is closed already
+		_ = resp.Body.Close()
+		return nil
 	}
 	if ctx.Err() == nil {
 		return err
