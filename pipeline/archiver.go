@@ -186,7 +186,10 @@ func (a *Archiver) commit(ctx context.Context, msgs []jetstream.Msg) error {
 	for items := a.open(ctx, msgs); len(items) > 0; {
 		n := a.atOnce(items)
 		if err := a.put(ctx, items[:n]); err != nil {
-			a.postpone(append(a.giveUp(ctx, items[:n], err), items[n:]...), err)
+			if !errors.Is(err, errUnserved) { // none of the messages is to blame
+				items = append(a.giveUp(ctx, items[:n], err), items[n:]...)
+			}
+			a.postpone(items, err)
 			return err
 		}
 		items = items[n:]
@@ -212,8 +215,8 @@ func (a *Archiver) atOnce(items []item) int {
 
 // put archives items and ends them. On error none is archived.
 func (a *Archiver) put(ctx context.Context, items []item) error {
-	if a.held != nil && a.held.ended() != nil {
-		return a.held.ended() // what is stored now would be in a copy that nobody uses
+	if err := a.stopped(); err != nil { // what is stored now would be in a copy that nobody uses
+		return err
 	}
 	batch := make([]archive.Delivery, len(items))
 	for i, it := range items {
@@ -235,22 +238,6 @@ func (a *Archiver) put(ctx context.Context, items []item) error {
 	}
 	a.failures.succeeded(items)
 	return nil
-}
-
-// confirm returns what the archive can promise now.
-func (a *Archiver) confirm(ctx context.Context) (Term, error) {
-	if a.held == nil {
-		return Term{}, nil
-	}
-	return a.held.Confirm(ctx)
-}
-
-// lastTerm is the last one that was confirmed.
-func (a *Archiver) lastTerm() Term {
-	if a.held == nil {
-		return Term{}
-	}
-	return a.held.Term()
 }
 
 func (it *item) reader() io.Reader {

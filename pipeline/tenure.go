@@ -289,6 +289,40 @@ func (t *Tenure) Release(ctx context.Context) error {
 	return nil
 }
 
+// errUnserved means that the archive cannot promise anything now.
+var errUnserved = errors.New("the archive cannot give receipts")
+
+// stopped is an error when the tenure is over.
+func (a *Archiver) stopped() error {
+	if a.held == nil {
+		return nil
+	}
+	if err := a.held.ended(); err != nil {
+		return fmt.Errorf("%w: %w", errUnserved, err)
+	}
+	return nil
+}
+
+// confirm returns what the archive can promise now.
+func (a *Archiver) confirm(ctx context.Context) (Term, error) {
+	if a.held == nil {
+		return Term{}, nil
+	}
+	term, err := a.held.Confirm(ctx)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errUnserved, err)
+	}
+	return term, err
+}
+
+// lastTerm is the last one that was confirmed.
+func (a *Archiver) lastTerm() Term {
+	if a.held == nil {
+		return Term{}
+	}
+	return a.held.Term()
+}
+
 // tenure reads the record of the shard, and its sequence; zeros if there is none. The stream's leader answers, so that nobody is told
 // what was true before.
 func (b *Bus) tenure(ctx context.Context) (r tenureRecord, seq uint64, err error) {
