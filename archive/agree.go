@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+
+	"github.com/postkeep/postkeep/archive/setsum"
 )
 
 // ErrDisagree means that catalog or index do not hold the deposits that the ledger says live. Nothing is disposed of until they do: what
@@ -12,24 +14,24 @@ import (
 var ErrDisagree = errors.New("nothing is disposed of")
 
 // agree compares the deposits of the catalog with those of the ledger, with mu held. A difference is ErrDisagree, and Disagreement tells of
-// it until it has gone.
-func (s *Store) agree(ctx context.Context) error {
-	if s.unsigned != nil { // there is no ledger to compare with, or none that is whole
-		return nil
+// it until it has gone. Otherwise it returns what both have, nil if there is no whole ledger to compare with.
+func (s *Store) agree(ctx context.Context) (setsum.Totals, error) {
+	if s.unsigned != nil {
+		return nil, nil
 	}
 	state, err := s.totalsNow(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	has, err := s.catalog.Totals(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	differ := state.Mailboxes.Differ(has)
 	if len(differ) > 0 && !s.totals.whole { // it may be the file that is wrong
 		s.totals.forget(s.ledger)
 		if state, err = s.totalsNow(ctx); err != nil {
-			return err
+			return nil, err
 		}
 		differ = state.Mailboxes.Differ(has)
 	}
@@ -40,7 +42,7 @@ func (s *Store) agree(ctx context.Context) error {
 			"it is rebuilt (or: postkeep rebuild catalog)", ErrDisagree, has[name].N, name, state.Mailboxes[name].N, len(differ))
 	}
 	s.disagreeing(err)
-	return err
+	return has, err
 }
 
 // disagreeing notes what Disagreement tells.
@@ -64,21 +66,41 @@ func (s *Store) Disagreement() error {
 func (s *Store) Disagreed() <-chan struct{} { return s.mend }
 
 // agreed is agree, and asks for a rebuild.
-func (s *Store) agreed(ctx context.Context) error {
-	err := s.agree(ctx)
+func (s *Store) agreed(ctx context.Context) (setsum.Totals, error) {
+	live, err := s.agree(ctx)
 	if errors.Is(err, ErrDisagree) {
 		select {
 		case s.mend <- struct{}{}:
 		default: // it was asked for
 		}
 	}
-	return err
+	return live, err
+}
+
+// Live is what the archive has now.
+func (s *Store) Live(ctx context.Context) (Live, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	totals, err := s.agreed(ctx)
+	if errors.Is(err, ErrDisagree) || err == nil && totals == nil {
+		return Live{}, nil
+	}
+	live := Live{Deposits: totals.All()}
+	if err == nil {
+		live.Last, err = s.catalog.LastDeposit(ctx)
+	}
+	if err != nil {
+		return live, err
+	}
+	pending, err := s.Interrupted(ctx)
+	live.Settled = len(pending) == 0
+	return live, err
 }
 
 // reconcile compares catalog and ledger when the archive is opened, before anything goes by the catalog. One that has other deposits is
 // rebuilt at once.
 func (s *Store) reconcile(ctx context.Context) error {
-	err := s.agree(ctx)
+	_, err := s.agree(ctx)
 	if !errors.Is(err, ErrDisagree) {
 		return err
 	}
@@ -90,7 +112,7 @@ func (s *Store) reconcile(ctx context.Context) error {
 	if err := s.tryCatalog(ctx, path); err != nil {
 		return err
 	}
-	if err := s.agree(ctx); !errors.Is(err, ErrDisagree) {
+	if _, err := s.agree(ctx); !errors.Is(err, ErrDisagree) {
 		return err
 	}
 	return nil // Disagreement says so

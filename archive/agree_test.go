@@ -14,6 +14,7 @@ import (
 	"github.com/postkeep/postkeep/archive/catalog"
 	"github.com/postkeep/postkeep/archive/ledger"
 	"github.com/postkeep/postkeep/archive/retention"
+	"github.com/postkeep/postkeep/archive/setsum"
 )
 
 // lackingCatalog makes a catalog of the archive at path that says it has taken in the whole ledger, and lacks the deposits of a mailbox.
@@ -196,5 +197,45 @@ func TestADepositThatNobodyCanReadStopsDisposal(t *testing.T) {
 	}
 	if _, err := d.c.Plan(t.Context(), "olga", true); !errors.Is(err, ErrDisagree) || !strings.Contains(err.Error(), "ledger event 0") {
 		t.Errorf("%v, want it to be refused", err)
+	}
+}
+
+// lacking is an index that says it has everything, and does not.
+type lacking struct {
+	*shelf
+	distrusted int
+}
+
+func (l *lacking) Deposits() setsum.Sum {
+	sum := l.shelf.Deposits()
+	if l.distrusted == 0 {
+		sum.Remove(0, "", "sales")
+		sum.Add(1, "", "sales")
+	}
+	return sum
+}
+
+func (l *lacking) Distrust() { l.distrusted++ }
+
+// TestNothingIsDisposedOfByAnIndexThatLacksDeposits has one that is at the right position, with another deposit twice instead.
+func TestNothingIsDisposedOfByAnIndexThatLacksDeposits(t *testing.T) {
+	d, m := common(t)
+	made := d.plan()
+	for name, do := range map[string]func() error{
+		"plan":  func() error { _, err := d.c.Plan(t.Context(), "olga", true); return err },
+		"apply": func() error { _, err := d.c.Apply(t.Context(), made.ID, "olga", true); return err },
+		"erase": func() error { _, _, err := d.c.Erase(t.Context(), m.ID, "a request", "olga", true); return err },
+	} {
+		index := &lacking{shelf: d.index}
+		d.c.opts.Search = index
+		if err := do(); !errors.Is(err, ErrDisagree) || index.distrusted != 1 {
+			t.Errorf("%s: %v, want it to be refused, and the index to be compared (%d times)", name, err, index.distrusted)
+		}
+	}
+	if len(d.live(m.ID)) != 2 {
+		t.Error("something has gone")
+	}
+	if out := d.apply(d.plan()); out.Deposits != 1 {
+		t.Errorf("with an index that has everything: %+v", out)
 	}
 }

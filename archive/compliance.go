@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/postkeep/postkeep/archive/hold"
+	"github.com/postkeep/postkeep/archive/setsum"
 )
 
 // A Searcher finds messages for holds and rules. The index is one.
@@ -17,6 +18,10 @@ type Searcher interface {
 	Each(ctx context.Context, query string, fn func(id string) error) error
 	// Position is the ledger index up to which it has every deposit, -1 if it has none.
 	Position() int64
+	// Deposits is the sum of the deposits that it has. Up to Position these are all.
+	Deposits() setsum.Sum
+	// Distrust has it compared with the archive, and made anew if it has other deposits.
+	Distrust()
 }
 
 // A Purger removes messages from something that was derived from them, or that they passed through, so that nothing
@@ -87,7 +92,8 @@ var (
 // complete returns an error unless everything that was ordered is known, the catalog has the deposits that the ledger says, and the index
 // has every one. It is called with mu held, and while that is held it stays so.
 func (c *Compliance) complete(ctx context.Context) error {
-	if err := errors.Join(c.store.OrdersKnown(ctx), c.store.setAside(), c.store.agreed(ctx), c.store.accounted(ctx)); err != nil {
+	live, err := c.store.agreed(ctx)
+	if err := errors.Join(c.store.OrdersKnown(ctx), c.store.setAside(), err, c.store.accounted(ctx)); err != nil {
 		return err
 	}
 	last, err := c.store.catalog.LastDeposit(ctx)
@@ -97,7 +103,20 @@ func (c *Compliance) complete(ctx context.Context) error {
 	if at := c.opts.Search.Position(); at < last {
 		return fmt.Errorf("%w (it is at ledger index %d of %d)", ErrIncomplete, at, last)
 	}
-	return nil
+	has := c.opts.Search.Deposits()
+	if live == nil || has == live.All() {
+		return nil
+	}
+	pending, err := c.store.Interrupted(ctx)
+	switch {
+	case err != nil:
+		return err
+	case len(pending) > 0: // the catalog forgets first
+		return fmt.Errorf("%w (plan %s is being applied, or was interrupted)", ErrIncomplete, pending[0])
+	}
+	c.opts.Search.Distrust()
+	return fmt.Errorf("%w: the search index does not have the deposits that the ledger says, it has %d and should have %d: it is rebuilt (or: postkeep rebuild index)",
+		ErrDisagree, has.N, live.All().N)
 }
 
 // completeNow is complete without mu: what comes later may change it.

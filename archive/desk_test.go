@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/postkeep/postkeep/archive/disk"
+	"github.com/postkeep/postkeep/archive/setsum"
 	"github.com/postkeep/postkeep/indexer/query"
 )
 
@@ -186,6 +187,17 @@ func (x *shelf) Position() int64 {
 	}
 	return last
 }
+
+// Deposits are those of the ledger, as the catalog has them too.
+func (x *shelf) Deposits() setsum.Sum {
+	totals, err := x.s.catalog.Totals(context.Background())
+	if err != nil {
+		return setsum.Sum{}
+	}
+	return totals.All()
+}
+
+func (x *shelf) Distrust() {}
 
 func (x *shelf) Purge(_ context.Context, ids []string, _ int64) error {
 	for _, id := range ids {

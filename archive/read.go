@@ -256,7 +256,7 @@ func (s *Store) indexable(ctx context.Context, all []catalog.Held) (Indexable, e
 			m.Received = d.Received
 		}
 		m.Mailboxes = append(m.Mailboxes, d.Mailbox)
-		m.Deposits = append(m.Deposits, Arrival{d.Mailbox, d.Received})
+		m.Deposits = append(m.Deposits, Arrival{d.Mailbox, d.Received, one.Index})
 		m.Returned = m.Returned || d.Returned != ""
 	}
 	slices.Sort(m.Mailboxes)

@@ -70,5 +70,6 @@ func (s *Store) remake(ctx context.Context, made *Store, path string, describe f
 	if err := s.catalog.Replace(ctx, path); err != nil {
 		return err
 	}
-	return s.agree(ctx)
+	_, err = s.agree(ctx)
+	return err
 }

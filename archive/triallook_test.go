@@ -15,6 +15,8 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/postkeep/postkeep/archive/setsum"
 )
 
 // lookAtEverything compares all that is there, byte for byte, and then the catalog with one made anew.
@@ -156,6 +158,13 @@ func (s *sharedShelf) Position() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.shelf.Position()
+}
+
+// Deposits are those of the shelf.
+func (s *sharedShelf) Deposits() setsum.Sum {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shelf.Deposits()
 }
 
 // Purge is that of the shelf.

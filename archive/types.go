@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"time"
+
+	"github.com/postkeep/postkeep/archive/setsum"
 )
 
 // A Delivery is one message taken from one place of one mailbox, on its way
@@ -216,6 +218,16 @@ type Indexable struct {
 type Arrival struct {
 	Mailbox  string
 	Received time.Time
+	Index    int64 // ledger index of the deposit
+}
+
+// Live is what the archive has at one moment, for an index to be compared with.
+type Live struct {
+	Deposits setsum.Sum // of all mailboxes
+	Last     int64      // ledger index of the newest one, -1 if there is none
+	// Settled means that an index that is complete up to Last has to have the same deposits: catalog and ledger agree, and no disposal is
+	// being carried out.
+	Settled bool
 }
 
 // A Description is what a parser has to say of an archived message.

@@ -30,7 +30,14 @@ type request struct {
 // and returns when the last one has been replaced. Searches go on meanwhile, and
 // find what was indexed before. A Worker has to run; when ctx ends, or the
 // process, it goes on with the rebuild all the same, as it does after ErrStalled.
-func (x *Index) Rebuild(ctx context.Context) error { return x.ask(ctx, &request{}) }
+func (x *Index) Rebuild(ctx context.Context) error {
+	err := x.ask(ctx, &request{})
+	if err == nil {
+		x.doubts.once.Store(false)
+		x.Distrust()
+	}
+	return err
+}
 
 // Purge removes messages so that nothing of them is left in any file of the
 // index: they are not found from the start, and every generation that had one

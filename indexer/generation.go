@@ -19,6 +19,7 @@ import (
 	"github.com/blevesearch/bleve/v2/mapping"
 	index "github.com/blevesearch/bleve_index_api"
 	"github.com/postkeep/postkeep/archive/disk"
+	"github.com/postkeep/postkeep/archive/setsum"
 )
 
 const (
@@ -28,7 +29,7 @@ const (
 	// mappingVersion goes up whenever documents are made in another way: other
 	// words, another parser result that is worth a rebuild. A generation with another
 	// one answers until it has been rebuilt.
-	mappingVersion = 8
+	mappingVersion = 9
 
 	generationFile = "generation.json"
 	bleveDir       = "bleve"
@@ -69,6 +70,10 @@ type state struct {
 	Unread bool `json:"unread,omitempty"`
 	// Snippets is the size of the snippets file.
 	Snippets int64 `json:"snippets"`
+	// Deposits is the sum of those that the documents are made of.
+	Deposits setsum.Sum `json:"deposits"`
+	// Newest is the highest ledger index of the first deposit of a document, if there are any.
+	Newest int64 `json:"newest"`
 }
 
 // extended is s with the bounds of one more document.
@@ -82,6 +87,8 @@ func (s state) extended(e *entry) state {
 	}
 	s.Reports = s.Reports || e.report
 	s.Unread = s.Unread || e.unread
+	s.Newest = max(s.Newest, e.item.First)
+	s.Deposits.Merge(sumOf(e.item))
 	return s
 }
 
@@ -278,6 +285,11 @@ func (g *generation) commit(ctx context.Context, entries []*entry, next state) e
 	if err := g.usable(); err != nil {
 		return err
 	}
+	was, err := g.replaced(entries, next.Newest)
+	if err != nil {
+		return err
+	}
+	next.Deposits.Subtract(was)
 	texts := make([]string, len(entries))
 	for i, e := range entries {
 		texts[i] = e.text
@@ -291,7 +303,7 @@ func (g *generation) commit(ctx context.Context, entries []*entry, next state) e
 	b := g.bleve.NewBatch()
 	for i, e := range entries {
 		doc := document.NewDocument(e.item.ID)
-		doc.AddField(e.doc.With(i, places[i].encode())) // a copy, because the terms may go into another generation too
+		doc.AddField(e.doc.With(i, encodeDeposits(places[i].encode(), e.item.Deposits))) // a copy, because the terms may go into another generation too
 		if err := b.IndexAdvanced(doc); err != nil {
 			return fmt.Errorf("index %s: %w", e.item.ID, err)
 		}
@@ -314,11 +326,26 @@ func (g *generation) delete(ctx context.Context, ids []string) error {
 	if err := g.usable(); err != nil {
 		return err
 	}
+	was, err := g.depositsOf(ids)
+	if err != nil {
+		return err
+	}
+	next := *g.state.Load()
+	next.Deposits.Subtract(was)
+	data, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
 	b := g.bleve.NewBatch()
 	for _, id := range ids {
 		b.Delete(id)
 	}
-	return g.batch(ctx, b)
+	b.SetInternal([]byte(stateKey), data)
+	if err := g.batch(ctx, b); err != nil {
+		return err
+	}
+	g.state.Store(&next)
+	return nil
 }
 
 // holds returns those of the ids that the generation has a document of.

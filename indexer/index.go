@@ -79,6 +79,7 @@ type Index struct {
 	urgent  chan struct{} // told when somebody waits; has room for one
 
 	failures failures // of the worker
+	doubts   doubts
 
 	work     chan struct{} // told when there is something to build; has room for one
 	requests chan *request
@@ -107,6 +108,7 @@ func Open(ctx context.Context, opts Options) (*Index, error) {
 	}
 	x := &Index{opts: opts, eachPage: eachPage, moved: make(chan struct{}), urgent: make(chan struct{}, 1),
 		work: make(chan struct{}, 1), requests: make(chan *request, maxRequests)}
+	x.doubts.asked.Store(true) // compared with the archive as soon as it has everything
 	if err := x.load(); err != nil {
 		return nil, errors.Join(err, x.Close())
 	}

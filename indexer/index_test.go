@@ -88,7 +88,7 @@ func (a *memory) Since(_ context.Context, after int64, limit int) ([]archive.Ind
 					all.First = other.Index
 				}
 				all.Mailboxes = append(all.Mailboxes, other.Mailboxes...)
-				all.Deposits = append(all.Deposits, archive.Arrival{Mailbox: other.Mailboxes[0], Received: other.Received})
+				all.Deposits = append(all.Deposits, archive.Arrival{Mailbox: other.Mailboxes[0], Received: other.Received, Index: other.Index})
 				if all.Received.IsZero() {
 					all.Received = other.Received
 				}
@@ -130,6 +130,17 @@ func (a *memory) Undescribed(ctx context.Context, limit int) ([]archive.Indexabl
 		return ok
 	})
 	return all[:min(limit, len(all))], err
+}
+
+// Live is everything that was put.
+func (a *memory) Live(context.Context) (archive.Live, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	live := archive.Live{Last: int64(len(a.deposits)) - 1, Settled: true}
+	for _, d := range a.deposits {
+		live.Deposits.Add(d.Index, d.ID, d.Mailboxes[0])
+	}
+	return live, nil
 }
 
 func (a *memory) LastDeposit(context.Context) (int64, error) { return a.last(), nil }

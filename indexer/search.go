@@ -241,19 +241,13 @@ func (k *kept) hit(o order, marker *marker) (h Hit, err error) {
 
 // text returns the text of a message that snippets are taken from.
 func (g *generation) text(r index.IndexReader, id string) (string, error) {
-	doc, err := r.Document(id)
+	encoded, err := stored(r, id)
 	if err != nil {
 		return "", err
 	}
-	if doc == nil {
+	if encoded == nil {
 		return "", errors.New("no such document")
 	}
-	var encoded []byte
-	doc.VisitFields(func(f index.Field) {
-		if f.Name() == fieldPlace {
-			encoded = f.Value()
-		}
-	})
 	p, err := decodePlace(encoded)
 	if err != nil {
 		return "", err

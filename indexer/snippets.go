@@ -38,19 +38,25 @@ func (p place) encode() []byte {
 var errPlace = errors.New("damaged place of a snippet")
 
 func decodePlace(b []byte) (place, error) {
+	p, _, err := cutPlace(b)
+	return p, err
+}
+
+// cutPlace also returns what follows the place.
+func cutPlace(b []byte) (place, []byte, error) {
 	var n [4]uint64
 	for i := range n {
 		v, size := binary.Uvarint(b)
 		if size <= 0 {
-			return place{}, errPlace
+			return place{}, nil, errPlace
 		}
 		n[i], b = v, b[size:]
 	}
 	p := place{int64(n[0]), int(n[1]), int(n[2]), int(n[3])}
 	if p.offset < 0 || n[1] > 2*maxSnippetBlock || n[2] > maxSnippetBlock || n[3] > maxSnippetBlock-n[2] {
-		return place{}, errPlace
+		return place{}, nil, errPlace
 	}
-	return p, nil
+	return p, b, nil
 }
 
 // snippetFile keeps the texts that snippets are taken from: zstd frames of

@@ -28,6 +28,8 @@ type Archive interface {
 	OpenMessage(ctx context.Context, id string) (io.ReadCloser, error)
 	// LastDeposit is the ledger index of the newest deposit, -1 if there is none.
 	LastDeposit(ctx context.Context) (int64, error)
+	// Live is what the archive has, for a comparison.
+	Live(ctx context.Context) (archive.Live, error)
 	// Undescribed lists messages that Describe was never told of, at most limit.
 	Undescribed(ctx context.Context, limit int) ([]archive.Indexable, error)
 	// Describe stores summaries for lists of results. It may be told the same again.
@@ -190,7 +192,10 @@ func (w *Worker) step(ctx context.Context, b *builder) (more bool, err error) {
 		return false, err
 	}
 	b.tidy(ctx)
-	return more || len(w.index.requests) > 0, b.answer()
+	if err := b.answer(); err != nil {
+		return false, err
+	}
+	return more || len(w.index.requests) > 0, b.compare(ctx)
 }
 
 // sleep returns false when ctx is done. It can be woken if wakeable.

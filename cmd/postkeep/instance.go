@@ -228,8 +228,10 @@ func (i *instance) problems() []string {
 	if err := i.failed.Load(); err != nil {
 		out = append(out, (*err).Error())
 	}
-	if err := i.store.Disagreement(); err != nil {
-		out = append(out, err.Error())
+	for _, err := range []error{i.store.Disagreement(), i.index.Doubt()} {
+		if err != nil {
+			out = append(out, err.Error())
+		}
 	}
 	if err := i.store.Copied(); err != nil {
 		out = append(out, fmt.Sprintf("%v: it is only read; %s", err, takeOverHint))
