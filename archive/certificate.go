@@ -50,6 +50,8 @@ type Act struct {
 	By    string    `json:"by"`
 	Time  time.Time `json:"time"`
 	Index int64     `json:"index"` // in the ledger
+	// Login is how they had logged in, "" for the archive itself and where an earlier version did not note it.
+	Login string `json:"login,omitempty"`
 }
 
 // Certificate returns the certificate of a disposal that is done.
@@ -76,18 +78,24 @@ func (s *Store) Certificate(ctx context.Context, plan string) (*Certificate, err
 		Rules: append([]retention.Rule{}, p.Plan.Rules...), Holds: []holdCheck{}, Deposits: []Tombstone{}, Volumes: d.Volumes,
 		Key: s.ledger.Verifier(), Checkpoint: string(s.ledger.Checkpoint()),
 	}
+	c.Made.Login = p.Login
 	approval, ok, err := s.order(ctx, orderApproval, plan)
 	if err != nil {
 		return nil, err
 	}
 	if ok {
+		var d policyDetails
+		if err := json.Unmarshal(approval.Details, &d); err != nil {
+			return nil, fmt.Errorf("certificate of plan %s: %w", plan, err)
+		}
 		act := actOf(approval)
+		act.Login = d.Login
 		c.Approved = &act
 	}
 	return c, c.list(ctx, s)
 }
 
-func actOf(o order) Act { return Act{o.Actor, o.Time, o.Index} }
+func actOf(o order) Act { return Act{By: o.Actor, Time: o.Time, Index: o.Index} }
 
 // list fills in what the intents say.
 func (c *Certificate) list(ctx context.Context, s *Store) error {
@@ -109,7 +117,7 @@ func (c *Certificate) list(ctx context.Context, s *Store) error {
 			return fmt.Errorf("ledger event %d: %w", i.index, err)
 		}
 		if len(c.Deposits) == 0 {
-			c.Decided = Act{e.Actor, e.Time, e.Index}
+			c.Decided = Act{By: e.Actor, Time: e.Time, Index: e.Index, Login: d.Login}
 		}
 		c.Holds = append(c.Holds, d.Holds...)
 		for _, one := range d.Deposits {
@@ -197,9 +205,9 @@ code, pre { font: 12px/1.4 ui-monospace, monospace; overflow-wrap: anywhere; whi
 {{if .Reason}}Reason: {{.Reason}}{{end}}</p>
 <table>
 <tr><th><th>who<th>when<th>ledger event
-<tr><td>Planned<td>{{.Made.By}}<td>{{utc .Made.Time}}<td>{{.Made.Index}}
-{{with .Approved}}<tr><td>Approved<td>{{.By}}<td>{{utc .Time}}<td>{{.Index}}{{end}}
-<tr><td>Applied<td>{{.Decided.By}}<td>{{utc .Decided.Time}}<td>{{.Decided.Index}}
+<tr><td>Planned<td>{{.Made.By}}{{with .Made.Login}} ({{.}}){{end}}<td>{{utc .Made.Time}}<td>{{.Made.Index}}
+{{with .Approved}}<tr><td>Approved<td>{{.By}}{{with .Login}} ({{.}}){{end}}<td>{{utc .Time}}<td>{{.Index}}{{end}}
+<tr><td>Applied<td>{{.Decided.By}}{{with .Decided.Login}} ({{.}}){{end}}<td>{{utc .Decided.Time}}<td>{{.Decided.Index}}
 <tr><td>Finished<td>{{.Finished.By}}<td>{{utc .Finished.Time}}<td>{{.Finished.Index}}
 </table>
 {{if .Rules}}<h2>Retention rules</h2><table><tr><th>rule<th>mailbox<th>query<th>at least<th>at most<th>counted from

@@ -45,6 +45,7 @@ type intentDetails struct {
 	Kind     string   `json:"kind"`
 	Reason   string   `json:"reason,omitempty"`
 	Approver string   `json:"approver,omitempty"`
+	Login    string   `json:"login,omitempty"` // how whoever applied it had logged in
 	Deposits []doomed `json:"deposits"`
 	// Holds are those in force, none of which covers any of the deposits; in the first intent of a plan.
 	Holds []holdCheck `json:"holds,omitempty"`
@@ -202,7 +203,7 @@ func (c *Compliance) decide(ctx context.Context, p *Plan, actor string) (*Dispos
 	if err != nil {
 		return nil, err
 	}
-	events, err := intentEvents(p, actor, evaluations, dooms)
+	events, err := intentEvents(p, actor, loginOf(ctx).How, evaluations, dooms)
 	if err == nil {
 		_, err = s.enact(ctx, events...)
 	}
@@ -210,8 +211,8 @@ func (c *Compliance) decide(ctx context.Context, p *Plan, actor string) (*Dispos
 }
 
 // intentEvents are the evaluations of the holds and the intents, in as many events as it takes.
-func intentEvents(p *Plan, actor string, evaluations []*evaluation, dooms []doomed) ([]ledger.Event, error) {
-	d := intentDetails{Plan: p.ID, Kind: p.Kind, Reason: p.Note}
+func intentEvents(p *Plan, actor, login string, evaluations []*evaluation, dooms []doomed) ([]ledger.Event, error) {
+	d := intentDetails{Plan: p.ID, Kind: p.Kind, Reason: p.Note, Login: login}
 	if p.Gave != nil {
 		d.Approver = p.Gave.By
 	}

@@ -283,12 +283,12 @@ func TestDualControlTakesTwoPeople(t *testing.T) {
 	if _, err := d.c.Apply(t.Context(), p.ID, "paul", true); !errors.Is(err, ErrApproval) {
 		t.Errorf("applied without approval: %v", err)
 	}
-	for _, same := range []string{"olga", `root (sudo by "olga")`} {
-		if _, err := d.c.Approve(t.Context(), p.ID, same); !errors.Is(err, ErrApproval) {
+	for _, same := range []string{"olga", `root (sudo by "olga")`, `root (login "olga")`} {
+		if _, err := d.c.Approve(withAccount(t.Context()), p.ID, same); !errors.Is(err, ErrApproval) {
 			t.Errorf("approved by %s, who has made it: %v", same, err)
 		}
 	}
-	if _, err := d.c.Approve(t.Context(), p.ID, "paul"); err != nil {
+	if _, err := d.c.Approve(withAccount(t.Context()), p.ID, "paul"); err != nil {
 		t.Fatal(err)
 	}
 	d.apply(p)
@@ -301,7 +301,7 @@ func TestDualControlTakesTwoPeople(t *testing.T) {
 	if err != nil || asked.State != StatePlanned || len(d.live(other.ID)) != 1 {
 		t.Fatalf("erasure by one alone: %+v, %v", asked, err)
 	}
-	if _, err := d.c.Approve(t.Context(), asked.ID, "paul"); err != nil {
+	if _, err := d.c.Approve(withAccount(t.Context()), asked.ID, "paul"); err != nil {
 		t.Fatal(err)
 	}
 	if d.apply(asked); len(d.live(other.ID)) != 0 {
@@ -366,7 +366,7 @@ func TestTheCertificateSaysEverything(t *testing.T) {
 	d.hold(hold.Hold{Name: "other matter", Query: "unrelated"})
 	d.now = d.now.Add(6 * day)
 	p := d.plan()
-	if _, err := d.c.Approve(t.Context(), p.ID, "paul"); err != nil {
+	if _, err := d.c.Approve(withAccount(t.Context()), p.ID, "paul"); err != nil {
 		t.Fatal(err)
 	}
 	out := d.apply(p)

@@ -24,6 +24,8 @@ type Hold struct {
 	Released      time.Time `json:"released,omitzero"`
 	ReleasedBy    string    `json:"released_by,omitempty"`
 	ReleaseReason string    `json:"release_reason,omitempty"`
+	// Pending is the change by which somebody has asked for its release, which another one has to approve.
+	Pending string `json:"pending,omitempty"`
 	// Evaluated is when it was last asked what it covers, and Hits how many messages that was.
 	Evaluated time.Time `json:"evaluated,omitzero"`
 	Hits      int64     `json:"hits"`
@@ -176,7 +178,8 @@ func (c *Compliance) PlaceHold(ctx context.Context, h hold.Hold, actor string) (
 	return s.hold(ctx, h.Name)
 }
 
-// ReleaseHold ends the hold that has the name or id.
+// ReleaseHold ends the hold that has the name or id. With dual control it asks for that: the hold stays in force, with a Pending
+// change.
 func (c *Compliance) ReleaseHold(ctx context.Context, name, reason, actor string) (Hold, error) {
 	if reason == "" || len(reason) > hold.MaxReasonBytes {
 		return Hold{}, fmt.Errorf("%w: a release needs a reason of at most %d bytes", ErrOrder, hold.MaxReasonBytes)
@@ -187,6 +190,13 @@ func (c *Compliance) ReleaseHold(ctx context.Context, name, reason, actor string
 	h, err := s.hold(ctx, name)
 	if err != nil {
 		return Hold{}, err
+	}
+	if c.opts.DualControl {
+		asked, err := c.request(ctx, &changeDetails{Kind: ChangeRelease, Of: h.ID, Name: h.Name, Reason: reason}, actor)
+		if err == nil {
+			h.Pending = asked.ID
+		}
+		return h, err
 	}
 	first, err := s.enact(ctx, ledger.Event{Type: ledger.TypeHold, Actor: actor, Details: holdDetails{Action: actRelease, Of: h.ID, Reason: reason}})
 	if err != nil {

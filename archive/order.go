@@ -29,6 +29,8 @@ const (
 	orderDone       = "done"       // id of the plan
 	orderUnreadable = "unreadable" // ledger index: its details are damaged
 	orderClock      = "clock"      // ledger index
+	orderChange     = "change"     // id of the change
+	orderDecision   = "decision"   // id of the change
 )
 
 // What the details of hold and policy events say was done.
@@ -41,6 +43,9 @@ const (
 	actPlan     = "plan"
 	actApprove  = "approve"
 	actKeepOut  = "keep-out"
+	actRequest  = "request"
+	actAgree    = "agree"
+	actReject   = "reject"
 )
 
 // holdDetails are the details of a hold event.
@@ -49,6 +54,7 @@ type holdDetails struct {
 	Hold   *hold.Hold `json:"hold,omitempty"`   // placed
 	Of     string     `json:"of,omitempty"`     // id of the hold that it is about
 	Reason string     `json:"reason,omitempty"` // of the release
+	Change string     `json:"change,omitempty"` // that asked for the release, where it took two people
 	// Of an evaluation: the query that was asked, the number of messages that it found, SHA-256 of their
 	// ids in the order in which they were received, each followed by LF, and the first ones.
 	Terms  string   `json:"terms,omitempty"`
@@ -65,6 +71,11 @@ type policyDetails struct {
 	Name   string          `json:"name,omitempty"` // of the rule that was removed
 	Plan   *planDetails    `json:"plan,omitempty"` // made
 	Of     string          `json:"of,omitempty"`   // id of the plan that was approved, or has disposed of what stays out
+	// Login is how whoever did it had logged in, Account whether they have an account.
+	Login   string `json:"login,omitempty"`
+	Account bool   `json:"account,omitempty"`
+	// Change is what was asked for and takes a second person.
+	Change *changeDetails `json:"change,omitempty"`
 	// KeptOut is what was delivered again and stays out.
 	KeptOut *keptOut `json:"kept_out,omitempty"`
 }
@@ -84,6 +95,8 @@ func idOf(letter string, index int64) string { return letter + strconv.FormatInt
 const (
 	holdLetter = "h"
 	planLetter = "p"
+
+	changeLetter = "c"
 )
 
 // An UnreadableOrder is an event about a hold, a rule or a disposal whose details are damaged, or were erased, which no disposal
@@ -188,6 +201,10 @@ func addPolicy(change *catalog.Change, e ledger.Entry) error {
 		return keep(change, e, orderPlan, idOf(planLetter, e.Index))
 	case actApprove:
 		return keep(change, e, orderApproval, d.Of)
+	case actRequest:
+		return keep(change, e, orderChange, idOf(changeLetter, e.Index))
+	case actAgree, actReject:
+		return keep(change, e, orderDecision, d.Of)
 	case actKeepOut:
 		return addKeptOut(change, e, d.KeptOut)
 	}

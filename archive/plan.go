@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/postkeep/postkeep/archive/ledger"
@@ -38,6 +37,8 @@ type planDetails struct {
 	More  bool             `json:"more,omitempty"`
 	// ClockConfirmed means that somebody said that the clock is right although it is far ahead of the ledger.
 	ClockConfirmed bool `json:"clock_confirmed,omitempty"`
+	// Dual means that it takes the approval of a second person, whatever the configuration says later.
+	Dual bool `json:"dual_control,omitempty"`
 }
 
 // A planItem is what is due by one rule.
@@ -56,16 +57,19 @@ const (
 
 // A Plan is a list of deposits to be disposed of, and what became of it.
 type Plan struct {
-	ID    string     `json:"id"`
-	Kind  string     `json:"kind"`
-	State string     `json:"state"`
-	Made  time.Time  `json:"made"`
-	By    string     `json:"by"`
-	Rules []RuleDue  `json:"rules"`
-	Due   int        `json:"due"`  // deposits
-	Held  int        `json:"held"` // deposits that were due and held when it was made
-	More  bool       `json:"more"` // there was more than one plan takes
-	Note  string     `json:"reason,omitempty"`
+	ID    string    `json:"id"`
+	Kind  string    `json:"kind"`
+	State string    `json:"state"`
+	Made  time.Time `json:"made"`
+	By    string    `json:"by"`
+	Rules []RuleDue `json:"rules"`
+	Due   int       `json:"due"`  // deposits
+	Held  int       `json:"held"` // deposits that were due and held when it was made
+	More  bool      `json:"more"` // there was more than one plan takes
+	Note  string    `json:"reason,omitempty"`
+	// Login is how By had logged in, Dual whether a second person has to approve it.
+	Login string     `json:"login,omitempty"`
+	Dual  bool       `json:"dual_control,omitempty"`
 	Gave  *Approval  `json:"approval,omitempty"`
 	Done  *time.Time `json:"applied,omitempty"`
 
@@ -80,8 +84,11 @@ type RuleDue struct {
 
 // An Approval is by whom and when a plan was approved.
 type Approval struct {
-	By   string    `json:"by"`
-	Time time.Time `json:"time"`
+	By    string    `json:"by"`
+	Time  time.Time `json:"time"`
+	Login string    `json:"login,omitempty"` // how they had logged in
+
+	account bool
 }
 
 // Plans lists all plans, oldest first.
@@ -117,7 +124,8 @@ func (s *Store) planOf(ctx context.Context, id string, made order) (Plan, error)
 		return Plan{}, fmt.Errorf("catalog: plan %s: %w", id, err)
 	}
 	p := Plan{ID: id, Kind: d.Plan.Kind, State: StatePlanned, Made: made.Time, By: made.Actor, Rules: []RuleDue{},
-		Held: d.Plan.Held, More: d.Plan.More, Note: d.Plan.Reason, items: d.Plan.Items}
+		Held: d.Plan.Held, More: d.Plan.More, Note: d.Plan.Reason, items: d.Plan.Items,
+		Login: d.Login, Dual: d.Plan.Dual}
 	for _, item := range d.Plan.Items {
 		p.Due += len(item.Deposits)
 		p.Rules = append(p.Rules, RuleDue{item.Rule, len(item.Deposits)})
@@ -127,7 +135,11 @@ func (s *Store) planOf(ctx context.Context, id string, made order) (Plan, error)
 		return p, err
 	}
 	if ok {
-		p.State, p.Gave = StateApproved, &Approval{approval.Actor, approval.Time}
+		var d policyDetails
+		if err := json.Unmarshal(approval.Details, &d); err != nil {
+			return p, fmt.Errorf("catalog: approval of plan %s: %w", id, err)
+		}
+		p.State, p.Gave = StateApproved, &Approval{By: approval.Actor, Time: approval.Time, Login: d.Login, account: d.Account}
 	}
 	done, ok, err := s.order(ctx, orderDone, id)
 	if err != nil {
@@ -195,8 +207,10 @@ func (c *Compliance) keepPlan(ctx context.Context, d *planDetails, evaluations [
 		events = append(events, e.event(actor))
 	}
 	made := len(d.Items) > 0
+	d.Dual = c.opts.DualControl
 	if made {
-		events = append(events, ledger.Event{Type: ledger.TypePolicy, Actor: actor, Details: policyDetails{Action: actPlan, Plan: d}})
+		events = append(events, ledger.Event{Type: ledger.TypePolicy, Actor: actor,
+			Details: policyDetails{Action: actPlan, Plan: d, Login: loginOf(ctx).How}})
 	}
 	if len(events) == 0 {
 		return Plan{Kind: d.Kind, Held: d.Held, Rules: []RuleDue{}}, nil
@@ -286,38 +300,36 @@ func (c *Compliance) Approve(ctx context.Context, id, actor string) (Plan, error
 	if err != nil {
 		return p, err
 	}
-	switch {
-	case p.State != StatePlanned:
+	if p.State != StatePlanned {
 		return p, fmt.Errorf("%w: plan %s is %s", ErrOrder, id, p.State)
-	case c.opts.DualControl && person(p.By) == person(actor):
-		return p, fmt.Errorf("%w: plan %s was made by %s, who may not approve it, too: that takes a second person", ErrApproval, id, p.By)
 	}
-	if _, err := s.enact(ctx, ledger.Event{Type: ledger.TypePolicy, Actor: actor, Details: policyDetails{Action: actApprove, Of: id}}); err != nil {
+	if c.dual(&p) {
+		if err := second(ctx, "plan "+id, p.By, p.Made, actor); err != nil {
+			return p, err
+		}
+	}
+	l := loginOf(ctx)
+	d := policyDetails{Action: actApprove, Of: id, Login: l.How, Account: l.Account}
+	if _, err := s.enact(ctx, ledger.Event{Type: ledger.TypePolicy, Actor: actor, Details: d}); err != nil {
 		return p, err
 	}
 	return s.Plan(ctx, id)
 }
 
-// person is who an actor is: whoever called sudo, else the user.
-func person(actor string) string {
-	_, origin, ok := strings.Cut(actor, " (sudo by ")
-	if !ok {
-		return actor
-	}
-	return strings.Trim(strings.TrimSuffix(origin, ")"), `"`)
-}
+// dual reports whether a plan takes two people: it does if it did when it was made, whatever the configuration says now.
+func (c *Compliance) dual(p *Plan) bool { return p.Dual || c.opts.DualControl }
 
 // approved returns an error unless the plan may be applied.
 func (c *Compliance) approved(p *Plan) error {
 	switch {
 	case p.State == StateApplied, p.State == StateInterrupted:
 		return fmt.Errorf("%w: plan %s is %s already", ErrOrder, p.ID, p.State)
-	case !c.opts.DualControl:
+	case !c.dual(p):
 		return nil
 	case p.Gave == nil:
 		return fmt.Errorf("%w: plan %s waits for the approval of somebody other than %s", ErrApproval, p.ID, p.By)
-	case person(p.Gave.By) == person(p.By): // approved before dual control was on
-		return fmt.Errorf("%w: plan %s was approved by %s, who had made it: make a new plan", ErrApproval, p.ID, p.By)
+	case person(p.Gave.By) == person(p.By), !p.Gave.account: // approved before dual control was on
+		return fmt.Errorf("%w: plan %s was approved by %s without dual control: make a new plan", ErrApproval, p.ID, p.Gave.By)
 	}
 	return nil
 }

@@ -223,6 +223,7 @@ func (w *world) release(t *rapid.T) {
 	if _, err := w.desk.c.ReleaseHold(t.Context(), name, "over", "olga"); err != nil {
 		t.Fatal(err)
 	}
+	w.agree(t)
 	delete(w.holds, name)
 }
 
@@ -249,7 +250,18 @@ func (w *world) remove(t *rapid.T) {
 	if err := w.desk.c.RemoveRule(t.Context(), name, "olga"); err != nil {
 		t.Fatal(err)
 	}
+	w.agree(t)
 	delete(w.rules, name)
+}
+
+// agree is the second person's approval of what takes two.
+func (w *world) agree(t *rapid.T) {
+	if !w.desk.dual {
+		return
+	}
+	if err := agree(t.Context(), w.desk.s, w.desk.c, "paul"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (w *world) wait(t *rapid.T) {
@@ -288,7 +300,7 @@ func (w *world) approve(t *rapid.T) {
 		return
 	}
 	by := rapid.SampledFrom([]string{"olga", "paul"}).Draw(t, "by")
-	_, err := w.desk.c.Approve(t.Context(), p.id, by)
+	_, err := w.desk.c.Approve(withAccount(t.Context()), p.id, by)
 	want := p.approved || p.applied || w.desk.dual && by == "olga"
 	if (err != nil) != want {
 		t.Fatalf("approval of %+v by %s: %v", p, by, err)

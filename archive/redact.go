@@ -362,7 +362,7 @@ func (c *Compliance) Erase(ctx context.Context, id, reason, actor string, clockC
 		item.Deposits = append(item.Deposits, one.index)
 	}
 	p, err := c.keepPlan(ctx, &planDetails{Kind: Erasure, Reason: reason, Items: []planItem{item}, ClockConfirmed: clockConfirmed}, evaluations, actor)
-	if err != nil || c.opts.DualControl {
+	if err != nil || c.dual(&p) {
 		return p, Disposal{}, err
 	}
 	d, err := c.apply(ctx, work, p.ID, actor, clockConfirmed)

@@ -15,6 +15,8 @@ type Rule struct {
 	retention.Rule
 	Added   time.Time `json:"added"`
 	AddedBy string    `json:"added_by"`
+	// Pending is the change by which somebody has asked for its removal, which another one has to approve.
+	Pending string `json:"pending,omitempty"`
 }
 
 // Rules lists the retention rules in force, oldest first.
@@ -29,7 +31,7 @@ func (s *Store) Rules(ctx context.Context) ([]Rule, error) {
 		if err := json.Unmarshal(r.Details, &d); err != nil || d.Rule == nil {
 			return nil, fmt.Errorf("catalog: rule %s: %w", r.Key, err)
 		}
-		out[i] = Rule{*d.Rule, r.Time, r.Actor}
+		out[i] = Rule{Rule: *d.Rule, Added: r.Time, AddedBy: r.Actor}
 	}
 	return out, nil
 }
@@ -89,14 +91,20 @@ func (s *Store) rule(ctx context.Context, name string) (Rule, error) {
 	return Rule{}, fmt.Errorf("rule %q: %w", name, ErrNoOrder)
 }
 
-// RemoveRule ends a rule. Plans that were made by it dispose of nothing any more.
+// RemoveRule ends a rule. Plans that were made by it dispose of nothing any more. With dual control it asks for that: the rule stays
+// in force until somebody else has approved the change.
 func (c *Compliance) RemoveRule(ctx context.Context, name, actor string) error {
 	s := c.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.rule(ctx, name); err != nil {
+	r, err := s.rule(ctx, name)
+	if err != nil {
 		return err
 	}
-	_, err := s.enact(ctx, ledger.Event{Type: ledger.TypePolicy, Actor: actor, Details: policyDetails{Action: actRemove, Name: name}})
+	if c.opts.DualControl {
+		_, err := c.request(ctx, &changeDetails{Kind: ChangeRemove, Name: name, Rule: &r.Rule}, actor)
+		return err
+	}
+	_, err = s.enact(ctx, ledger.Event{Type: ledger.TypePolicy, Actor: actor, Details: policyDetails{Action: actRemove, Name: name}})
 	return err
 }

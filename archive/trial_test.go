@@ -105,6 +105,7 @@ func newTrial(t *testing.T, seed uint64, did map[string]int) *trial {
 	x.m.dual = x.dual
 	x.options = Options{
 		VolumeBytes: 16 << (10 + rng.IntN(7)), Now: x.now, MinFree: 1 << 20,
+		Boot: func() (BootClock, bool) { return BootClock{ID: "boot", Up: time.Duration(x.truth.Load())}, true },
 		Free: func(string) (int64, error) {
 			if x.full.Load() {
 				return 0, nil

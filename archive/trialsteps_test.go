@@ -223,6 +223,9 @@ func (x *trial) release(rng *rand.Rand) {
 		return
 	}
 	_, err := x.c.ReleaseHold(x.Context(), name, "over", "olga")
+	if x.dual && (err == nil || errors.Is(err, ErrOrder)) {
+		err = x.agree(ChangeRelease, name)
+	}
 	x.note("release %s: %v", name, err)
 	if x.worked("release a hold", err) {
 		x.ack("release " + name)
@@ -246,12 +249,24 @@ func (x *trial) rule(rng *rand.Rand) {
 	}
 }
 
+// agree is the second person's approval of a change.
+func (x *trial) agree(kind, name string) error {
+	pending, err := x.s.Pending(x.Context(), kind)
+	if err == nil {
+		_, err = x.c.ApproveChange(withAccount(x.Context()), pending[name], "paul")
+	}
+	return err
+}
+
 func (x *trial) unrule(rng *rand.Rand) {
 	name := x.inForce(rng, x.m.rules)
 	if name == "" {
 		return
 	}
 	err := x.c.RemoveRule(x.Context(), name, "olga")
+	if x.dual && (err == nil || errors.Is(err, ErrOrder)) { // also what was asked for before and failed
+		err = x.agree(ChangeRemove, name)
+	}
 	x.note("remove %s: %v", name, err)
 	if x.worked("remove a rule", err) {
 		x.ack("remove " + name)
@@ -295,7 +310,7 @@ func (x *trial) approve(rng *rand.Rand) {
 	if id == "" {
 		return
 	}
-	_, err := x.c.Approve(x.Context(), id, by)
+	_, err := x.c.Approve(withAccount(x.Context()), id, by)
 	x.note("%s approves %s: %v", by, id, err)
 	if x.worked("approve", err, ErrOrder, ErrApproval) {
 		x.ack("approve " + id)

@@ -138,7 +138,7 @@ func (s *Server) known(next http.Handler) http.Handler {
 		if name, since := s.sessions.Name(ctx); name != "" {
 			u, err := s.opts.Users.Get(name)
 			if err == nil && !u.Disabled && !since.Before(u.Changed) {
-				ctx = access.With(ctx, u.Principal())
+				ctx = access.With(ctx, principal(&u, s.sessions.How(ctx)))
 			} else if err := s.sessions.End(ctx); err != nil {
 				s.opts.Logger.Error("session not ended", "user", name, "error", err)
 			}
@@ -147,13 +147,20 @@ func (s *Server) known(next http.Handler) http.Handler {
 	})
 }
 
+// principal is a user who was recognised in a way.
+func principal(u *users.User, how string) *access.Principal {
+	p := u.Principal()
+	p.Login.How, p.Login.Interactive = how, pages.Interactive(how)
+	return p
+}
+
 // tokens finds the principal of a bearer token (RFC 6750).
 func (s *Server) tokens(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if ok {
 			if u, err := s.opts.Users.ByToken(secret); err == nil {
-				next.ServeHTTP(w, r.WithContext(access.With(r.Context(), u.Principal())))
+				next.ServeHTTP(w, r.WithContext(access.With(r.Context(), principal(&u, "token"))))
 				return
 			} else if !errors.Is(err, users.ErrRefused) {
 				s.opts.Logger.Error("token not checked", "error", err)

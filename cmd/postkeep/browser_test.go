@@ -120,6 +120,7 @@ func browserSite(t *testing.T) string {
 		fmt.Fprintf(yaml, "  - { name: %s, host: %s, port: %d, tls: none, username: %s, password_file: password, schedule: \"0 0 1 1 *\" }\n", name, server.Host(), server.Port(), name)
 	}
 	s := newSite(t, yaml.String())
+	s.ok("user", "add", "first", "--role", "officer", "--no-password") // dual control wants somebody who can approve
 	client, _ := s.daemon()
 	for _, p := range []api.NewPerson{
 		{Name: "ada", Roles: []access.Role{access.Admin}},

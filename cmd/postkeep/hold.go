@@ -85,6 +85,9 @@ func (a *app) holdReleaseCommand() *cobra.Command {
 			}
 			return a.with(cmd.Context(), toRead, func(_ *config.Config, c *api.Client) error {
 				h, err := c.ReleaseHold(cmd.Context(), args[0], reason)
+				if err == nil && h.Pending != "" {
+					return a.waits(fmt.Sprintf("hold %q stays in force", printable(h.Name)), h.Pending)
+				}
 				if err == nil {
 					_, err = fmt.Fprintf(a.stdout, "hold %q is released\n", printable(h.Name))
 				}

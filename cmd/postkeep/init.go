@@ -12,6 +12,7 @@ import (
 
 	"github.com/postkeep/postkeep/archive"
 	"github.com/postkeep/postkeep/internal/config"
+	"github.com/postkeep/postkeep/web/users"
 )
 
 func (a *app) initCommand() *cobra.Command {
@@ -108,6 +109,13 @@ func (a *app) configCheckCommand() *cobra.Command {
 func (a *app) checkFiles(ctx context.Context, cfg *config.Config) error {
 	log := a.logger(cfg, false)
 	var errs []error
+	if cfg.DualControl {
+		people, err := users.Open(cfg.DataDir, users.Options{})
+		if err == nil {
+			err = checkDualControl(cfg, people)
+		}
+		errs = append(errs, err)
+	}
 	for _, m := range cfg.Mailboxes {
 		_, secret := m.Password(ctx, log)
 		_, server := serverOf(m, log)

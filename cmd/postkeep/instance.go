@@ -127,6 +127,11 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	if i.users, err = users.Open(cfg.DataDir, users.Options{}); err != nil {
 		return nil, err
 	}
+	if to == toRun {
+		if err := checkDualControl(cfg, i.users); err != nil {
+			return nil, err
+		}
+	}
 	i.compliance = archive.NewCompliance(ctx, i.store, archive.ComplianceOptions{
 		Search: everybodys{i.index}, Negates: api.Negates, Purge: []archive.Purger{i.index.PurgeUpTo, i.scrub}, DualControl: cfg.DualControl,
 	})

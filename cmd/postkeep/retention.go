@@ -24,8 +24,9 @@ func (a *app) retentionCommand() *cobra.Command {
 		Long: `Rules say how long mail is kept: at least (--min) and at most (--max), counted
 from the time of archiving. Without a rule mail is kept for ever; of several rules
 that match the one that asks for more counts. Nothing is disposed of by itself:
-"plan" lists what is due and not held, "approve" is for the second person where
-dual_control is on, and "apply" disposes of it for good and writes a certificate.`,
+"plan" lists what is due and not held, and "apply" disposes of it for good and
+writes a certificate. Where dual_control is on a second person, who logs in on the
+pages with an account, approves plans, releases of holds and removals of rules.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	policy := &cobra.Command{Use: "policy", Short: "Manage the rules", Args: cobra.NoArgs,
@@ -33,7 +34,7 @@ dual_control is on, and "apply" disposes of it for good and writes a certificate
 	policy.AddCommand(a.policyAddCommand(), a.policyListCommand(), a.policyRemoveCommand())
 	plan := a.planCommand()
 	plan.AddCommand(a.planListCommand(), a.planShowCommand())
-	cmd.AddCommand(policy, plan, a.approveCommand(), a.applyCommand(), a.clockCommand())
+	cmd.AddCommand(policy, plan, a.approveCommand(), a.applyCommand(), a.clockCommand(), a.changesCommand(), a.rejectCommand())
 	return cmd
 }
 
@@ -108,10 +109,16 @@ func (a *app) policyRemoveCommand() *cobra.Command {
 		Use: "remove NAME", Short: "Remove a rule", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(cmd.Context(), toRead, func(_ *config.Config, c *api.Client) error {
-				err := c.RemoveRule(cmd.Context(), args[0])
-				if err == nil {
-					_, err = fmt.Fprintf(a.stdout, "rule %q is removed\n", args[0])
+				rules, err := c.RemoveRule(cmd.Context(), args[0])
+				if err != nil {
+					return err
 				}
+				for _, r := range rules {
+					if r.Name == args[0] {
+						return a.waits(fmt.Sprintf("rule %q stays in force", printable(r.Name)), r.Pending)
+					}
+				}
+				_, err = fmt.Fprintf(a.stdout, "rule %q is removed\n", args[0])
 				return err
 			})
 		},
@@ -165,6 +172,9 @@ func (a *app) printPlan(cfg *config.Config, p *archive.Plan) {
 	}
 	if p.More {
 		fmt.Fprintln(a.stdout, "  there is more than one plan takes: apply this one, and plan again")
+	}
+	if p.Dual && p.Gave == nil && p.Done == nil {
+		fmt.Fprintln(a.stdout, "  somebody else has to approve it, on the pages")
 	}
 	if p.Gave != nil {
 		fmt.Fprintf(a.stdout, "  approved %s by %s\n", moment(cfg, p.Gave.Time), oneLine(p.Gave.By))
@@ -238,7 +248,10 @@ func (a *app) planShowCommand() *cobra.Command {
 func (a *app) approveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "approve PLAN", Short: "Approve a plan", Args: cobra.ExactArgs(1),
-		Long: "Approves a plan. With dual_control in the configuration that takes somebody else\nthan the one who made it.",
+		Long: `Approves a plan, for who looks at plans before they are applied. Where dual_control
+is on, or was when the plan was made, approvals come from somebody else than the
+one who made it, who logs in on the pages with an account that is older than the
+plan; this command is refused then.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(cmd.Context(), toRead, func(cfg *config.Config, c *api.Client) error {
 				p, err := c.ApprovePlan(cmd.Context(), args[0])
@@ -340,7 +353,7 @@ for longer. When it is delivered again, under whatever UIDL or size, it stays ou
 the mailboxes that it was erased from: polls report it as disposed and leave it on
 the server. In another mailbox, or under a hold placed since that may cover it, it
 is archived and flagged (is:returned). It asks first. With dual_control in the configuration it makes a plan
-that somebody else has to approve (retention approve, retention apply).
+that somebody else has to approve on the pages (then: retention apply).
 
 postkeep export --query participant:ADDRESS gives a report of all that is there
 about a person.`,
@@ -377,7 +390,7 @@ func (a *app) erase(ctx context.Context, cfg *config.Config, c *api.Client, id, 
 		err = jsonLines(a.stdout, []archive.Plan{out.Plan})
 	} else {
 		a.printPlan(cfg, &out.Plan)
-		_, err = fmt.Fprintf(a.stdout, "it waits for somebody else: postkeep retention approve %s, then apply\n", out.Plan.ID)
+		_, err = fmt.Fprintf(a.stdout, "it waits for somebody else, who approves plan %s on the pages; then: postkeep retention apply %s\n", out.Plan.ID, out.Plan.ID)
 	}
 	if err != nil {
 		return err

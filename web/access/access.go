@@ -97,6 +97,18 @@ type Principal struct {
 	// what needs two still needs two.
 	Roles []Role
 	Scope Scope
+	Login Login
+}
+
+// A Login is how a principal was recognised. What takes two people goes by it.
+type Login struct {
+	// How, in words: "password", "password and code", "identity provider", "token", "link", "socket".
+	How string
+	// Account means that the principal is a user, who was made at Created.
+	Account bool
+	Created time.Time
+	// Interactive means that they proved themselves who they are, and did not come by a token or link that somebody else may have made.
+	Interactive bool
 }
 
 // May reports whether the principal has the permission. Nobody may anything.

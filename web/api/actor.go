@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net"
-	"net/http"
 	"os"
 	"os/user"
 	"strconv"
@@ -16,14 +15,12 @@ func Actor(ctx context.Context) string {
 	if p := access.Of(ctx); p != nil {
 		return p.Name
 	}
-	return "unknown"
+	return unknown
 }
 
-// sudoHeader carries the user behind sudo. It is believed only from root, who
-// could write anything into the ledger anyway.
-const sudoHeader = "Postkeep-Sudo-User"
+const unknown = "unknown"
 
-// maxActorBytes bounds what a client can add to the actor.
+// maxActorBytes bounds the names that people give to what is theirs.
 const maxActorBytes = 64
 
 // connContext notes the user at the other end of a Unix socket.
@@ -34,19 +31,8 @@ func connContext(ctx context.Context, c net.Conn) context.Context {
 // local makes name the one who asks, with all that the owner of the data
 // directory may do.
 func local(ctx context.Context, name string) context.Context {
-	return access.With(ctx, &access.Principal{Name: name, Roles: []access.Role{access.Local}, Scope: access.Scope{All: true}})
-}
-
-// withSudo adds the user behind sudo to the actor.
-func withSudo(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := r.Context()
-		origin := r.Header.Get(sudoHeader)
-		if origin != "" && len(origin) <= maxActorBytes && Actor(ctx) == userName(0) {
-			ctx = local(ctx, Actor(ctx)+" (sudo by "+strconv.QuoteToASCII(origin)+")")
-		}
-		next.ServeHTTP(w, r.WithContext(ctx))
-	})
+	return access.With(ctx, &access.Principal{Name: name, Roles: []access.Role{access.Local}, Scope: access.Scope{All: true},
+		Login: access.Login{How: "socket"}})
 }
 
 func userName(uid uint32) string {
@@ -57,18 +43,23 @@ func userName(uid uint32) string {
 	return "uid " + id
 }
 
-// SystemUser is who runs this process, with the user behind sudo.
+// SystemUser is who runs this process, as the kernel has it: nothing that could be set in the environment counts.
 func SystemUser() string {
-	name := currentUser()
-	if origin := os.Getenv("SUDO_USER"); origin != "" && len(origin) <= maxActorBytes && name == userName(0) {
-		name += " (sudo by " + strconv.QuoteToASCII(origin) + ")"
+	uid := os.Getuid()
+	if uid < 0 { // Windows
+		if u, err := user.Current(); err == nil {
+			return u.Username
+		}
+		return unknown
 	}
-	return name
+	return actorOf(uint32(uid), os.Getpid()) //nolint:gosec // a user id has 32 bits
 }
 
-func currentUser() string {
-	if u, err := user.Current(); err == nil {
-		return u.Username
+// actorOf names a user, and who logged in to the system if that was somebody else: whoever became root by sudo or su.
+func actorOf(uid uint32, pid int) string {
+	name := userName(uid)
+	if login, ok := loginUser(pid); ok && login != uid {
+		name += " (login " + strconv.QuoteToASCII(userName(login)) + ")"
 	}
-	return "unknown"
+	return name
 }

@@ -218,7 +218,7 @@ func TestSocketTellsWhoAsks(t *testing.T) {
 		served := make(chan error, 1)
 		go func() {
 			served <- Serve(ctx, l, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-				panicIfNot(Actor(r.Context()) == currentUser())
+				panicIfNot(Actor(r.Context()) == SystemUser())
 			}))
 		}()
 		c, err := Dial(t.Context(), dir)

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -117,9 +116,6 @@ func (c *Client) send(ctx context.Context, method string, u *url.URL, body io.Re
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
 		return nil, err
-	}
-	if origin := os.Getenv("SUDO_USER"); origin != "" {
-		req.Header.Set(sudoHeader, origin)
 	}
 	resp, err := c.http.Do(req)
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {

@@ -175,6 +175,15 @@ func (s *Server) holds(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	pending, err := s.opts.Store.Pending(r.Context(), archive.ChangeRelease)
+	if err != nil {
+		return err
+	}
+	for i := range holds {
+		if holds[i].Released.IsZero() {
+			holds[i].Pending = pending[holds[i].Name]
+		}
+	}
 	lost, err := s.opts.Store.UnreadableHolds(r.Context())
 	if err != nil {
 		return err
@@ -235,7 +244,7 @@ func (s *Server) releaseHold(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	h, err := s.opts.Compliance.ReleaseHold(r.Context(), r.PathValue("name"), req.Reason, Actor(r.Context()))
+	h, err := s.opts.Compliance.ReleaseHold(loggedIn(r.Context()), r.PathValue("name"), req.Reason, Actor(r.Context()))
 	if err != nil {
 		return err
 	}
@@ -246,6 +255,13 @@ func (s *Server) rules(w http.ResponseWriter, r *http.Request) error {
 	rules, err := s.opts.Store.Rules(r.Context())
 	if err != nil {
 		return err
+	}
+	pending, err := s.opts.Store.Pending(r.Context(), archive.ChangeRemove)
+	if err != nil {
+		return err
+	}
+	for i := range rules {
+		rules[i].Pending = pending[rules[i].Name]
 	}
 	return writeJSON(w, rules)
 }
@@ -272,7 +288,7 @@ func (s *Server) addRule(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) removeRule(w http.ResponseWriter, r *http.Request) error {
-	if err := s.opts.Compliance.RemoveRule(r.Context(), r.PathValue("name"), Actor(r.Context())); err != nil {
+	if err := s.opts.Compliance.RemoveRule(loggedIn(r.Context()), r.PathValue("name"), Actor(r.Context())); err != nil {
 		return err
 	}
 	return s.rules(w, r)
@@ -295,7 +311,7 @@ func (s *Server) makePlan(w http.ResponseWriter, r *http.Request) error {
 	if err := s.complete(ctx); err != nil {
 		return err
 	}
-	p, err := s.opts.Compliance.Plan(ctx, Actor(ctx), req.ConfirmClock)
+	p, err := s.opts.Compliance.Plan(loggedIn(ctx), Actor(ctx), req.ConfirmClock)
 	if err != nil {
 		return err
 	}
@@ -338,7 +354,7 @@ func (s *Server) planned(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) approvePlan(w http.ResponseWriter, r *http.Request) error {
-	p, err := s.opts.Compliance.Approve(r.Context(), r.PathValue("id"), Actor(r.Context()))
+	p, err := s.opts.Compliance.Approve(loggedIn(r.Context()), r.PathValue("id"), Actor(r.Context()))
 	if err != nil {
 		return err
 	}
@@ -366,7 +382,7 @@ func (s *Server) applyPlan(w http.ResponseWriter, r *http.Request) error {
 	}
 	var d archive.Disposal
 	if err := s.settled(ctx, func() (err error) {
-		d, err = s.opts.Compliance.Apply(ctx, r.PathValue("id"), Actor(ctx), req.ConfirmClock)
+		d, err = s.opts.Compliance.Apply(loggedIn(ctx), r.PathValue("id"), Actor(ctx), req.ConfirmClock)
 		return err
 	}); err != nil {
 		return err
@@ -394,7 +410,7 @@ func (s *Server) erase(w http.ResponseWriter, r *http.Request) error {
 	}
 	var out Erased
 	if err := s.settled(ctx, func() error {
-		p, d, err := s.opts.Compliance.Erase(ctx, id, req.Reason, Actor(ctx), req.ConfirmClock)
+		p, d, err := s.opts.Compliance.Erase(loggedIn(ctx), id, req.Reason, Actor(ctx), req.ConfirmClock)
 		if out.Plan = p; d.Plan != "" {
 			out.Disposal = &d
 		}

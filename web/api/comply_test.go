@@ -81,7 +81,7 @@ func TestRulesThatCannotBeUnderstoodAreRefused(t *testing.T) {
 	if err != nil || !added.Negated || added.Warning == "" {
 		t.Errorf("%+v, %v", added, err)
 	}
-	if err := c.RemoveRule(t.Context(), "old news"); err != nil {
+	if _, err := c.RemoveRule(t.Context(), "old news"); err != nil {
 		t.Error(err)
 	}
 	if rules, err := c.Rules(t.Context()); err != nil || len(rules) != 0 {

@@ -63,10 +63,9 @@ func (c *Client) AddRule(ctx context.Context, r NewRule) (AddedRule, error) {
 	return ask[AddedRule](ctx, c, http.MethodPost, rulesPath, r)
 }
 
-// RemoveRule removes a retention rule.
-func (c *Client) RemoveRule(ctx context.Context, name string) error {
-	_, err := ask[[]archive.Rule](ctx, c, http.MethodDelete, rulesPath+"/"+url.PathEscape(name), nil)
-	return err
+// RemoveRule removes a retention rule, or asks for that where it takes a second person: then the rule is still there, with a pending change.
+func (c *Client) RemoveRule(ctx context.Context, name string) ([]archive.Rule, error) {
+	return ask[[]archive.Rule](ctx, c, http.MethodDelete, rulesPath+"/"+url.PathEscape(name), nil)
 }
 
 // Plans lists the plans of disposal.

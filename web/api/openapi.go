@@ -84,6 +84,7 @@ func operations() map[string]operation {
 	}
 	maps.Copy(ops, complyOperations())
 	maps.Copy(ops, clockOperations())
+	maps.Copy(ops, changeOperations())
 	return ops
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -83,7 +84,7 @@ type route struct {
 }
 
 func (s *Server) routes() []route {
-	return append(append(s.complyRoutes(), s.clockRoutes()...), []route{
+	return append(slices.Concat(s.complyRoutes(), s.clockRoutes(), s.changeRoutes()), []route{
 		{"GET /api/v1/openapi.json", access.Anyone, s.document},
 		{"GET /api/v1/status", access.Operate, s.status},
 		{"GET /api/v1/metrics", access.Operate, s.metrics},

@@ -67,12 +67,16 @@ func (s *Server) hold(w http.ResponseWriter, r *http.Request, v *View) error {
 }
 
 func (s *Server) releaseHold(w http.ResponseWriter, r *http.Request, v *View) error {
-	_, err := s.opts.API.ReleaseHold(r.Context(), r.PathValue("name"), strings.TrimSpace(r.PostFormValue("reason")))
+	released, err := s.opts.API.ReleaseHold(r.Context(), r.PathValue("name"), strings.TrimSpace(r.PostFormValue("reason")))
 	if detail, ok := refusal(err); ok {
 		return s.showHolds(w, r, v, http.StatusBadRequest, &holdsPage{Wrong: detail})
 	}
 	if err != nil {
 		return err
+	}
+	if released.Pending != "" {
+		http.Redirect(w, r, "/retention", http.StatusSeeOther)
+		return nil
 	}
 	http.Redirect(w, r, "/holds?done=released", http.StatusSeeOther)
 	return nil
@@ -82,12 +86,14 @@ type retentionPage struct {
 	Rules []archive.Rule
 	Plans []archive.Plan // newest first
 	Clock *archive.ClockJump
-	One   *archive.Plan
-	Items []api.PlannedDeposit
-	More  bool // there are more items than shown
-	New   api.NewRule
-	Wrong string
-	Said  string
+	// Changes are those that wait for a second person.
+	Changes []archive.Change
+	One     *archive.Plan
+	Items   []api.PlannedDeposit
+	More    bool // there are more items than shown
+	New     api.NewRule
+	Wrong   string
+	Said    string
 }
 
 func (s *Server) retention(w http.ResponseWriter, r *http.Request, v *View) error {
@@ -104,6 +110,15 @@ func (s *Server) showRetention(w http.ResponseWriter, r *http.Request, v *View, 
 		return err
 	}
 	p.Clock = clock.Jump
+	changes, err := s.opts.API.Changes(r.Context())
+	if err != nil {
+		return err
+	}
+	for i := range changes {
+		if changes[i].State == archive.ChangeOpen {
+			p.Changes = append(p.Changes, changes[i])
+		}
+	}
 	plans, err := s.opts.API.Plans(r.Context())
 	if err != nil {
 		return err
@@ -156,7 +171,11 @@ func (s *Server) changeRetention(w http.ResponseWriter, r *http.Request, v *View
 			Min: strings.TrimSpace(r.PostFormValue("min")), Max: strings.TrimSpace(r.PostFormValue("max")), Basis: r.PostFormValue("basis")}
 		_, err = s.opts.API.AddRule(ctx, p.New)
 	case "remove":
-		err = s.opts.API.RemoveRule(ctx, r.PostFormValue("name"))
+		_, err = s.opts.API.RemoveRule(ctx, r.PostFormValue("name"))
+	case "agree":
+		_, err = s.opts.API.ApproveChange(ctx, id)
+	case "reject":
+		_, err = s.opts.API.RejectChange(ctx, id)
 	case "clock":
 		_, err = s.opts.API.ConfirmClock(ctx)
 	case "plan":

@@ -136,15 +136,32 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, v *View) error {
 	case err != nil:
 		return err
 	}
-	return s.enter(w, r, p.Name, "login", p.Next)
+	how := byPassword
+	if p.Code {
+		how = byCode
+	}
+	return s.enter(w, r, p.Name, "login", how, p.Next)
+}
+
+// The ways in which people prove who they are.
+const (
+	byPassword = "password"
+	byCode     = "password and code"
+	byProvider = "identity provider"
+	byLink     = "link"
+)
+
+// Interactive reports whether somebody who logged in so has proved it themselves: a link may have been made by somebody else.
+func Interactive(how string) bool {
+	return how == byPassword || how == byCode || how == byProvider
 }
 
 // enter logs somebody in, after the ledger has it.
-func (s *Server) enter(w http.ResponseWriter, r *http.Request, name, how, next string) error {
-	if err := s.door.Record(r.Context(), name, how, map[string]any{"from": s.door.Client(r)}); err != nil {
+func (s *Server) enter(w http.ResponseWriter, r *http.Request, name, what, how, next string) error {
+	if err := s.door.Record(r.Context(), name, what, map[string]any{"from": s.door.Client(r), "by": how}); err != nil {
 		return err
 	}
-	if err := s.door.Sessions.Start(r.Context(), name); err != nil {
+	if err := s.door.Sessions.Start(r.Context(), name, how); err != nil {
 		return err
 	}
 	http.Redirect(w, r, next, http.StatusSeeOther)
@@ -169,7 +186,7 @@ func (s *Server) loginLink(w http.ResponseWriter, r *http.Request, v *View) erro
 	if !ok || l.name == "" {
 		return staleLink(v)
 	}
-	return s.enter(w, r, l.name, "login by link", "/")
+	return s.enter(w, r, l.name, "login by link", byLink, "/")
 }
 
 // setup makes the first user, who may do everything but needs a second person
@@ -202,7 +219,7 @@ func (s *Server) setup(w http.ResponseWriter, r *http.Request, v *View) error {
 	if err := s.door.Users.Add(r.Context(), first, password); err != nil {
 		return err
 	}
-	return s.enter(w, r, p.Name, "login", "/")
+	return s.enter(w, r, p.Name, "login", byPassword, "/")
 }
 
 func (s *Server) toProvider(w http.ResponseWriter, r *http.Request, _ *View) error {
@@ -242,7 +259,7 @@ func (s *Server) fromProvider(w http.ResponseWriter, r *http.Request, v *View) e
 	if err != nil {
 		return err
 	}
-	return s.enter(w, r, name, "login by identity provider", "/")
+	return s.enter(w, r, name, "login by identity provider", byProvider, "/")
 }
 
 // adopt finds or makes the user of an identity. A name that is taken by

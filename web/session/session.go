@@ -69,17 +69,19 @@ const (
 	sinceKey   = "since"
 	pendingKey = "pending"
 	stateKey   = "state"
+	howKey     = "how"
 )
 
-// Start logs a person in. The session gets a new token, so that nobody who knew
+// Start logs a person in, who has proved in some way, such as by a password, who they are. The session gets a new token, so that nobody who knew
 // the old one is logged in with them.
-func (m *Manager) Start(ctx context.Context, name string) error {
+func (m *Manager) Start(ctx context.Context, name, how string) error {
 	if err := m.scs.RenewToken(ctx); err != nil {
 		return err
 	}
 	m.scs.Remove(ctx, pendingKey)
 	m.scs.Remove(ctx, stateKey)
 	m.scs.Put(ctx, nameKey, name)
+	m.scs.Put(ctx, howKey, how)
 	m.scs.Put(ctx, sinceKey, m.now().UnixNano())
 	return nil
 }
@@ -91,6 +93,9 @@ func (m *Manager) End(ctx context.Context) error { return m.scs.Destroy(ctx) }
 func (m *Manager) Name(ctx context.Context) (name string, since time.Time) {
 	return m.scs.GetString(ctx, nameKey), time.Unix(0, m.scs.GetInt64(ctx, sinceKey))
 }
+
+// How is the way in which the person has proved who they are, as Start was told.
+func (m *Manager) How(ctx context.Context) string { return m.scs.GetString(ctx, howKey) }
 
 // pendingTime is how long somebody has to type a one-time code.
 const pendingTime = 5 * time.Minute

@@ -45,7 +45,7 @@ func (v *visitor) visit(t *testing.T, do func(context.Context) error) {
 
 func (v *visitor) start(t *testing.T, name string) {
 	t.Helper()
-	v.visit(t, func(ctx context.Context) error { return v.m.Start(ctx, name) })
+	v.visit(t, func(ctx context.Context) error { return v.m.Start(ctx, name, "password") })
 }
 
 func (v *visitor) name(t *testing.T) (name string, since time.Time) {

@@ -84,7 +84,7 @@ type SavedSearch struct {
 func (u *User) Principal() *access.Principal {
 	return &access.Principal{Name: u.Name, Roles: u.Roles, Scope: access.Scope{
 		All: slices.Contains(u.Roles, access.Officer), Mailboxes: u.Mailboxes, From: u.From, To: u.To,
-	}}
+	}, Login: access.Login{Account: true, Created: u.Created}}
 }
 
 // Options are the settings of a Store. The zero value is fine.
