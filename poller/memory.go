@@ -256,8 +256,7 @@ func (v *visit) noteTrouble(l pipeline.Listing, change func(*trouble)) {
 	m.Troubles[key] = t
 }
 
-// brokeAt blames a message for the loss of a session after so many of its octets, -1 if it was not being
-// read. One that breaks it at another place each time is not to blame for long: a bad line does that
+// brokeAt blames a message for the loss of a session after so many of its octets; see notRead. One that breaks it at another place each time is not to blame for long: a bad line does that
 // to large messages.
 func (v *visit) brokeAt(l pipeline.Listing, at int64) {
 	v.noteTrouble(l, func(t *trouble) {

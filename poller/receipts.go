@@ -134,7 +134,7 @@ func (s *session) accept(i int, r pipeline.Receipt) {
 	received := now
 	s.report.Index = max(s.report.Index, r.Index)
 	s.outcomes[i] = outcome{state: archived, why: whyPolicy}
-	if it.whole {
+	if it.whole && (it.trouble == nil || it.trouble.At != atDELE) {
 		s.forgive(it.listing)
 	}
 	if r.Known {
@@ -229,7 +229,11 @@ func (s *session) deleteAndQuit(ctx context.Context) error {
 	if err == nil {
 		s.step.current = 0
 		err = s.conn.Quit(ctx)
-		s.step.quit = lost(err) == nil
+		if s.step.quit = lost(err) == nil; err == nil {
+			for _, n := range numbers {
+				s.forgive(s.items[s.at[n]].listing)
+			}
+		}
 		answers.quit = s.conn.LastReply()
 	}
 	if err != nil {

@@ -159,15 +159,23 @@ func (s *session) blame(err error) int {
 	return number
 }
 
-// place is how far a session had got in a message at which it was lost: -1 if it
-// was not being read.
+// Places in a message at which a session was lost, beside numbers of octets.
+const (
+	notRead = -1 // it was not being read
+	atDELE  = -2
+)
+
+// place is how far a session had got in a message at which it was lost.
 func (s *session) place(number int, err error) int64 {
 	var e *pop3.Error
 	if !errors.As(err, &e) {
-		return -1
+		return notRead
 	}
-	if verb, n := commandOf(e.Op); verb != "RETR" || n != number || n != s.step.current {
-		return -1
+	switch verb, n := commandOf(e.Op); {
+	case verb == "DELE":
+		return atDELE
+	case verb != "RETR", n != number, n != s.step.current:
+		return notRead
 	}
 	return s.step.octets
 }

@@ -131,8 +131,11 @@ func (v *visit) sessions(ctx, hard context.Context) error {
 	for n := 1; ; n++ {
 		s := newSession(v, n)
 		err := s.run(ctx, hard)
-		v.absorb(s)
 		v.learn(s, err, hard)
+		if brokenBy(err) && s.listed {
+			s.retry()
+		}
+		v.absorb(s)
 		failed = errors.Join(failed, err)
 		if err != nil && !(s.later && brokenBy(err) && hard.Err() == nil && v.comesBack(err)) {
 			return failed
@@ -149,9 +152,8 @@ func (v *visit) sessions(ctx, hard context.Context) error {
 	}
 }
 
-// maxReturns is how many lost sessions a visit goes on after, for the sake of messages
-// that have to be fetched alone: each loss shows which message it was. One by a
-// timeout counts as timeoutReturns.
+// maxReturns is how many lost sessions a visit goes on after, for the sake of what was archived by earlier
+// polls: each loss shows which message it was. One by a timeout counts as timeoutReturns.
 const (
 	maxReturns     = 16
 	timeoutReturns = 8
@@ -177,6 +179,12 @@ func (v *visit) absorb(s *session) {
 	}
 	if v.settled == nil {
 		v.settled = map[pipeline.Listing]outcome{}
+	}
+	for _, r := range v.rest {
+		if r.postponed && r.why == whyQuit && times[r.Listing] == 0 { // the answer was lost, not QUIT
+			r.deleted = true
+			v.gone = append(v.gone, r)
+		}
 	}
 	v.rest = v.rest[:0]
 	for i, o := range s.outcomes {
