@@ -49,6 +49,8 @@ type memory struct {
 	NoTOPUntil  time.Time `json:"no_top_until,omitzero"`
 	// NoAPOPUntil is for a server that refused it, while another mechanism logged in.
 	NoAPOPUntil time.Time `json:"no_apop_until,omitzero"`
+	// Unconfirmed is PollReport.Unconfirmed of the last poll that got a listing.
+	Unconfirmed int `json:"unconfirmed,omitempty"`
 	// Lost is the number of sessions lost since QUIT was last answered.
 	Lost int `json:"lost,omitempty"`
 	// BrokeAt is after how many downloads and headers the last lost session broke.

@@ -27,11 +27,12 @@ type visit struct {
 
 	replyRoom int // bytes left for the server's answers in the report
 
-	memory    memory  // of the server, from earlier polls and this one
-	recalled  []byte  // what it was at the start
-	forgetful bool    // it could not be read, and must not be replaced
-	returns   int     // sessions that followed lost ones
-	vouched   []int64 // ledger indexes of deposits that are known to be whole
+	memory     memory  // of the server, from earlier polls and this one
+	recalled   []byte  // what it was at the start
+	everListed bool    // a session got a listing
+	forgetful  bool    // it could not be read, and must not be replaced
+	returns    int     // sessions that followed lost ones
+	vouched    []int64 // ledger indexes of deposits that are known to be whole
 
 	gone    []result // deleted, by all sessions
 	rest    []result // what else the last session listed
@@ -72,6 +73,10 @@ func (p *Poller) poll(ctx context.Context, m Mailbox, req pipeline.PollRequest) 
 	r := &v.report
 	count(r, append(v.gone, v.rest...))
 	r.Confirmed = v.statement()
+	if v.everListed {
+		v.memory.Unconfirmed = r.Unconfirmed
+	}
+	r.Unconfirmed = v.memory.Unconfirmed
 	v.remember()
 	r.Seconds = p.opts.Now().Sub(r.Started).Seconds()
 	if err != nil {
@@ -102,7 +107,9 @@ func (v *visit) leased(ctx context.Context) (err error) {
 	})
 	defer stop()
 	lease, err := v.poller.bus.Lease(hard, v.mailbox.Name, v.id)
+	v.recall(hard)
 	if err != nil {
+		v.forgetful = true // somebody else has the mailbox
 		return err
 	}
 	fenced := make(chan struct{})
@@ -119,7 +126,6 @@ func (v *visit) leased(ctx context.Context) (err error) {
 		<-fenced
 		err = errors.Join(err, lease.Release())
 	}()
-	v.recall(hard)
 	return v.sessions(ctx, hard)
 }
 
@@ -173,6 +179,7 @@ func (v *visit) absorb(s *session) {
 	if !s.listed {
 		return
 	}
+	v.everListed = true
 	times := map[pipeline.Listing]int{}
 	for i := range s.items {
 		times[s.items[i].listing]++

@@ -129,6 +129,8 @@ type pollLine struct {
 	Bytes    int64          `json:"bytes"`
 	Seconds  float64        `json:"seconds"`
 	Error    string         `json:"error"`
+	// Unconfirmed is how many messages have an archived copy that is not confirmed to be whole.
+	Unconfirmed int `json:"unconfirmed,omitempty"`
 	// Inconsistent means that the numbers do not add up.
 	Inconsistent bool `json:"inconsistent,omitempty"`
 }
@@ -145,7 +147,7 @@ func (a *app) printReports(reports []archive.PollReport, asJSON bool) error {
 		enc.SetEscapeHTML(false)
 		for _, r := range reports {
 			if err := enc.Encode(pollLine{
-				r.Mailbox, r.Listed, r.Archived, r.Known, r.Left, r.Reasons, r.Deleted, r.Kept, r.KeptWhy, r.Bytes, r.Seconds, r.Error, r.Inconsistent,
+				r.Mailbox, r.Listed, r.Archived, r.Known, r.Left, r.Reasons, r.Deleted, r.Kept, r.KeptWhy, r.Bytes, r.Seconds, r.Error, r.Unconfirmed, r.Inconsistent,
 			}); err != nil {
 				return err
 			}
@@ -183,6 +185,10 @@ func (a *app) explain(st style, r archive.PollReport) {
 	}
 	for _, why := range sortedKeys(r.KeptWhy) {
 		fmt.Fprintf(a.stdout, "%s: %s archived and kept on the server: %s\n", r.Mailbox, count(r.KeptWhy[why]), printable(why))
+	}
+	if r.Unconfirmed > 0 {
+		fmt.Fprintf(a.stdout, "%s: %s\n", r.Mailbox, st.yellow(fmt.Sprintf(
+			"the archived copies of %s on the server are not confirmed to be whole, and are fetched again at the next poll", count(r.Unconfirmed))))
 	}
 	if r.Inconsistent {
 		fmt.Fprintf(a.stdout, "%s: %s\n", r.Mailbox, st.red("the numbers do not add up: please report this"))

@@ -78,6 +78,7 @@ func (c *collector) mailboxes(send func(string, string, prometheus.ValueType, fl
 		if m.LastPoll != nil {
 			send("mailbox_last_poll_seconds", "When the last poll began, in Unix time.", prometheus.GaugeValue, unixTime(m.LastPoll.Started), "mailbox", m.Name)
 			send("mailbox_left", "Messages that the last poll left on the server.", prometheus.GaugeValue, float64(m.LastPoll.Left), "mailbox", m.Name)
+			send("mailbox_unconfirmed", "Messages on the server whose archived copy is not confirmed to be whole.", prometheus.GaugeValue, float64(m.LastPoll.Unconfirmed), "mailbox", m.Name)
 		}
 	}
 }

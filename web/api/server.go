@@ -291,6 +291,9 @@ func (s *Server) state(ctx context.Context) (Status, error) {
 			st.Problem = append(st.Problem, name+": "+a)
 		}
 	}
+	if err := s.unconfirmed(ctx, &st); err != nil {
+		return st, err
+	}
 	if s.opts.Problems != nil {
 		st.Problem = append(st.Problem, s.opts.Problems()...)
 	}

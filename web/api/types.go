@@ -106,6 +106,9 @@ type Status struct {
 	Streams   pipeline.Status `json:"streams"`
 	Anchors   []AnchorStatus  `json:"anchors,omitempty"`
 	Problem   []string        `json:"problems,omitempty"` // what needs an operator
+	// Unconfirmed is, by mailbox, how many messages on the server have an archived copy that is not
+	// confirmed to be whole.
+	Unconfirmed map[string]int `json:"unconfirmed,omitempty"`
 	// Fingerprint is that of the ledger's key, by which exports are verified.
 	Fingerprint string `json:"fingerprint"`
 }
