@@ -33,14 +33,17 @@ func (s *session) recognised(i int, h *pipeline.Holding) {
 	}
 }
 
-// retry leaves to the next session of the visit what a lost one did not delete, although it
+// retry leaves to the next session of the visit what a lost one did not reach, or did not delete although it
 // was confirmed by an earlier poll. Messages that this poll archived wait for the
 // next, which has the statement of this one.
 func (s *session) retry() {
 	for i := range s.items {
 		it, o := &s.items[i], &s.outcomes[i]
 		if it.due && !it.settled && !o.deleted && o.state == known && !s.visit.trouble(it.listing).breaks() {
-			o.postponed, s.cut, s.later = true, true, true
+			o.postponed = true
+		}
+		if o.postponed {
+			s.cut, s.later = true, true
 		}
 	}
 }

@@ -107,6 +107,7 @@ func (s *session) wanted() []int {
 		case it.trouble.breaks():
 			breakers = append(breakers, it.number)
 		case it.unconfirmed:
+			s.outcomes[i].postponed = true // until it is reached
 			unconfirmed = append(unconfirmed, it.number)
 		default:
 			fresh = append(fresh, it.number)

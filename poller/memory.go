@@ -27,6 +27,9 @@ const (
 	distrustTOP = 24 * time.Hour
 	// spareAPOP is how long APOP is not tried at a server that refuses it.
 	spareAPOP = 30 * 24 * time.Hour
+	// telling is the least number of answers after which two losses at the same one are
+	// more than chance.
+	telling = 3
 	// maxTroubles bounds the messages remembered for each mailbox: about 100 bytes
 	// each, in every report of a poll that changes one of them.
 	maxTroubles = 300
@@ -155,7 +158,7 @@ func (m *memory) noteError(err error, burst bool, now time.Time) {
 // a loss that comes again is taken for a limit of the server: connections drop.
 func (m *memory) broke(answered int, now time.Time) {
 	answered = max(answered, 1)
-	again := m.Lost > 0 || answered == m.BrokeAt || m.Window.Bad > 0
+	again := m.Lost > 0 || answered == m.BrokeAt && answered >= telling || m.Window.Bad > 0
 	m.Lost++
 	m.BrokeAt = answered
 	if !again {

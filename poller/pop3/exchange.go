@@ -28,7 +28,10 @@ func (c *Conn) run(ctx context.Context, op string, f func() error) error {
 // fail makes an Error out of a failure of the connection and ends the session.
 func (c *Conn) fail(op string, err error) *Error {
 	e := &Error{Op: op, Host: c.addr, Pipelined: c.outstanding > 1}
-	var injection *tlsInjection
+	var (
+		injection *tlsInjection
+		left      *leftOver
+	)
 	if cause := c.guard.interruptedBy(); cause != nil {
 		e.Kind, e.Err = c.explainCause(cause)
 	} else if errors.As(err, &injection) {
@@ -37,7 +40,9 @@ func (c *Conn) fail(op string, err error) *Error {
 		e.Kind, e.Hint, e.Err = explain(err, c.opts.CommandTimeout)
 	}
 	if e.Pipelined && e.Kind == KindProtocol {
-		e.Hint = "the server may not cope with pipelined commands"
+		e.Hint = "the server may not cope with pipelined commands, or does not double the dots in messages"
+	} else if e.Kind == KindProtocol && strings.HasPrefix(op, "RETR ") || errors.As(err, &left) {
+		e.Hint = "the message before may have a line of one dot that the server did not double"
 	}
 	c.broken = e
 	_ = c.guard.Close()
@@ -78,7 +83,7 @@ func (c *Conn) write(op string, commands []byte, count int) error {
 	// command, and a message for another one.
 	if c.outstanding == 0 && c.br.Buffered() > 0 {
 		text, _ := c.br.Peek(c.br.Buffered())
-		return c.fail(op, protocolError(fmt.Sprintf("the server sent something that no command asked for: %q", c.words(string(text)))))
+		return c.fail(op, &leftOver{c.words(string(text))})
 	}
 	c.outstanding += count
 	if _, err := c.rw.Write(commands); err != nil {

@@ -24,6 +24,13 @@ type (
 func (e protocolError) Error() string { return string(e) }
 func (e limitError) Error() string    { return string(e) }
 
+// leftOver is what a server sent before a command was sent.
+type leftOver struct{ text string }
+
+func (e *leftOver) Error() string {
+	return fmt.Sprintf("the server sent something that no command asked for: %q", e.text)
+}
+
 // errTooSlow is a server that keeps below minBytesPerSecond.
 var errTooSlow = errors.New("the server sends too slowly")
 
@@ -39,9 +46,10 @@ func explain(err error, idle time.Duration) (kind Kind, hint string, cause error
 	var (
 		protocol protocolError
 		limit    limitError
+		left     *leftOver
 	)
 	switch {
-	case errors.As(err, &protocol):
+	case errors.As(err, &protocol), errors.As(err, &left):
 		return KindProtocol, "", err
 	case errors.As(err, &limit):
 		return KindLimit, "", err
