@@ -35,8 +35,8 @@ func payloadCases() []pollCase {
 			polls: []casePoll{
 				// Each message has the answer of the next as well, or in place of its own.
 				{want: "listed 3 archived 2 known 0 left 1 deleted 0 kept 2", kept: whyEnded, kind: "timeout"},
-				{want: "listed 3 archived 1 known 1 left 1 deleted 1 kept 1", kept: whyUnconfirmed, kind: "timeout", error: "may not send CRLF before the final dot"},
-				{want: "listed 2 archived 1 known 0 left 1 deleted 1 kept 0", kind: "timeout"},
+				{want: "listed 3 archived 2 known 0 left 1 deleted 2 kept 0", kind: "timeout", error: "may not send CRLF before the final dot"},
+				{want: "listed 1 archived 0 known 0 left 1 deleted 0 kept 0", kind: "timeout"},
 				{want: "listed 1 archived 0 known 0 left 1 deleted 0 kept 0", kind: "timeout"},
 				{want: "listed 1 archived 0 known 0 left 1 deleted 0 kept 0", left: whyBreaking},
 			},

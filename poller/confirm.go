@@ -42,6 +42,9 @@ func (s *session) retry() {
 		if it.due && !it.settled && !o.deleted && o.state == known && !s.visit.trouble(it.listing).breaks() {
 			o.postponed = true
 		}
+		if it.fetch && !it.settled && !s.chosen { // it broke over headers, before anything was fetched
+			o.postponed = true
+		}
 		if o.postponed {
 			s.cut, s.later = true, true
 		}

@@ -95,6 +95,7 @@ func (s *session) retrieve(hard context.Context, numbers []int) error {
 // a session after that of the new ones. At last, in a session of its own each, come those
 // that broke earlier sessions.
 func (s *session) wanted() []int {
+	s.chosen = true
 	var fresh, unconfirmed, breakers []int
 	for i := range s.items {
 		it := &s.items[i]

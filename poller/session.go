@@ -40,6 +40,7 @@ type session struct {
 	later    bool        // of messages that have to be fetched alone
 	alone    bool        // messages are fetched one by one, each followed by NOOP
 	troubled bool        // and this is the only one, because it broke earlier sessions
+	chosen   bool        // what is to be fetched
 	advanced bool        // another session may get further
 	step     step
 	// reconfirmed counts messages that stay and are fetched for the sake of their confirmation
