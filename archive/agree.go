@@ -100,12 +100,16 @@ func (s *Store) Live(ctx context.Context) (Live, error) {
 // reconcile compares catalog and ledger when the archive is opened, before anything goes by the catalog. One that has other deposits is
 // rebuilt at once.
 func (s *Store) reconcile(ctx context.Context) error {
-	_, err := s.agree(ctx)
-	if !errors.Is(err, ErrDisagree) {
+	_, disagreement := s.agree(ctx)
+	if !errors.Is(disagreement, ErrDisagree) {
+		return disagreement
+	}
+	dir, err := s.workDir()
+	if err != nil {
 		return err
 	}
-	path := filepath.Join(s.dir, catalogName)
-	s.opts.Logger.Warn("catalog is rebuilt from the ledger", "path", path, "error", err)
+	path := filepath.Join(dir, catalogName)
+	s.opts.Logger.Warn("catalog is rebuilt from the ledger", "path", path, "error", disagreement)
 	if err := s.dropCatalog(path); err != nil {
 		return err
 	}

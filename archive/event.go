@@ -33,12 +33,15 @@ const (
 	ActionConfig  = ActionType(ledger.TypeConfig)
 )
 
+// noIndex stands for the ledger index of what is not in the ledger.
+const noIndex = -1
+
 // Record writes the action to the ledger and returns its index. When Record
-// fails the action must not happen: nobody reads mail without a trace.
+// fails the action must not happen: nobody reads mail without a trace. Where the data directory cannot be written to, it goes to
+// a file of its own, and the index is -1.
 func (s *Store) Record(ctx context.Context, a Action) (int64, error) {
-	if s.copied != nil { // its ledger ends here: the one of the archive goes on elsewhere
-		s.opts.Logger.Warn("not in the ledger, because the data directory is a copy", "type", a.Type, "actor", a.Actor, "messages", len(a.IDs))
-		return -1, nil
+	if s.outside() {
+		return noIndex, s.note(a)
 	}
 	if s.unsigned != nil { // with short volumes the ledger still takes events
 		return 0, fmt.Errorf("%w: %w", ErrReadOnly, s.unsigned)

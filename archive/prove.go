@@ -85,10 +85,15 @@ func (s *Store) BeginExport(ctx context.Context, actor string, e ExportBegun, de
 	return begun, err
 }
 
-// SealExport records the manifest of an export that began with the event begun.
+// SealExport records the manifest of an export that began with the event begun. Where the data directory cannot be written to, nothing
+// is signed, and the index of the Seal is -1.
 func (s *Store) SealExport(ctx context.Context, actor string, begun int64, manifest string, messages int64) (Seal, error) {
 	if !validID(manifest) {
 		return Seal{}, fmt.Errorf("%w: manifest hash %.100q is not a SHA-256 in lower-case hexadecimal", ErrExportRequest, manifest)
+	}
+	if s.outside() {
+		err := s.note(Action{Type: ActionExport, Actor: actor, Details: ExportSealed{Stage: stageSealed, Begun: begun, Manifest: manifest, Messages: messages}})
+		return Seal{Index: noIndex}, err
 	}
 	var b ExportBegun
 	event, err := s.ledger.Entry(ctx, begun)

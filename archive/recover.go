@@ -31,12 +31,19 @@ func (s *Store) openLedger(ctx context.Context) error {
 		}
 		return err
 	}
+	opts.ReadOnly, totals.keep = s.medium != nil, s.medium == nil
 	if s.ledger, err = ledger.Open(ctx, opts); err == nil {
 		if s.totals = totals; s.opts.RebuildCatalog {
 			totals.forget(s.ledger)
 		} else {
 			totals.load(s.ledger)
 		}
+	}
+	if s.medium != nil {
+		if err == nil && s.ledger.Damage() != nil {
+			s.readOnly, s.unsigned = errors.Join(s.readOnly, s.ledger.Damage()), errors.Join(s.unsigned, s.ledger.Damage())
+		}
+		return err
 	}
 	if !errors.Is(err, ledger.ErrDamaged) {
 		return err
@@ -50,13 +57,20 @@ func (s *Store) openLedger(ctx context.Context) error {
 // openCatalog opens the catalog and replays what it lacks. One that is damaged,
 // or was made from another ledger, is made anew.
 func (s *Store) openCatalog(ctx context.Context) error {
-	for _, name := range []string{rebuildName, spareName} { // of a process that was killed
-		if err := removeCatalog(filepath.Join(s.dir, name)); err != nil {
-			return err
-		}
-	}
 	path := filepath.Join(s.dir, catalogName)
-	err := s.tryCatalog(ctx, path)
+	var err error
+	if s.medium == nil {
+		err = s.removeLeftCatalogs()
+	} else {
+		if s.mediumCatalog(ctx, path) {
+			return nil
+		}
+		path, err = s.copyCatalog(path)
+	}
+	if err != nil {
+		return err
+	}
+	err = s.tryCatalog(ctx, path)
 	if err == nil || !catalog.Damaged(err) && !s.opts.RebuildCatalog {
 		return err
 	}
@@ -66,6 +80,11 @@ func (s *Store) openCatalog(ctx context.Context) error {
 		return err
 	}
 	return s.tryCatalog(ctx, path)
+}
+
+// removeLeftCatalogs removes those of a process that was killed.
+func (s *Store) removeLeftCatalogs() error {
+	return errors.Join(removeCatalog(filepath.Join(s.dir, rebuildName)), removeCatalog(filepath.Join(s.dir, spareName)))
 }
 
 var errRebuild = errors.New("it was asked for")

@@ -52,6 +52,8 @@ type Options struct {
 	RebuildCatalog bool
 	// Claim is what to do about other copies of the archive.
 	Claim Claim
+	// Reading opens a data directory that cannot be written to all the same; see Medium.
+	Reading bool
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 	// Boot is the clock that tells whether Now has jumped, false where there is none. If it is nil it is the system's, and none
@@ -135,6 +137,10 @@ type Store struct {
 	noted      *place // in the data directory, nil if not claimed; set by Open
 	epoch      Epoch  // guarded by state
 
+	medium  error  // why the data directory cannot be written to; set by Open
+	scratch string // a temporary directory in place of it, "" as long as none is needed
+	trail   trail  // what the ledger cannot take
+
 	unreadable error // set by Open
 	// verifying is whether a verification runs, of which there is one at a time.
 	verifying bool
@@ -217,7 +223,12 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 		return nil, errors.Join(fmt.Errorf("%s holds no archive (postkeep init makes one)", dir), err)
 	}
 	s := &Store{dir: dir, opts: opts, wake: make(chan struct{}, 1), mend: make(chan struct{}, 1), rewrites: newTurn(), flying: flying{pieces: map[uint64]string{}}}
-	if s.lock, err = acquire(dir); err != nil {
+	if s.findMedium(); s.medium == nil {
+		s.lock, err = acquire(dir)
+	} else {
+		err = s.lockMedium()
+	}
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -225,7 +236,7 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 			err = errors.Join(fmt.Errorf("open archive %s: %w", dir, err), s.Close())
 		}
 	}()
-	if err := removeSpooled(dir); err != nil {
+	if err := removeSpooled(dir); err != nil && s.medium == nil {
 		opts.Logger.Warn("leftovers of an earlier run are not removed", "dir", dir, "error", err)
 	}
 	if err := s.findPlace(); err != nil {
@@ -344,12 +355,12 @@ func (s *Store) Close() error {
 	}
 	s.totals.close()
 	var errs []error
-	for _, c := range []io.Closer{closer(s.volumes), closer(s.catalog), closer(s.ledger), s.lock} {
+	for _, c := range []io.Closer{closer(s.volumes), closer(s.catalog), closer(s.ledger), closer(s.lock), &s.trail} {
 		if c != nil {
 			errs = append(errs, c.Close())
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.removeScratch())...)
 }
 
 // closer keeps a nil pointer from becoming an interface that is not nil.

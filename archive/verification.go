@@ -329,7 +329,11 @@ func (v *verification) openCatalog(ctx context.Context) error {
 	if s.ledger == nil {
 		return nil
 	}
-	v.spare = filepath.Join(s.dir, spareName)
+	dir, err := s.workDir()
+	if err != nil {
+		return err
+	}
+	v.spare = filepath.Join(dir, spareName)
 	if err := removeCatalog(v.spare); err != nil {
 		return err
 	}
@@ -342,6 +346,14 @@ func (v *verification) openCatalog(ctx context.Context) error {
 // usableCatalog opens the catalog as it is, and says why it is of no use.
 func (v *verification) usableCatalog(ctx context.Context, path string) (err error) {
 	s := v.store
+	if s.medium != nil && s.ledger != nil {
+		if s.mediumCatalog(ctx, path) {
+			return nil
+		}
+		if path, err = s.copyCatalog(path); err != nil {
+			return err
+		}
+	}
 	if s.catalog, err = catalog.Open(ctx, path); err != nil || s.ledger == nil || s.ledger.Damage() != nil {
 		return err // it knows more than a damaged ledger
 	}

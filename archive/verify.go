@@ -142,11 +142,18 @@ func (s *Store) settled() int64 {
 // reported as damage, and the rest verified. ErrLocked means that the archive is open; ask its owner.
 func VerifyDir(ctx context.Context, dir string, opts Options, o VerifyOptions) (VerifyReport, error) {
 	opts.fill()
-	lock, err := acquire(dir)
+	opts.Reading = true
+	s := &Store{dir: dir, opts: opts, rewrites: newTurn()}
+	var err error
+	if s.findMedium(); s.medium == nil {
+		s.lock, err = acquire(dir)
+	} else {
+		err = s.lockMedium()
+	}
 	if err != nil {
 		return VerifyReport{}, err
 	}
-	v := newVerification(&Store{dir: dir, opts: opts, lock: lock, rewrites: newTurn()}, o)
+	v := newVerification(s, o)
 	v.offline = true
 	if err = v.open(ctx); err == nil {
 		v.report, err = v.run(ctx)

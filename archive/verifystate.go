@@ -67,7 +67,7 @@ func (v *verification) resume() error {
 
 // keep notes how far the verification is.
 func (v *verification) keep() error {
-	if !v.o.Deep || v.store.ledger == nil { // without a ledger nothing says whose note it is
+	if !v.o.Deep || v.store.medium != nil || v.store.ledger == nil { // without a ledger nothing says whose note it is
 		return nil
 	}
 	v.note.Version, v.note.Report, v.note.Name = progressVersion, v.report, v.store.ledger.Verifier()
@@ -81,7 +81,7 @@ func (v *verification) keep() error {
 
 // forget removes the note of a verification that is finished.
 func (v *verification) forget() error {
-	if !v.o.Deep {
+	if !v.o.Deep || v.store.medium != nil {
 		return nil
 	}
 	if err := v.store.opts.FS.Remove(v.notePath()); !errors.Is(err, fs.ErrNotExist) {

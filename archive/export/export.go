@@ -97,7 +97,7 @@ type Sealing struct {
 
 // A Seal is where the ledger has the export, and a checkpoint that covers it.
 type Seal struct {
-	Index      int64  // of the event in the ledger
+	Index      int64  // of the event in the ledger; -1 if the ledger cannot take one, and then there is no proof
 	Key        string // public key of the ledger
 	Checkpoint string
 }
@@ -223,6 +223,6 @@ type Result struct {
 	Omitted  int64 // duplicates, or others of a thread
 	Damaged  []string
 	Path     string // of the directory or file
-	Event    int64  // ledger index of the export
+	Event    int64  // ledger index of the export, -1 if it is not sealed
 	Key      string // that signed the proof
 }

@@ -207,25 +207,31 @@ func (x *exporter) finish(ctx context.Context, src Source, plan Plan) error {
 	if err != nil {
 		return fmt.Errorf("seal the export: %w", err)
 	}
-	proof, err := x.sink.grow(proofName, 0)
-	if err != nil {
-		return err
-	}
-	buffered := bufio.NewWriterSize(proof, writeBuffer)
-	if err := x.prove(ctx, src, plan.Export, seal, buffered); err != nil {
-		return fmt.Errorf("prove the export: %w", err)
-	}
-	if err := buffered.Flush(); err != nil {
-		return err
-	}
 	x.result.Event, x.result.Key = seal.Index, seal.Key
-	if err := errors.Join(x.manifest.finish(), proof.finish()); err != nil {
+	if seal.Index >= 0 {
+		if err := x.writeProof(ctx, src, plan.Export, seal); err != nil {
+			return err
+		}
+	}
+	if err := x.manifest.finish(); err != nil {
 		return err
 	}
 	if z, ok := x.sink.(*zipSink); ok {
 		return z.commit(x.opts.SyncDir)
 	}
 	return errors.Join(x.dir.unlock(), x.dir.syncAll())
+}
+
+func (x *exporter) writeProof(ctx context.Context, src Source, export int64, seal Seal) error {
+	proof, err := x.sink.grow(proofName, 0)
+	if err != nil {
+		return err
+	}
+	buffered := bufio.NewWriterSize(proof, writeBuffer)
+	if err := x.prove(ctx, src, export, seal, buffered); err != nil {
+		return fmt.Errorf("prove the export: %w", err)
+	}
+	return errors.Join(buffered.Flush(), proof.finish())
 }
 
 // syncsAtOnce is how many files are made durable together: file systems write the journal once for all of them.

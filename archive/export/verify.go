@@ -134,7 +134,7 @@ func (v *verification) problem(file, format string, args ...any) {
 func (v *verification) run() error {
 	f, err := v.tree.open(proofName)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Problem{proofName, "it is missing: the export was not finished, or was taken apart"}
+		return Problem{proofName, "it is missing: the export was not finished, was not sealed because its archive could not be written to, or was taken apart"}
 	}
 	if err != nil {
 		return err

@@ -167,7 +167,11 @@ func (a *app) export(ctx context.Context, client *api.Client, opts export.Option
 	if r.Omitted > 0 {
 		fmt.Fprintf(a.stdout, "%s left out as duplicates or others of a thread; manifest.json names them\n", count(r.Omitted))
 	}
-	fmt.Fprintf(a.stdout, "recorded as event %s of the ledger, signed by %s\n", count(r.Event), export.Fingerprint(r.Key))
+	if r.Event < 0 {
+		fmt.Fprintln(a.stdout, "not recorded and not signed: the data directory cannot be written to")
+	} else {
+		fmt.Fprintf(a.stdout, "recorded as event %s of the ledger, signed by %s\n", count(r.Event), export.Fingerprint(r.Key))
+	}
 	if len(r.Damaged) > 0 {
 		return &exitError{exitPartly, damagedError(r.Damaged)}
 	}

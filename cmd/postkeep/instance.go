@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -54,6 +55,8 @@ type instance struct {
 	stages []stage
 	failed atomic.Pointer[error] // the first worker that ended by itself
 	ended  chan struct{}         // closed when failed is set
+
+	scratch string // a temporary directory for an index, "" if there is none
 }
 
 // stage is a running worker. Stages are stopped in the reverse order of their
@@ -95,8 +98,11 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 			err = errors.Join(err, i.close())
 		}
 	}()
-	if i.store, err = openStore(ctx, cfg, log, i.remade, claim, fail); err != nil {
+	if i.store, err = openStore(ctx, cfg, log, to, claim, fail); err != nil {
 		return nil, err
+	}
+	if i.store.Medium() != nil {
+		to = toRead // the streams, too, want to write
 	}
 	if to, err = i.purposeOf(ctx, to); err != nil {
 		return nil, err
@@ -151,9 +157,19 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 }
 
 func (i *instance) openIndex(ctx context.Context, cfg *config.Config) (err error) {
-	if i.index, err = indexer.Open(ctx, indexer.Options{
-		Dir: filepath.Join(cfg.DataDir, "index"), Location: cfg.TimeZone.Location, Held: i.held, Logger: i.log,
-	}); err != nil || !cfg.Index.Extract {
+	opts := indexer.Options{
+		Dir: filepath.Join(cfg.DataDir, "index"), Location: cfg.TimeZone.Location, Held: i.held, Logger: i.log, ReadOnly: i.store.Medium() != nil,
+	}
+	i.index, err = indexer.Open(ctx, opts)
+	if err != nil && opts.ReadOnly { // everything but searching goes without
+		i.log.Warn("the index cannot be read where it is: searches find nothing", "error", err)
+		if i.scratch, err = os.MkdirTemp("", "postkeep-index-"); err != nil {
+			return err
+		}
+		opts.Dir, opts.ReadOnly = i.scratch, false
+		i.index, err = indexer.Open(ctx, opts)
+	}
+	if err != nil || !cfg.Index.Extract {
 		return err
 	}
 	if i.files, err = newExtractor(cfg, i.log); err != nil {
@@ -186,13 +202,14 @@ func (i *instance) openStreams(ctx context.Context, cfg *config.Config, to purpo
 	return i.recall(ctx)
 }
 
-func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger, rebuild bool, claim archive.Claim, broken func(error)) (*archive.Store, error) {
+func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger, to purpose, claim archive.Claim, broken func(error)) (*archive.Store, error) {
 	recipients, identities, err := encryption(cfg)
 	if err != nil {
 		return nil, err
 	}
 	return archive.Open(ctx, cfg.DataDir, archive.Options{
-		VolumeBytes: int64(cfg.Archive.VolumeSize), Recipients: recipients, Identities: identities, RebuildCatalog: rebuild, Claim: claim, Logger: log,
+		VolumeBytes: int64(cfg.Archive.VolumeSize), Recipients: recipients, Identities: identities, Logger: log,
+		RebuildCatalog: to == toRebuildCatalog, Reading: to == toRead || to == toWatch, Claim: claim,
 		// A broken writer stays so until the archive is opened again, which a
 		// service manager does by starting the program again.
 		Broken: broken,
@@ -261,7 +278,7 @@ func (i *instance) start(ctx context.Context, cfg *config.Config, to purpose, fa
 	worker := indexer.NewWorker(i.index, i.store, wake, i.indexing)
 	i.stage(ctx, "index worker", fail, func(ctx context.Context) error {
 		defer stopWake()
-		if to == toArchive || i.store.Unreadable() != nil { // problems says so
+		if to == toArchive || i.store.Unreadable() != nil || i.store.Medium() != nil { // problems says so
 			<-ctx.Done()
 			return nil
 		}
@@ -366,6 +383,9 @@ func (i *instance) close() error {
 	}
 	if i.store != nil {
 		errs = append(errs, i.store.Close())
+	}
+	if i.scratch != "" {
+		errs = append(errs, os.RemoveAll(i.scratch))
 	}
 	return errors.Join(errs...)
 }

@@ -226,6 +226,9 @@ func (s *Server) complete(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.opts.Store.Medium() != nil && s.opts.Index.Position() < last { // nobody completes it
+		return fmt.Errorf("the index is not complete, an export would lack messages: %w", s.opts.Store.Medium())
+	}
 	ctx, cancel := s.opts.Watch(ctx)
 	defer cancel()
 	patient, stop := context.WithTimeout(ctx, indexPatience)
@@ -241,7 +244,7 @@ func (s *Server) complete(ctx context.Context) error {
 
 func exportID(r *http.Request) (int64, error) {
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
-	if err != nil || id < 0 {
+	if err != nil || id < -1 { // -1 is that of a data directory that cannot be written to
 		return 0, fmt.Errorf("%w: %.40q", archive.ErrNoExport, r.PathValue("id"))
 	}
 	return id, nil

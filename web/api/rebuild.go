@@ -16,6 +16,9 @@ type Rebuilt struct {
 // rebuildIndex makes the index anew while the old one answers, and returns when
 // it has everything that the archive had at the start.
 func (s *Server) rebuildIndex(w http.ResponseWriter, r *http.Request) error {
+	if err := s.opts.Store.Medium(); err != nil {
+		return err // nobody would do it
+	}
 	ctx, cancel := s.opts.Watch(r.Context())
 	defer cancel()
 	if err := s.opts.Index.Rebuild(ctx); err != nil {
