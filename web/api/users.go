@@ -108,6 +108,17 @@ func (s *Server) recordUser(r *http.Request, name, what string, details map[stri
 	return nil
 }
 
+// changePeople records what is about to happen to a user and does it, once it is known that it can be done as a whole.
+func (s *Server) changePeople(r *http.Request, name, what string, details map[string]any, do func(*users.Store) error) error {
+	if err := do(s.opts.Users.Rehearsal()); err != nil {
+		return userProblem(err)
+	}
+	if err := s.recordUser(r, name, what, details); err != nil {
+		return err
+	}
+	return userProblem(do(s.opts.Users))
+}
+
 func userProblem(err error) error {
 	p := &Problem{Detail: errString(err)}
 	switch {
@@ -148,11 +159,10 @@ func (s *Server) addUser(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	u := users.User{Name: n.Name, Roles: n.Roles, Mailboxes: n.Mailboxes, From: n.From, To: n.To}
-	if err := s.recordUser(r, n.Name, "add", map[string]any{"roles": n.Roles, "mailboxes": n.Mailboxes}); err != nil {
+	if err := s.changePeople(r, n.Name, "add", map[string]any{"roles": n.Roles, "mailboxes": n.Mailboxes}, func(people *users.Store) error {
+		return people.Add(r.Context(), u, n.Password)
+	}); err != nil {
 		return err
-	}
-	if err := s.opts.Users.Add(r.Context(), u, n.Password); err != nil {
-		return userProblem(err)
 	}
 	return s.showUser(w, n.Name)
 }
@@ -171,37 +181,18 @@ func (s *Server) changeUser(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	name := r.PathValue("name")
-	if _, err := s.opts.Users.Get(name); err != nil {
-		return userProblem(err)
-	}
-	if c.Password != "" {
-		if err := users.CheckPassword(c.Password); err != nil {
-			return userProblem(err)
-		}
-	}
-	if err := s.recordUser(r, name, "change", map[string]any{"roles": c.Roles, "mailboxes": c.Mailboxes, "from": c.From, "to": c.To,
-		"disabled": c.Disabled, "password": c.Password != "", "codes": c.Codes}); err != nil {
+	if err := s.changePeople(r, name, "change", map[string]any{"roles": c.Roles, "mailboxes": c.Mailboxes, "from": c.From, "to": c.To,
+		"disabled": c.Disabled, "password": c.Password != "", "codes": c.Codes}, func(people *users.Store) error {
+		return people.Change(r.Context(), name, c.Password, c.apply)
+	}); err != nil {
 		return err
-	}
-	if c.Password != "" {
-		if err := s.opts.Users.SetPassword(r.Context(), name, c.Password); err != nil {
-			return userProblem(err)
-		}
-	}
-	if c.Disabled != nil {
-		if err := s.opts.Users.Disable(name, *c.Disabled); err != nil {
-			return userProblem(err)
-		}
-	}
-	if err := s.opts.Users.Update(name, c.apply); err != nil {
-		return userProblem(err)
 	}
 	return s.showUser(w, name)
 }
 
 func (c *PersonChange) apply(u *users.User) error {
 	if c.Roles != nil {
-		u.Roles = c.Roles
+		u.Roles = slices.Clone(c.Roles)
 	}
 	if c.Mailboxes != nil {
 		u.Mailboxes = *c.Mailboxes
@@ -211,6 +202,9 @@ func (c *PersonChange) apply(u *users.User) error {
 	}
 	if c.To != nil {
 		u.To = *c.To
+	}
+	if c.Disabled != nil {
+		u.Disabled = *c.Disabled
 	}
 	if c.Codes != nil && !*c.Codes {
 		u.TOTP, u.Step = "", 0
@@ -230,12 +224,15 @@ func (s *Server) makeToken(w http.ResponseWriter, r *http.Request, name string) 
 	if req.Name == "" || len(req.Name) > maxActorBytes {
 		return &Problem{Status: http.StatusBadRequest, Title: "Bad request", Detail: fmt.Sprintf("a token needs a name of at most %d bytes", maxActorBytes)}
 	}
-	if err := s.recordUser(r, name, "token", map[string]any{"token": req.Name, "expires": req.Expires}); err != nil {
+	var (
+		secret string
+		t      users.Token
+	)
+	if err := s.changePeople(r, name, "token", map[string]any{"token": req.Name, "expires": req.Expires}, func(people *users.Store) (err error) {
+		secret, t, err = people.AddToken(name, req.Name, req.Expires)
 		return err
-	}
-	secret, t, err := s.opts.Users.AddToken(name, req.Name, req.Expires)
-	if err != nil {
-		return userProblem(err)
+	}); err != nil {
+		return err
 	}
 	return writeJSON(w, NewToken{TokenInfo{t.ID, t.Name, t.Created, t.Expires}, secret})
 }
@@ -245,11 +242,10 @@ func (s *Server) dropToken(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) revokeToken(w http.ResponseWriter, r *http.Request, name string) error {
-	if err := s.recordUser(r, name, "revoke token", map[string]any{"token": r.PathValue("token")}); err != nil {
+	if err := s.changePeople(r, name, "revoke token", map[string]any{"token": r.PathValue("token")}, func(people *users.Store) error {
+		return people.RevokeToken(name, r.PathValue("token"))
+	}); err != nil {
 		return err
-	}
-	if err := s.opts.Users.RevokeToken(name, r.PathValue("token")); err != nil {
-		return userProblem(err)
 	}
 	return s.showUser(w, name)
 }
@@ -294,13 +290,9 @@ func (s *Server) myPassword(w http.ResponseWriter, r *http.Request) error {
 		err = s.proved(r, c.Old)
 	}
 	if err == nil {
-		err = userProblem(users.CheckPassword(c.New))
-	}
-	if err == nil {
-		err = s.recordUser(r, Actor(r.Context()), "own password", nil)
-	}
-	if err == nil {
-		err = userProblem(s.opts.Users.SetPassword(r.Context(), Actor(r.Context()), c.New))
+		err = s.changePeople(r, Actor(r.Context()), "own password", nil, func(people *users.Store) error {
+			return people.SetPassword(r.Context(), Actor(r.Context()), c.New)
+		})
 	}
 	if err != nil {
 		return err
@@ -314,13 +306,13 @@ func (s *Server) myCodes(w http.ResponseWriter, r *http.Request) error {
 		err = s.proved(r, c.Password)
 	}
 	if err == nil {
-		err = s.recordUser(r, Actor(r.Context()), "own codes", map[string]any{"on": c.Secret != ""})
-	}
-	if err == nil {
-		err = s.opts.Users.SetTOTP(Actor(r.Context()), c.Secret, c.Code)
-	}
-	if errors.Is(err, users.ErrRefused) {
-		return &Problem{Status: http.StatusBadRequest, Title: "Bad request", Detail: "the code does not fit; is the clock of the device right?"}
+		err = s.changePeople(r, Actor(r.Context()), "own codes", map[string]any{"on": c.Secret != ""}, func(people *users.Store) error {
+			err := people.SetTOTP(Actor(r.Context()), c.Secret, c.Code)
+			if errors.Is(err, users.ErrRefused) {
+				return &Problem{Status: http.StatusBadRequest, Title: "Bad request", Detail: "the code does not fit; is the clock of the device right?"}
+			}
+			return err
+		})
 	}
 	if err != nil {
 		return err

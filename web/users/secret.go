@@ -191,6 +191,9 @@ const maxTokens = 50
 // AddToken makes a token of a user and returns it. It cannot be had again.
 // A zero expires never comes.
 func (s *Store) AddToken(name, label string, expires time.Time) (secret string, t Token, err error) {
+	if !expires.IsZero() && !s.opts.Now().Before(expires) {
+		return "", t, fmt.Errorf("%w: a token that expires at %s has expired already", ErrInvalid, expires.UTC().Format(time.RFC3339))
+	}
 	random := make([]byte, keyBytes)
 	if _, err := rand.Read(random); err != nil {
 		return "", t, err

@@ -105,6 +105,8 @@ type Store struct {
 	// decoy is the hash of a password that nobody has, made when it is first needed: it takes 0.2 s of
 	// processor time, and every command opens a Store.
 	decoy func() (string, error)
+	// rehearsal means that changes are not written.
+	rehearsal bool
 
 	mu    sync.RWMutex
 	users []User // sorted by name; what is handed out are copies
@@ -286,6 +288,10 @@ func (s *Store) change(fn func([]User) ([]User, error)) error {
 	users, err := fn(users)
 	if err != nil {
 		return err
+	}
+	if s.rehearsal {
+		s.users = users
+		return nil
 	}
 	data, err := json.MarshalIndent(file{fileVersion, users}, "", "  ")
 	if err != nil {
