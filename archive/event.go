@@ -150,6 +150,8 @@ type Status struct {
 	Epoch      Epoch         `json:"epoch"`      // zero if the archive has never been claimed
 	// Copied is why the data directory counts as a copy of another one, "" if it does not.
 	Copied string `json:"copied,omitempty"`
+	// Outside is why what is done is noted outside of the ledger, so that the trail in it is partial; "" if it is not.
+	Outside string `json:"outside,omitempty"`
 	// SetAside are files, in the data directory, with whole messages that recovery found behind damage and cut off.
 	SetAside []string `json:"set_aside,omitempty"`
 	// ReadOnly is why nothing new is taken, "" when it is.
@@ -173,7 +175,10 @@ func (s *Store) Status(ctx context.Context) (Status, error) {
 		st.ReadOnly = err.Error()
 	}
 	if s.copied != nil {
-		st.Copied = s.copied.Error()
+		st.Copied, st.Outside = s.copied.Error(), s.copied.Error()
+	}
+	if s.medium != nil {
+		st.Outside = s.medium.Error()
 	}
 	if st.SetAside, err = s.SetAside(); err != nil {
 		return st, err

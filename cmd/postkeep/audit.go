@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
@@ -48,7 +49,10 @@ exports, holds, disposals, changes of users and configuration, verifications.`,
 				default:
 					err = a.printAudit(cfg, each)
 				}
-				return err
+				if err != nil {
+					return err
+				}
+				return a.tellPartial(cmd.Context(), c)
 			})
 		},
 	}
@@ -66,6 +70,17 @@ exports, holds, disposals, changes of users and configuration, verifications.`,
 	verify := a.verifyCommand() // the ledger is verified together with what it speaks of
 	cmd.AddCommand(verify, a.completenessCommand())
 	return cmd
+}
+
+// tellPartial says when the trail in the ledger does not have everything.
+func (a *app) tellPartial(ctx context.Context, c *api.Client) error {
+	st, err := c.Status(ctx)
+	if err != nil || st.Archive.Outside == "" {
+		return err
+	}
+	_, err = fmt.Fprintf(a.stderr, "postkeep: this trail is partial: %s, and what is done here is noted in files beside the temporary ones (postkeep-trail-*.jsonl)\n",
+		printable(st.Archive.Outside))
+	return err
 }
 
 // eachEvent hands events to fn, and returns where older ones begin, 0 if there are none.
