@@ -41,6 +41,7 @@ func (b *Bus) suspectStore(err error) {
 func (b *Bus) guard() {
 	tick := time.NewTicker(b.timing.watch)
 	defer tick.Stop()
+	pause := b.newBackoff()
 	for {
 		select {
 		case <-b.ctx.Done():
@@ -49,24 +50,26 @@ func (b *Bus) guard() {
 		case <-tick.C:
 		}
 		cause := b.check(b.ctx)
-		if cause == nil || b.ctx.Err() != nil || errors.Is(cause, nats.ErrConnectionClosed) {
+		if b.ctx.Err() != nil || errors.Is(cause, nats.ErrConnectionClosed) {
+			continue
+		}
+		if cause == nil {
+			pause = b.newBackoff()
 			continue
 		}
 		b.log.Error("the embedded NATS server failed, starting it with empty streams", "error", cause)
-		for pause := b.newBackoff(); ; {
-			err := b.replaceServer(b.ctx)
-			b.state.replaced(cause, err)
-			if err == nil {
-				break
-			}
+		err := b.replaceServer(b.ctx)
+		b.state.replaced(cause, err)
+		if err != nil {
 			b.log.Error("the embedded NATS server does not start, trying again", "error", err)
-			if !b.wait(b.ctx, pause.pause()) {
-				return
-			}
+			b.suspect(err)
 		}
 		select { // whatever was in there is to be archived
 		case b.left <- struct{}{}:
 		default:
+		}
+		if !b.wait(b.ctx, pause.pause()) { // a disk that is broken breaks the next one, too
+			return
 		}
 	}
 }
@@ -78,6 +81,14 @@ func (b *Bus) check(ctx context.Context) error {
 	defer cancel()
 	if srv := b.server.current(); srv == nil || !srv.JetStreamEnabled() {
 		return errors.New("JetStream was turned off after an error of its store")
+	}
+	for pause := b.newBackoff(); !b.nc.IsConnected(); { // after a server was replaced it takes a moment
+		if b.nc.IsClosed() {
+			return nats.ErrConnectionClosed
+		}
+		if !b.wait(ctx, pause.pause()) {
+			return errors.New("it takes no connection")
+		}
 	}
 	mail, chunk := b.mailStream(b.opts.Shard), b.chunkSubject("check")
 	ack, err := b.js.PublishMsg(ctx, &nats.Msg{Subject: b.mailSubject(b.opts.Shard, ""), Header: nats.Header{headerCheck: {"1"}}})

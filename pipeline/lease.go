@@ -82,11 +82,27 @@ func (l *Lease) Release() error {
 		ctx, cancel := context.WithTimeout(context.Background(), l.bus.timing.publish)
 		defer cancel()
 		err = l.bus.leases.Delete(ctx, l.key, jetstream.LastRevision(l.revision))
+		if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+			err = l.bus.dropLease(ctx, l.key, l.holder)
+		}
 	})
 	if err != nil {
 		return fmt.Errorf("release lease: %w", err)
 	}
 	return nil
+}
+
+// dropLease removes a lease whose stream was lost since it was written, or that was written
+// without an acknowledgement. One of another holder stays.
+func (b *Bus) dropLease(ctx context.Context, key, holder string) error {
+	e, err := b.leases.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) || err == nil && string(e.Value()) != holder {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return b.leases.Delete(ctx, key, jetstream.LastRevision(e.Revision()))
 }
 
 // keep renews the lease until ctx ends. It gives up a quarter of the TTL

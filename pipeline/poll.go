@@ -104,19 +104,37 @@ func (b *Bus) each(ctx context.Context, c jetstream.Consumer) func(yield func(je
 	return func(yield func(jetstream.Msg) bool) {
 		pause := b.newBackoff()
 		for ctx.Err() == nil {
-			msg, err := c.Next(jetstream.FetchContext(ctx))
+			msg, err := b.next(ctx, c)
 			switch {
 			case err == nil:
 				pause = b.newBackoff()
 				if !yield(msg) {
 					return
 				}
-			case ctx.Err() != nil, errors.Is(err, nats.ErrTimeout):
+			case ctx.Err() != nil, errors.Is(err, nats.ErrTimeout), errors.Is(err, context.Canceled):
 			default:
 				b.fetchFailed(ctx, err, pause.pause())
 			}
 		}
 	}
+}
+
+// next fetches a message. It gives up when the connection was lost and restored:
+// the server does not know any more that somebody waits.
+func (b *Bus) next(ctx context.Context, c jetstream.Consumer) (jetstream.Msg, error) {
+	again := b.state.nextReconnection()
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		select {
+		case <-again:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return c.Next(jetstream.FetchContext(ctx))
 }
 
 // fetchFailed waits before the next try, and declares everything again: a
