@@ -112,12 +112,18 @@ func (b *Bus) each(ctx context.Context, c jetstream.Consumer) func(yield func(je
 					return
 				}
 			case ctx.Err() != nil, errors.Is(err, nats.ErrTimeout), errors.Is(err, context.Canceled):
+			case errors.Is(err, nats.ErrNoHeartbeat) && b.server == nil:
+				b.log.Debug("the NATS server forgot a fetch", "error", err)
 			default:
 				b.fetchFailed(ctx, err, pause.pause())
 			}
 		}
 	}
 }
+
+// fetchHeartbeat is how often the server says that a fetch still waits: after two
+// that are missing it is repeated. A server that dies forgets it.
+const fetchHeartbeat = 2 * time.Second
 
 // next fetches a message. It gives up when the connection was lost and restored:
 // the server does not know any more that somebody waits.
@@ -134,7 +140,7 @@ func (b *Bus) next(ctx context.Context, c jetstream.Consumer) (jetstream.Msg, er
 		case <-ctx.Done():
 		}
 	})
-	return c.Next(jetstream.FetchContext(ctx))
+	return c.Next(jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(fetchHeartbeat))
 }
 
 // fetchFailed waits before the next try, and declares everything again: a

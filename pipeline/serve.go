@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+	"golang.org/x/sync/singleflight"
 )
 
 // maxHoldings bounds the answer for a single entry, which cannot be asked for
@@ -28,6 +29,9 @@ type services struct {
 	// only after the last.
 	mu      sync.RWMutex // held for reading by handlers
 	stopped bool
+
+	reporting singleflight.Group // by session
+	recorded  recent             // sessions
 }
 
 func (a *Archiver) serve(ctx context.Context) (*services, error) {
@@ -135,7 +139,52 @@ func (s *services) report(ctx context.Context, data []byte) ([]byte, error) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, fmt.Errorf("report is not readable: %w", err)
 	}
-	return nil, s.store.RecordPoll(ctx, r)
+	if r.Session == "" {
+		return nil, s.store.RecordPoll(ctx, r)
+	}
+	// A poller whose connection was lost asks again.
+	_, err, _ := s.reporting.Do(r.Session, func() (any, error) {
+		if s.recorded.has(r.Session) {
+			return nil, nil
+		}
+		err := s.store.RecordPoll(ctx, r)
+		if err == nil {
+			s.recorded.add(r.Session)
+		}
+		return nil, err
+	})
+	return nil, err
+}
+
+// maxRecorded is the number of sessions whose reports are recognised: those of
+// some seconds at the busiest.
+const maxRecorded = 1024
+
+// recent remembers the last maxRecorded names.
+type recent struct {
+	mu    sync.Mutex
+	names map[string]bool // guarded by mu, as order
+	order []string
+}
+
+func (r *recent) has(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.names[name]
+}
+
+func (r *recent) add(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.names == nil {
+		r.names = map[string]bool{}
+	}
+	if len(r.order) == maxRecorded {
+		delete(r.names, r.order[0])
+		r.order = r.order[1:]
+	}
+	r.names[name] = true
+	r.order = append(r.order, name)
 }
 
 func (s *services) memory(ctx context.Context, data []byte) ([]byte, error) {

@@ -65,7 +65,7 @@ func defaultTiming() timing {
 		pollAckWait: 30 * time.Second,
 		// What was delivered to a connection that died comes again after this. A
 		// live worker sends heartbeats at a third of it.
-		mailAckWait: 20 * time.Second,
+		mailAckWait: 10 * time.Second,
 		// Long enough for a publisher that missed an acknowledgement to try
 		// twice more. Each id in the window costs memory (some 150 octets), and
 		// a duplicate that slips through is only a deposit that Put knows.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -123,5 +124,46 @@ func pollThrough(t *testing.T, nodes []*natsNode, url string, messages int, stri
 	}
 	if out := s.ok("status"); !strings.Contains(out, "3 replicas") {
 		t.Errorf("status:\n%s", out)
+	}
+}
+
+func TestPollGoesOnOverDamagedStreamsAndStatusNamesThem(t *testing.T) {
+	server := startScripted(t, pop3test.Config{}, small(3)...)
+	s := newSite(t, scriptedYAML(server, ""))
+	blocks := s.data("nats", "jetstream", "$G", "streams", "MAIL_s0", "msgs")
+	if err := os.MkdirAll(blocks, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{
+		filepath.Join(blocks, "1.blk"):                      "half of a message",
+		filepath.Join(blocks, "index.db"):                   "",
+		filepath.Join(filepath.Dir(blocks), "meta.inf"):     "{",
+		filepath.Join(filepath.Dir(blocks), "meta.sum"):     "x",
+		s.data("nats", "jetstream", "$SYS"):                 "a file in the place of a directory",
+		s.data("nats", "jetstream", "$G", "streams", "odd"): "",
+	} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out := s.ok("status"); !strings.Contains(out, "PROBLEM") || !strings.Contains(out, "did not end properly") {
+		t.Errorf("status before the poll:\n%s", out)
+	}
+	if report := reports(t, s.ok("poll", "--json"))["sales"]; report.Archived != 3 || report.Deleted != 3 || report.Error != "" {
+		t.Errorf("report %+v", report)
+	}
+	out := s.ok("status")
+	found, err := filepath.Glob(s.data("nats-set-aside-*"))
+	if err != nil || len(found) != 1 || !strings.Contains(out, "PROBLEM") || !strings.Contains(out, filepath.Base(found[0])) {
+		t.Fatalf("set aside: %v, %v; status:\n%s", found, err, out)
+	}
+	if data, err := os.ReadFile(filepath.Join(found[0], "jetstream", "$G", "streams", "MAIL_s0", "msgs", "1.blk")); err != nil || string(data) != "half of a message" {
+		t.Errorf("what was set aside is not what was found: %q, %v", data, err)
+	}
+	if err := os.RemoveAll(found[0]); err != nil {
+		t.Fatal(err)
+	}
+	if out := s.ok("status"); strings.Contains(out, "PROBLEM") {
+		t.Errorf("status after it was removed:\n%s", out)
 	}
 }
