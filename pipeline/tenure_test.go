@@ -186,7 +186,9 @@ func TestReceiptsOfAnOlderTermAreRefused(t *testing.T) {
 		term Term
 		good bool
 	}{{Term{1, 500}, false}, {Term{2, 99}, false}, {Term{}, false}, {Term{2, 100}, true}, {Term{3, 1}, true}, {Term{2, 101}, false}} {
-		a.send(outbox{s.inbox: {{Number: n, Receipt: archive.Receipt{ID: "id", Index: 5}}}}, test.term)
+		if err := a.send(outbox{s.inbox: {{Number: n, Receipt: archive.Receipt{ID: "id", Index: 5}}}}, test.term); err != nil {
+			t.Fatal(err)
+		}
 		if r := next(t, s.Receipts()); r.Number != n || (r.Err == "") != test.good {
 			t.Errorf("%v: receipt %+v", test.term, r)
 		}
