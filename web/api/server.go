@@ -227,6 +227,23 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, st)
 }
 
+// undecided says what of the archive keeps it from disposing of mail, or from taking any.
+func (s *Server) undecided(ctx context.Context, st *archive.Status) (out []string) {
+	if err := s.opts.Store.OrdersKnown(ctx); err != nil {
+		out = append(out, err.Error())
+	}
+	if st.Clock != nil {
+		out = append(out, st.Clock.String())
+	}
+	for _, name := range st.SetAside {
+		out = append(out, fmt.Sprintf("archive: %v: %s", archive.ErrSetAside, name))
+	}
+	if st.ReadOnly != "" {
+		out = append(out, "archive: "+st.ReadOnly)
+	}
+	return out
+}
+
 // state is the state of the instance, with what is wrong in words.
 func (s *Server) state(ctx context.Context) (Status, error) {
 	st := Status{Version: s.opts.Version, Running: s.opts.Running, DataDir: s.opts.DataDir}
@@ -271,18 +288,7 @@ func (s *Server) state(ctx context.Context) (Status, error) {
 			}
 		}
 	}
-	if err := s.opts.Store.OrdersKnown(ctx); err != nil {
-		st.Problem = append(st.Problem, err.Error())
-	}
-	if j := st.Archive.Clock; j != nil {
-		st.Problem = append(st.Problem, j.String())
-	}
-	for _, name := range st.Archive.SetAside {
-		st.Problem = append(st.Problem, fmt.Sprintf("archive: %v: %s", archive.ErrSetAside, name))
-	}
-	if st.Archive.ReadOnly != "" {
-		st.Problem = append(st.Problem, "archive: "+st.Archive.ReadOnly)
-	}
+	st.Problem = append(st.Problem, s.undecided(ctx, &st.Archive)...)
 	if st.Index.Partial != "" {
 		st.Problem = append(st.Problem, "index: "+st.Index.Partial)
 	}
