@@ -117,6 +117,11 @@ func (c *contract) operations() []operation {
 		{pattern: "POST /api/v1/retention/plans/{id}/apply", body: `{}`},
 		{pattern: "GET /api/v1/retention/plans/{id}/certificate"},
 		{pattern: "DELETE /api/v1/retention/rules/{name}"},
+		{pattern: "GET /api/v1/retention/clock"},
+		{pattern: "POST /api/v1/retention/clock/confirm"},
+		{pattern: "GET /api/v1/retention/changes"},
+		{pattern: "POST /api/v1/retention/changes/{id}/approve", want: http.StatusNotFound}, // nobody has asked for any
+		{pattern: "POST /api/v1/retention/changes/{id}/reject", want: http.StatusNotFound},
 		{pattern: "GET /api/v1/search", query: "q=mailbox:support&limit=1", keep: "id=hits.0.id"},
 		{pattern: "POST /api/v1/messages/{id}/erase", body: `{"reason":"asked by its writer"}`},
 		{pattern: "GET /api/v1/messages/{id}"}, // who disposed of it, when and why
