@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/postkeep/postkeep/archive"
 	"github.com/postkeep/postkeep/internal/config"
 	"github.com/postkeep/postkeep/web/api"
 )
@@ -54,6 +55,8 @@ type app struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	configPath     string
+	// archive changes how the archive is opened, if it is not nil: tests have a clock and a disk of their own.
+	archive func(*archive.Options)
 }
 
 // run runs one command and returns the exit code.

@@ -28,6 +28,9 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == extractName { // started by a command that runs in this process
+		main()
+	}
 	dir, err := os.MkdirTemp("", "postkeep-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

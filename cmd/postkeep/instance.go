@@ -81,8 +81,8 @@ const (
 )
 
 // openInstance opens the data directory and starts the workers. failed is
-// called when one ends that should not, or the archive breaks.
-func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to purpose, claim archive.Claim, failed func(error)) (_ *instance, err error) {
+// called when one ends that should not, or the archive breaks. Those of change that are not nil change how the archive is opened.
+func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to purpose, claim archive.Claim, failed func(error), change ...func(*archive.Options)) (_ *instance, err error) {
 	if ok, err := archive.Exists(cfg.DataDir); err != nil || !ok {
 		return nil, errors.Join(fmt.Errorf("%s holds no archive (postkeep init makes one)", cfg.DataDir), err)
 	}
@@ -98,7 +98,7 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 			err = errors.Join(err, i.close())
 		}
 	}()
-	if i.store, err = openStore(ctx, cfg, log, to, claim, fail); err != nil {
+	if i.store, err = openStore(ctx, cfg, log, to, claim, fail, change); err != nil {
 		return nil, err
 	}
 	if i.store.Medium() != nil {
@@ -202,18 +202,24 @@ func (i *instance) openStreams(ctx context.Context, cfg *config.Config, to purpo
 	return i.recall(ctx)
 }
 
-func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger, to purpose, claim archive.Claim, broken func(error)) (*archive.Store, error) {
+func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger, to purpose, claim archive.Claim, broken func(error), change []func(*archive.Options)) (*archive.Store, error) {
 	recipients, identities, err := encryption(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return archive.Open(ctx, cfg.DataDir, archive.Options{
+	o := archive.Options{
 		VolumeBytes: int64(cfg.Archive.VolumeSize), Recipients: recipients, Identities: identities, Logger: log,
 		RebuildCatalog: to == toRebuildCatalog, Reading: to == toRead || to == toWatch, Claim: claim,
 		// A broken writer stays so until the archive is opened again, which a
 		// service manager does by starting the program again.
 		Broken: broken,
-	})
+	}
+	for _, f := range change {
+		if f != nil {
+			f(&o)
+		}
+	}
+	return archive.Open(ctx, cfg.DataDir, o)
 }
 
 // recall hands the poller what it has to remember of earlier polls.
@@ -429,7 +435,7 @@ func (a *app) connect(ctx context.Context, to purpose, claim archive.Claim) (*co
 		if silent == nil {
 			return cfg, client, client.Close, nil
 		}
-		i, err := openInstance(ctx, cfg, log, to, claim, func(err error) { log.Error("worker failed", "error", err) })
+		i, err := openInstance(ctx, cfg, log, to, claim, func(err error) { log.Error("worker failed", "error", err) }, a.archive)
 		if err == nil {
 			client := api.Local(ctx, i.api)
 			return cfg, client, func() error { return errors.Join(client.Close(), i.close()) }, nil

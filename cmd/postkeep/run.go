@@ -32,7 +32,7 @@ signal stops at once. SIGHUP reads the mailboxes of the configuration again.`,
 			log := a.logger(cfg, true)
 			ctx, cancel := context.WithCancelCause(cmd.Context())
 			defer cancel(nil)
-			i, err := openInstance(ctx, cfg, log, toRun, claimOf(takeOver), func(err error) { cancel(err) })
+			i, err := openInstance(ctx, cfg, log, toRun, claimOf(takeOver), func(err error) { cancel(err) }, a.archive)
 			if err != nil {
 				return err
 			}

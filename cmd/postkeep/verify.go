@@ -155,7 +155,7 @@ func (a *app) verifyClosed(ctx context.Context, cfg *config.Config, req api.Veri
 	if err != nil {
 		return report, err
 	}
-	i, err := openInstance(ctx, cfg, log, toRead, archive.ClaimOwn, func(err error) { log.Error("worker failed", "error", err) })
+	i, err := openInstance(ctx, cfg, log, toRead, archive.ClaimOwn, func(err error) { log.Error("worker failed", "error", err) }, a.archive)
 	if errors.Is(err, archive.ErrLocked) { // it has been opened since
 		report.Notes = append(report.Notes, "the result is not in the ledger: another process has opened the archive")
 		return report, nil
