@@ -448,7 +448,8 @@ func (x *programTrial) lookAtEverything() {
 	x.look()
 	for box, ids := range x.onServer() {
 		for id := range ids {
-			if !x.m.mail[id].unstuffed {
+			gone := x.m.copies[programCopy{id, box}].gone // what was disposed of stays there
+			if !gone && !x.m.mail[id].unstuffed {
 				x.problem("%s of %s is left on the server: %s", x.m.mail[id].token, box, x.command("poll").stdout)
 			}
 		}
