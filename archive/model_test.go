@@ -28,6 +28,7 @@ type mailModel struct {
 	dual   bool
 	texts  map[string]string     // of every message that was ever delivered, by id
 	keys   map[int64]depositKey  // of the deposits that callers were told of
+	vouch  map[int64]bool        // deposits that a poll has vouched for, or may have
 	asHold map[string]drawnHold  // by name
 	asRule map[string]drawnRule  // by name
 	mail   map[int64]modelSource // of deposits, kept when the ledger is read again
@@ -57,7 +58,7 @@ type modelPlan struct {
 }
 
 func newMailModel() *mailModel {
-	m := &mailModel{acked: map[string]string{}, texts: map[string]string{}, keys: map[int64]depositKey{},
+	m := &mailModel{acked: map[string]string{}, texts: map[string]string{}, keys: map[int64]depositKey{}, vouch: map[int64]bool{},
 		asHold: map[string]drawnHold{}, asRule: map[string]drawnRule{}, mail: map[int64]modelSource{}}
 	m.restart()
 	return m

@@ -60,9 +60,6 @@ func fromEnv(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// unmended are faults that are known, and not looked for.
-var unmended = map[string]bool{"clock": true}
-
 // A trial is an archive to which things happen at random, on a disk that may fail, with a clock that may be wrong.
 type trial struct {
 	*testing.T
@@ -101,11 +98,13 @@ func newTrial(t *testing.T, seed uint64, did map[string]int) *trial {
 	x := &trial{T: t, seed: seed, did: did, root: t.TempDir(), m: newMailModel()}
 	x.truth.Store(received.UnixNano())
 	rng := x.rng()
-	x.jumps, x.dual = rng.IntN(2) == 0 && !unmended["clock"], rng.IntN(3) == 0
+	x.jumps, x.dual = rng.IntN(2) == 0, rng.IntN(3) == 0
 	x.m.dual = x.dual
 	x.options = Options{
 		VolumeBytes: 16 << (10 + rng.IntN(7)), Now: x.now, MinFree: 1 << 20,
-		Boot: func() (BootClock, bool) { return BootClock{ID: "boot", Up: time.Duration(x.truth.Load())}, true },
+		Boot: func() (BootClock, bool) {
+			return BootClock{ID: fmt.Sprint("boot ", x.cuts), Up: x.trueTime().Sub(received)}, true
+		},
 		Free: func(string) (int64, error) {
 			if x.full.Load() {
 				return 0, nil
@@ -337,6 +336,9 @@ func (x *trial) look() {
 	if len(boxes) > 0 {
 		x.problem("mailboxes are missing: %v", boxes)
 	}
+	x.s.mu.Lock()
+	x.must("catalog and ledger", x.s.agree(ctx))
+	x.s.mu.Unlock()
 	status, err := x.s.Status(ctx)
 	if x.must("status", err) && status.Messages != int64(len(messages)) {
 		x.problem("%d messages, not %d", status.Messages, len(messages))

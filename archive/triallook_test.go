@@ -83,8 +83,13 @@ func (x *trial) lookAtDeposits(ctx context.Context, id string, deposits []*model
 		}
 		held, err := x.s.Known(ctx, key.mailbox, []Listing{{UIDL: key.uidl, Size: key.listed}})
 		x.must("known", err)
-		if !slices.ContainsFunc(held, func(h Holding) bool { return h.ID == id && h.Index == d.index && !h.Disposed }) {
+		at := slices.IndexFunc(held, func(h Holding) bool { return h.ID == id && h.Index == d.index && !h.Disposed })
+		if at < 0 {
 			x.problem("deposit %d (%+v) is not known: %+v", d.index, key, held)
+			continue
+		}
+		if vouched, tried := x.m.vouch[d.index]; held[at].Confirmed && !tried || vouched && !held[at].Confirmed {
+			x.problem("deposit %d is confirmed: %v, a poll has vouched for it: %v", d.index, held[at].Confirmed, vouched)
 		}
 	}
 	x.same("mailboxes of "+id, got, want)

@@ -151,10 +151,26 @@ func (x *trial) put(rng *rand.Rand) {
 
 func (x *trial) poll(rng *rand.Rand) {
 	r := PollReport{Mailbox: oneOf(rng, mailboxes...), Session: x.name("session"), Started: x.now()}
+	var vouched []int64
+	x.mu.Lock()
+	for index, d := range x.m.deposits { // which changes between steps only
+		if _, tried := x.m.vouch[index]; d.mailbox == r.Mailbox && index%2 == int64(x.step%2) && !tried {
+			vouched = append(vouched, index)
+			x.m.vouch[index] = false
+		}
+	}
+	x.mu.Unlock()
+	slices.Sort(vouched)
+	r.Confirmed = NewRuns(vouched)
 	err := x.s.RecordPoll(x.Context(), r)
 	x.note("record poll: %v", err)
 	if x.worked("record a poll", err) {
 		x.ack("poll " + r.Session)
+		x.mu.Lock()
+		for _, index := range vouched {
+			x.m.vouch[index] = true
+		}
+		x.mu.Unlock()
 	}
 }
 
