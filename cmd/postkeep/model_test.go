@@ -41,6 +41,7 @@ type programCopy struct{ id, mailbox string }
 type copyState struct {
 	delivered time.Time // the first time, truly
 	archived  bool      // it has been found, or is gone from the server
+	deleted   bool      // it is gone from the server
 	gone      bool      // it was disposed of
 }
 
@@ -174,8 +175,7 @@ func (m *programModel) found(there map[string][]string, step int, now time.Time)
 			state.archived, state.gone = true, false
 		case state.archived && !state.gone:
 			if why := m.mustStay(c, step, now); why != "" {
-				m.problem("message %s (%q from %s, %q, attached %q) is missing in %s: %s", c.id, m.mail[c.id].token, m.mail[c.id].sender,
-					m.mail[c.id].word, m.mail[c.id].attached, c.mailbox, why)
+				m.problem("message %s (%+v) is missing in %s, deleted on the server %v: %s", c.id, m.mail[c.id], c.mailbox, state.deleted, why)
 			}
 			gone = append(gone, c)
 		}

@@ -66,9 +66,6 @@ func fromEnv(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// unmended are faults that are known, and not looked for.
-var unmended = map[string]bool{"clock": true, "dot": true, "extract": true, "addresses": true}
-
 // A programTrial is a program to which things happen at random.
 type programTrial struct {
 	*testing.T
@@ -81,6 +78,7 @@ type programTrial struct {
 	extract bool
 	server  *pop3test.Server
 
+	began          time.Time
 	waited, offset atomic.Int64 // the time that has gone by, and by how much the clock is wrong
 
 	daemon *running // nil while none runs
@@ -129,7 +127,7 @@ func newProgramTrial(t *testing.T, seed uint64, did map[string]int) *programTria
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &programTrial{T: t, seed: seed, did: did, dir: dir, m: newProgramModel(), inside: seed%2 == 0, extract: true}
+	x := &programTrial{T: t, seed: seed, did: did, dir: dir, m: newProgramModel(), inside: seed%2 == 0, extract: true, began: time.Now()}
 	x.config = filepath.Join(dir, "postkeep.yaml")
 	rng := x.rng()
 	x.faults = rand.New(rand.NewPCG(seed, 1<<32))
@@ -260,8 +258,13 @@ func (x *programTrial) command(args ...string) result {
 
 func (x *programTrial) app(stdout, stderr io.Writer) *app {
 	return &app{stdin: strings.NewReader("y\n"), stdout: stdout, stderr: stderr,
-		getenv:  func(name string) string { return map[string]string{"POSTKEEP_CONFIG": x.config}[name] },
-		archive: func(o *archive.Options) { o.Now = x.now }}
+		getenv: func(name string) string { return map[string]string{"POSTKEEP_CONFIG": x.config}[name] },
+		archive: func(o *archive.Options) {
+			o.Now = x.now
+			o.Boot = func() (archive.BootClock, bool) {
+				return archive.BootClock{ID: "boot", Up: x.trueTime().Sub(x.began)}, true
+			}
+		}}
 }
 
 // typed types a command and notes how it went. One that fails has to say one of the reasons.
@@ -413,7 +416,7 @@ func (x *programTrial) look() {
 	server := x.onServer()
 	for c, state := range x.m.copies {
 		if !server[c.mailbox][c.id] && !state.gone {
-			state.archived = true // who deletes has archived
+			state.archived, state.deleted = true, true // who deletes has archived
 		}
 	}
 	there := x.there()

@@ -126,12 +126,22 @@ func (s *Server) compareIndex(ctx context.Context) (*archive.Damage, string, err
 		}
 		position, documents := s.opts.Index.Position(), s.opts.Index.Count()
 		now, err := s.opts.Store.LastDeposit(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		pending, err := s.opts.Store.Interrupted(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		after, err := s.opts.Store.Status(ctx)
 		switch {
 		case err != nil:
 			return nil, "", err
+		case documents != uint64(st.Messages) && len(pending) > 0: // which takes the messages first, then their documents
+			return nil, fmt.Sprintf("a disposal is not finished: the index has %d documents for %d messages", documents, st.Messages), nil
 		case position < last:
 			return nil, fmt.Sprintf("the index is being completed: it has %d documents for %d messages", documents, st.Messages), nil
-		case now != last:
+		case now != last || after.Messages != st.Messages:
 		case documents != uint64(st.Messages):
 			return &archive.Damage{File: "index", Repairable: true,
 				What: fmt.Sprintf("it has %d documents for %d messages: postkeep rebuild index", documents, st.Messages)}, "", nil
