@@ -298,7 +298,8 @@ func (x *trial) plan(*rand.Rand) {
 	if !x.worked("plan", err, ErrClock) {
 		return
 	}
-	if want := x.m.due(x.trueTime()); !x.jumps && !x.unseen && p.Due != want {
+	// How long the machine stood still after a power cut nobody can say for certain, so that less may be due.
+	if want := x.m.due(x.trueTime()); !x.jumps && !x.unseen && (p.Due > want || p.Due < want && x.cuts == 0) {
 		x.problem("the plan has %d deposits, not %d", p.Due, want)
 	}
 }
