@@ -337,8 +337,9 @@ func (x *trial) look() {
 		x.problem("mailboxes are missing: %v", boxes)
 	}
 	x.s.mu.Lock()
-	x.must("catalog and ledger", x.s.agree(ctx))
+	_, err = x.s.agree(ctx)
 	x.s.mu.Unlock()
+	x.must("catalog and ledger", err)
 	status, err := x.s.Status(ctx)
 	if x.must("status", err) && status.Messages != int64(len(messages)) {
 		x.problem("%d messages, not %d", status.Messages, len(messages))
