@@ -36,6 +36,13 @@ type ComplianceOptions struct {
 	// Negates tells whether a query is one that can be understood, and whether it finds messages for what is
 	// not in them. Required.
 	Negates func(query string) (bool, error)
+	// Reading names the way in which this program reads messages for Search; it changes whenever the same message may be
+	// found in another way. "" leaves out all that depends on it.
+	Reading string
+	// Reread reports whether everything in Search was read in this way. nil is always.
+	Reread func() bool
+	// Indexed is Search.Each without the error where not everything is there. nil is Search.Each.
+	Indexed func(ctx context.Context, query string, fn func(id string) error) error
 	// Purge is everything else that holds copies of messages.
 	Purge []Purger
 	// DualControl wants the approval of a second person before anything is disposed of.
@@ -48,6 +55,7 @@ type Compliance struct {
 	store *Store
 	opts  ComplianceOptions
 
+	pinning   sync.Mutex    // held while it is noted what rules find
 	disposing chan struct{} // held, by sending to it, by the one who carries out a disposal
 	ctx       context.Context
 	stop      context.CancelFunc

@@ -270,6 +270,8 @@ func matches(n query.Node, text string, m Indexable) bool {
 		return !matches(n.Node, text, m)
 	case *query.All:
 		return true
+	case *query.ID:
+		return strings.HasPrefix(m.ID, n.Prefix)
 	case *query.Flag:
 		return strings.Contains(text, "X-Flag: "+n.Name)
 	case *query.Date:

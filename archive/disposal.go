@@ -57,6 +57,8 @@ type holdCheck struct {
 	Name   string `json:"name"`
 	Hits   int64  `json:"hits"`
 	SHA256 string `json:"sha256"` // of the ids, as in the evaluation's event
+	// Earlier is how many more it covers because it has covered them before.
+	Earlier int64 `json:"earlier,omitempty"`
 }
 
 // A doomed is a deposit that an intent disposes of, with all that is needed to do so.
@@ -218,8 +220,8 @@ func intentEvents(p *Plan, actor, login string, evaluations []*evaluation, dooms
 	}
 	var events []ledger.Event
 	for _, e := range evaluations {
-		events = append(events, e.event(actor))
-		d.Holds = append(d.Holds, holdCheck{e.hold.ID, e.hold.Name, e.details.Hits, e.details.SHA256})
+		events = append(events, e.events(actor)...)
+		d.Holds = append(d.Holds, holdCheck{e.hold.ID, e.hold.Name, e.details.Hits, e.details.SHA256, e.details.Earlier})
 	}
 	for len(dooms) > 0 {
 		n, err := fitting(dooms)

@@ -139,6 +139,10 @@ func (c *Compliance) establish(ctx context.Context, rules []retention.Rule, cs *
 	if err != nil {
 		return err
 	}
+	readings, err := c.readings(ctx, rules)
+	if err != nil {
+		return err
+	}
 	for _, one := range cs.list {
 		one.facts = make([]retention.Fact, len(rules))
 	}
@@ -169,6 +173,14 @@ func (c *Compliance) establish(ctx context.Context, rules []retention.Rule, cs *
 			return nil
 		}); err != nil {
 			return fmt.Errorf("rule %q: %w", r.Name, err)
+		}
+		if readings[i] == nil {
+			continue
+		}
+		for _, one := range cs.list {
+			if matches(one) && readings[i].concerns(one.index) {
+				one.facts[i].Before(readings[i].known.has(one.ID))
+			}
 		}
 	}
 	return nil

@@ -2,12 +2,8 @@ package archive
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"hash"
-	"io"
 	"time"
 
 	"github.com/postkeep/postkeep/archive/hold"
@@ -26,9 +22,13 @@ type Hold struct {
 	ReleaseReason string    `json:"release_reason,omitempty"`
 	// Pending is the change by which somebody has asked for its release, which another one has to approve.
 	Pending string `json:"pending,omitempty"`
-	// Evaluated is when it was last asked what it covers, and Hits how many messages that was.
+	// Evaluated is when it was last asked what it covers, and Hits how many messages that was, of which Earlier are covered
+	// because they were at an earlier evaluation, and are not found by its terms any more.
 	Evaluated time.Time `json:"evaluated,omitzero"`
 	Hits      int64     `json:"hits"`
+	Earlier   int64     `json:"earlier,omitempty"`
+	// Late are the messages that it came too late for; PlaceHold and EvaluateHold fill it in.
+	Late []LateMessage `json:"late,omitempty"`
 	// Unreadable means that the details of its event are damaged. Nothing is known but ID, Placed and PlacedBy, and
 	// where it was evaluated later that, with the whole question as Query. Else the event may as well be a release or an
 	// evaluation of another hold.
@@ -86,7 +86,7 @@ func holdOf(placed keyed, release, evaluation order) (Hold, error) {
 		if err := json.Unmarshal(evaluation.Details, &d); err != nil {
 			return h, err
 		}
-		h.Evaluated, h.Hits = evaluation.Time, d.Hits
+		h.Evaluated, h.Hits, h.Earlier = evaluation.Time, d.Hits+d.Earlier, d.Earlier
 	}
 	return h, nil
 }
@@ -146,36 +146,57 @@ func (s *Store) hold(ctx context.Context, name string) (Hold, error) {
 	return Hold{}, fmt.Errorf("hold %q: %w that is in force", name, ErrNoOrder)
 }
 
-// PlaceHold puts a hold into force. It counts before it is evaluated, and whatever the state of the index.
+// PlaceHold puts a hold into force. It counts before it is evaluated, and whatever the state of the index. A disposal that was
+// decided before goes on: Late says what of it the hold would have covered, which is recorded, too.
 func (c *Compliance) PlaceHold(ctx context.Context, h hold.Hold, actor string) (Hold, error) {
-	if err := h.Validate(); err != nil {
-		return Hold{}, fmt.Errorf("%w: %w", ErrOrder, err)
-	}
-	if _, err := c.check(h.Query); err != nil {
+	placed, going, err := c.place(ctx, h, actor)
+	if err != nil {
 		return Hold{}, err
 	}
+	ctx = context.WithoutCancel(ctx) // it is in force
+	if placed.Late = c.tooLate(ctx, placed, going); len(placed.Late) > 0 {
+		if err := c.store.recordLate(ctx, placed, placed.Late, actor); err != nil {
+			return placed, fmt.Errorf("the hold is in force; what it came too late for cannot be recorded: %w", err)
+		}
+	}
+	return placed, nil
+}
+
+// place puts a hold into force. It returns what was about to be disposed of at that moment.
+func (c *Compliance) place(ctx context.Context, h hold.Hold, actor string) (Hold, map[string]string, error) {
+	if err := h.Validate(); err != nil {
+		return Hold{}, nil, fmt.Errorf("%w: %w", ErrOrder, err)
+	}
+	if _, err := c.check(h.Query); err != nil {
+		return Hold{}, nil, err
+	}
 	if _, err := c.check(h.Terms()); err != nil {
-		return Hold{}, fmt.Errorf("%w: with custodians and days the query becomes too large: %w", ErrOrder, err)
+		return Hold{}, nil, fmt.Errorf("%w: with custodians and days the query becomes too large: %w", ErrOrder, err)
 	}
 	s := c.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	holds, err := s.Holds(ctx, false)
 	if err != nil {
-		return Hold{}, err
+		return Hold{}, nil, err
 	}
 	for _, other := range holds {
 		if other.Name == h.Name || other.ID == h.Name {
-			return Hold{}, fmt.Errorf("%w: there is a hold %q in force already", ErrOrder, h.Name)
+			return Hold{}, nil, fmt.Errorf("%w: there is a hold %q in force already", ErrOrder, h.Name)
 		}
 	}
 	if len(holds) >= maxHolds {
-		return Hold{}, fmt.Errorf("%w: %d holds are in force, more are not taken", ErrOrder, maxHolds)
+		return Hold{}, nil, fmt.Errorf("%w: %d holds are in force, more are not taken", ErrOrder, maxHolds)
 	}
 	if _, err := s.enact(ctx, ledger.Event{Type: ledger.TypeHold, Actor: actor, Details: holdDetails{Action: actPlace, Hold: &h}}); err != nil {
-		return Hold{}, err
+		return Hold{}, nil, err
 	}
-	return s.hold(ctx, h.Name)
+	placed, err := s.hold(ctx, h.Name)
+	if err != nil {
+		return Hold{}, nil, err
+	}
+	going, err := s.going(ctx)
+	return placed, going, err
 }
 
 // ReleaseHold ends the hold that has the name or id. With dual control it asks for that: the hold stays in force, with a Pending
@@ -215,7 +236,11 @@ func (c *Compliance) Covering(ctx context.Context, id string) ([]Hold, error) {
 	}
 	covering := []Hold{}
 	for _, h := range holds {
-		covered := false
+		earlier, err := c.store.covered(ctx, h.ID)
+		if err != nil {
+			return nil, err
+		}
+		covered := earlier.has(id)
 		if err := c.opts.Search.Each(ctx, "("+h.Terms()+") id:"+id, func(string) error { covered = true; return nil }); err != nil {
 			return nil, fmt.Errorf("hold %q: %w", h.Name, err)
 		}
@@ -224,39 +249,6 @@ func (c *Compliance) Covering(ctx context.Context, id string) ([]Hold, error) {
 		}
 	}
 	return covering, c.store.OrdersKnown(ctx)
-}
-
-// firstHits is how many ids of an evaluation its event names: enough to look into it.
-const firstHits = 100
-
-// An evaluation is what a hold covers at one time.
-type evaluation struct {
-	hold    Hold
-	details holdDetails
-	sum     hash.Hash
-}
-
-// evaluate asks what a hold covers, and hands each id to fn.
-func (c *Compliance) evaluate(ctx context.Context, h Hold, purpose string, fn func(id string)) (*evaluation, error) {
-	e := &evaluation{hold: h, sum: sha256.New()}
-	e.details = holdDetails{Action: actEvaluate, Of: h.ID, Terms: h.Terms(), For: purpose}
-	err := c.opts.Search.Each(ctx, e.details.Terms, func(id string) error {
-		if e.details.Hits++; e.details.Hits <= firstHits {
-			e.details.First = append(e.details.First, id)
-		}
-		_, err := io.WriteString(e.sum, id+"\n")
-		fn(id)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("evaluate hold %q: %w", h.Name, err)
-	}
-	e.details.SHA256 = hex.EncodeToString(e.sum.Sum(nil))
-	return e, nil
-}
-
-func (e *evaluation) event(actor string) ledger.Event {
-	return ledger.Event{Type: ledger.TypeHold, Actor: actor, Details: e.details}
 }
 
 // EvaluateHold asks what the hold that has the name or id covers now, hands each id to fn, and records it.
@@ -275,8 +267,12 @@ func (c *Compliance) EvaluateHold(ctx context.Context, name, actor string, fn fu
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.enact(ctx, e.event(actor)); err != nil {
+	if _, err := s.enact(ctx, e.events(actor)...); err != nil {
 		return h, err
 	}
-	return s.hold(ctx, name)
+	if h, err = s.hold(ctx, name); err != nil {
+		return h, err
+	}
+	h.Late, err = s.Late(ctx, h.ID)
+	return h, err
 }

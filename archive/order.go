@@ -27,6 +27,9 @@ const (
 	orderApproval   = "approval"   // id of the plan
 	orderIntent     = "intent"     // ledger index
 	orderDone       = "done"       // id of the plan
+	orderCover      = "cover:"     // with the id of a hold; ledger index: what it has covered
+	orderReading    = "reading:"   // with the id of a rule; ledger index: what it found before messages were read in another way
+	orderLate       = "late:"      // with the id of a hold; ledger index: what it came too late for
 	orderUnreadable = "unreadable" // ledger index: its details are damaged
 	orderClock      = "clock"      // ledger index
 	orderChange     = "change"     // id of the change
@@ -38,6 +41,8 @@ const (
 	actPlace    = "place"
 	actRelease  = "release"
 	actEvaluate = "evaluate"
+	actCover    = "cover"
+	actLate     = "late"
 	actAdd      = "add"
 	actRemove   = "remove"
 	actPlan     = "plan"
@@ -46,6 +51,7 @@ const (
 	actRequest  = "request"
 	actAgree    = "agree"
 	actReject   = "reject"
+	actReading  = "reading"
 )
 
 // holdDetails are the details of a hold event.
@@ -62,6 +68,12 @@ type holdDetails struct {
 	SHA256 string   `json:"sha256,omitempty"`
 	First  []string `json:"first,omitempty"`
 	For    string   `json:"for,omitempty"` // what it was evaluated for
+	// Earlier is how many more messages it covers because it has covered them before.
+	Earlier int64 `json:"earlier,omitempty"`
+	// Set is an idSet of messages that it covers from now on until it is released.
+	Set []byte `json:"set,omitempty"`
+	// Late are messages that it came too late for.
+	Late []LateMessage `json:"late,omitempty"`
 }
 
 // policyDetails are the details of a policy event.
@@ -70,7 +82,7 @@ type policyDetails struct {
 	Rule   *retention.Rule `json:"rule,omitempty"` // added
 	Name   string          `json:"name,omitempty"` // of the rule that was removed
 	Plan   *planDetails    `json:"plan,omitempty"` // made
-	Of     string          `json:"of,omitempty"`   // id of the plan that was approved, or has disposed of what stays out
+	Of     string          `json:"of,omitempty"`   // id of the plan that was approved, or has disposed of what stays out; of the rule that was read
 	// Login is how whoever did it had logged in, Account whether they have an account.
 	Login   string `json:"login,omitempty"`
 	Account bool   `json:"account,omitempty"`
@@ -78,6 +90,9 @@ type policyDetails struct {
 	Change *changeDetails `json:"change,omitempty"`
 	// KeptOut is what was delivered again and stays out.
 	KeptOut *keptOut `json:"kept_out,omitempty"`
+	// Read is the reading of the index when a rule was added, "" if parts of it were of different ones.
+	Read    string          `json:"read,omitempty"`
+	Reading *readingDetails `json:"reading,omitempty"`
 }
 
 // An order is an event as the catalog keeps it.
@@ -91,12 +106,13 @@ type order struct {
 // idOf names what an event has made: the letter and the ledger index.
 func idOf(letter string, index int64) string { return letter + strconv.FormatInt(index, 10) }
 
-// The letters that ids of holds and plans begin with.
+// The letters that ids of holds, plans and rules begin with.
 const (
 	holdLetter = "h"
 	planLetter = "p"
 
 	changeLetter = "c"
+	ruleLetter   = "r"
 )
 
 // An UnreadableOrder is an event about a hold, a rule or a disposal whose details are damaged, or were erased, which no disposal
@@ -183,6 +199,10 @@ func addHold(change *catalog.Change, e ledger.Entry) error {
 		return keep(change, e, orderRelease, d.Of)
 	case actEvaluate:
 		return keep(change, e, orderEvaluation, d.Of)
+	case actCover:
+		return keepOf(change, e, coverKind(d.Of))
+	case actLate:
+		return keepOf(change, e, lateKind(d.Of))
 	}
 	return nil
 }
@@ -207,6 +227,8 @@ func addPolicy(change *catalog.Change, e ledger.Entry) error {
 		return keep(change, e, orderDecision, d.Of)
 	case actKeepOut:
 		return addKeptOut(change, e, d.KeptOut)
+	case actReading:
+		return keepOf(change, e, readingKind(d.Of))
 	}
 	return nil
 }

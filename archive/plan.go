@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/postkeep/postkeep/archive/ledger"
@@ -34,7 +35,9 @@ type planDetails struct {
 	// Rules are those by which something is due, as they were then.
 	Rules []retention.Rule `json:"rules,omitempty"`
 	Held  int              `json:"held"` // deposits that are due and held, and therefore not in it
-	More  bool             `json:"more,omitempty"`
+	// Waiting are deposits that a rule finds in another way than before, and that nobody has confirmed.
+	Waiting int  `json:"waiting,omitempty"`
+	More    bool `json:"more,omitempty"`
 	// ClockConfirmed means that somebody said that the clock is right although it is far ahead of the ledger.
 	ClockConfirmed bool `json:"clock_confirmed,omitempty"`
 	// Dual means that it takes the approval of a second person, whatever the configuration says later.
@@ -65,8 +68,10 @@ type Plan struct {
 	Rules []RuleDue `json:"rules"`
 	Due   int       `json:"due"`  // deposits
 	Held  int       `json:"held"` // deposits that were due and held when it was made
-	More  bool      `json:"more"` // there was more than one plan takes
-	Note  string    `json:"reason,omitempty"`
+	// Waiting are deposits that a rule found in another way than before when it was made: see Compliance.Differences.
+	Waiting int    `json:"waiting,omitempty"`
+	More    bool   `json:"more"` // there was more than one plan takes
+	Note    string `json:"reason,omitempty"`
 	// Login is how By had logged in, Dual whether a second person has to approve it.
 	Login string     `json:"login,omitempty"`
 	Dual  bool       `json:"dual_control,omitempty"`
@@ -124,7 +129,7 @@ func (s *Store) planOf(ctx context.Context, id string, made order) (Plan, error)
 		return Plan{}, fmt.Errorf("catalog: plan %s: %w", id, err)
 	}
 	p := Plan{ID: id, Kind: d.Plan.Kind, State: StatePlanned, Made: made.Time, By: made.Actor, Rules: []RuleDue{},
-		Held: d.Plan.Held, More: d.Plan.More, Note: d.Plan.Reason, items: d.Plan.Items,
+		Held: d.Plan.Held, Waiting: d.Plan.Waiting, More: d.Plan.More, Note: d.Plan.Reason, items: d.Plan.Items,
 		Login: d.Login, Dual: d.Plan.Dual}
 	for _, item := range d.Plan.Items {
 		p.Due += len(item.Deposits)
@@ -191,6 +196,9 @@ func (c *Compliance) Plan(ctx context.Context, actor string, clockConfirmed bool
 	if err := c.completeNow(ctx); err != nil {
 		return Plan{}, err
 	}
+	if err := c.pinRules(ctx, false); err != nil {
+		return Plan{}, err
+	}
 	details := planDetails{Kind: Retention, ClockConfirmed: clockConfirmed}
 	evaluations, err := c.collect(ctx, &details)
 	if err != nil {
@@ -202,9 +210,9 @@ func (c *Compliance) Plan(ctx context.Context, actor string, clockConfirmed bool
 // keepPlan records a plan with what the holds covered when it was made.
 func (c *Compliance) keepPlan(ctx context.Context, d *planDetails, evaluations []*evaluation, actor string) (Plan, error) {
 	s := c.store
-	events := make([]ledger.Event, 0, len(evaluations)+1)
+	var events []ledger.Event
 	for _, e := range evaluations {
-		events = append(events, e.event(actor))
+		events = append(events, e.events(actor)...)
 	}
 	made := len(d.Items) > 0
 	d.Dual = c.opts.DualControl
@@ -213,15 +221,15 @@ func (c *Compliance) keepPlan(ctx context.Context, d *planDetails, evaluations [
 			Details: policyDetails{Action: actPlan, Plan: d, Login: loginOf(ctx).How}})
 	}
 	if len(events) == 0 {
-		return Plan{Kind: d.Kind, Held: d.Held, Rules: []RuleDue{}}, nil
+		return Plan{Kind: d.Kind, Held: d.Held, Waiting: d.Waiting, Rules: []RuleDue{}}, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	first, err := s.enact(ctx, events...)
 	if err != nil || !made {
-		return Plan{Kind: d.Kind, Held: d.Held, Rules: []RuleDue{}}, err
+		return Plan{Kind: d.Kind, Held: d.Held, Waiting: d.Waiting, Rules: []RuleDue{}}, err
 	}
-	return s.Plan(ctx, idOf(planLetter, first+int64(len(evaluations))))
+	return s.Plan(ctx, idOf(planLetter, first+int64(len(events)-1)))
 }
 
 // collect fills a plan: it looks at the deposits in windows, asks all rules and holds about each, and
@@ -281,6 +289,8 @@ func (c *Compliance) dueOf(ctx context.Context, rules []retention.Rule, cs *cand
 	for _, one := range cs.list {
 		r := retention.Due(rules, one.facts, now)
 		switch {
+		case r == nil && slices.ContainsFunc(one.facts, func(f retention.Fact) bool { return f.Changed }):
+			d.Waiting++
 		case r == nil:
 		case held[one.ID]:
 			d.Held++

@@ -17,7 +17,13 @@ type Rule struct {
 	AddedBy string    `json:"added_by"`
 	// Pending is the change by which somebody has asked for its removal, which another one has to approve.
 	Pending string `json:"pending,omitempty"`
+
+	index   int64  // of its event
+	reading string // of the index when it was added, "" if parts of it were of different ones
 }
+
+// id names the rule for good: another one may have its name later.
+func (r *Rule) id() string { return idOf(ruleLetter, r.index) }
 
 // Rules lists the retention rules in force, oldest first.
 func (s *Store) Rules(ctx context.Context) ([]Rule, error) {
@@ -31,7 +37,7 @@ func (s *Store) Rules(ctx context.Context) ([]Rule, error) {
 		if err := json.Unmarshal(r.Details, &d); err != nil || d.Rule == nil {
 			return nil, fmt.Errorf("catalog: rule %s: %w", r.Key, err)
 		}
-		out[i] = Rule{Rule: *d.Rule, Added: r.Time, AddedBy: r.Actor}
+		out[i] = Rule{Rule: *d.Rule, Added: r.Time, AddedBy: r.Actor, index: r.Index, reading: d.Read}
 	}
 	return out, nil
 }
@@ -57,6 +63,18 @@ func (c *Compliance) AddRule(ctx context.Context, r retention.Rule, actor string
 		return Rule{}, err
 	}
 	r.Negated = negates
+	read := c.opts.Reading
+	if !c.reread() {
+		read = ""
+	}
+	added, err := c.addRule(ctx, r, read, actor)
+	if err != nil || read != "" {
+		return added, err
+	}
+	return added, c.pinRules(ctx, true) // by what people see now
+}
+
+func (c *Compliance) addRule(ctx context.Context, r retention.Rule, read, actor string) (Rule, error) {
 	s := c.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,7 +90,7 @@ func (c *Compliance) AddRule(ctx context.Context, r retention.Rule, actor string
 			return Rule{}, fmt.Errorf("%w: there is a rule %q already: remove it first", ErrOrder, r.Name)
 		}
 	}
-	if _, err := s.enact(ctx, ledger.Event{Type: ledger.TypePolicy, Actor: actor, Details: policyDetails{Action: actAdd, Rule: &r}}); err != nil {
+	if _, err := s.enact(ctx, ledger.Event{Type: ledger.TypePolicy, Actor: actor, Details: policyDetails{Action: actAdd, Rule: &r, Read: read}}); err != nil {
 		return Rule{}, err
 	}
 	return s.rule(ctx, r.Name)

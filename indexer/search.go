@@ -266,6 +266,15 @@ const eachPage = 10_000
 // failed or is not complete the error is ErrLacking: who disposes or exports must
 // not take less for all.
 func (x *Index) Each(ctx context.Context, q string, scope *Scope, fn func(id string) error) error {
+	return x.each(ctx, q, scope, true, fn)
+}
+
+// EachIndexed is Each without ErrLacking: what is not in the index is left out.
+func (x *Index) EachIndexed(ctx context.Context, q string, fn func(id string) error) error {
+	return x.each(ctx, q, nil, false, fn)
+}
+
+func (x *Index) each(ctx context.Context, q string, scope *Scope, whole bool, fn func(id string) error) error {
 	node, err := query.Parse(q)
 	if err != nil {
 		return err
@@ -274,7 +283,7 @@ func (x *Index) Each(ctx context.Context, q string, scope *Scope, fn func(id str
 	if err != nil {
 		return err
 	}
-	p := plan{order: o, size: x.eachPage, apart: true, whole: true}
+	p := plan{order: o, size: x.eachPage, apart: true, whole: whole}
 	for {
 		compiled, err := x.compile(ctx, node, scope, &p)
 		if err != nil {

@@ -3,6 +3,7 @@ package indexer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"runtime"
@@ -59,6 +60,9 @@ type WorkerOptions struct {
 	Gather time.Duration
 	// Extractor reads attached files; with nil those that may have text are not read, and their messages are partial.
 	Extractor Extractor
+	// Rereading is called before messages that are in the index are read in another way than they were: what depends on
+	// that can note what is found now. While it fails nothing is indexed; with archive.ErrReadOnly what is there stays as it is.
+	Rereading func(context.Context) error
 	// Logger hears of messages that could not be read and of retries; nil discards.
 	Logger *slog.Logger
 }
@@ -86,9 +90,11 @@ type Worker struct {
 	archive Archive
 	wake    <-chan struct{}
 	opts    WorkerOptions
-	reads   bool           // attached files
-	merges  sync.WaitGroup // of closed generations
-	parsers sync.Pool      // of *mailparse.Parser
+	reads   bool // attached files
+	// announced says that Rereading was called, frozen that nobody could note what is found.
+	announced, frozen bool
+	merges            sync.WaitGroup // of closed generations
+	parsers           sync.Pool      // of *mailparse.Parser
 
 	analyzer *analyzer
 }
@@ -177,6 +183,9 @@ func (w *Worker) step(ctx context.Context, b *builder) (more bool, err error) {
 	if err := w.index.repair(); err != nil {
 		return false, err
 	}
+	if err := w.announce(ctx); err != nil {
+		return false, err
+	}
 	if w.reads {
 		if err := w.index.markUnread(); err != nil {
 			return false, err
@@ -188,6 +197,9 @@ func (w *Worker) step(ctx context.Context, b *builder) (more bool, err error) {
 	if err := b.catchUp(ctx); err != nil {
 		return false, err
 	}
+	if w.frozen && len(b.waiting) == 0 {
+		return false, b.answer()
+	}
 	if more, err = b.build(ctx); err != nil {
 		return false, err
 	}
@@ -196,6 +208,23 @@ func (w *Worker) step(ctx context.Context, b *builder) (more bool, err error) {
 		return false, err
 	}
 	return more || len(w.index.requests) > 0, b.compare(ctx)
+}
+
+// announce calls Rereading, once.
+func (w *Worker) announce(ctx context.Context) error {
+	if w.announced || w.index.Read(w.reads) {
+		return nil
+	}
+	if w.opts.Rereading != nil {
+		err := w.opts.Rereading(ctx)
+		if w.frozen = errors.Is(err, archive.ErrReadOnly); w.frozen {
+			w.opts.Logger.Warn("the search index is not rebuilt while the archive is read-only: what holds and rules find by it cannot be noted", "error", err)
+		} else if err != nil {
+			return fmt.Errorf("note what holds and rules find before messages are read in another way: %w", err)
+		}
+	}
+	w.announced = true
+	return nil
 }
 
 // sleep returns false when ctx is done. It can be woken if wakeable.

@@ -2,9 +2,12 @@ package indexer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -235,5 +238,78 @@ func TestSearchGoesOnWhileMessagesAreIndexed(t *testing.T) {
 	}
 	if got, err := r.Search(t.Context(), Request{Query: "hello", Limit: 1}); err != nil || got.Total != 200 {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// only is the directory of the only generation.
+func (r *running) only() string {
+	r.t.Helper()
+	all, err := r.Generations()
+	if err != nil || len(all) != 1 {
+		r.t.Fatal(all, err)
+	}
+	return all[0].Dir
+}
+
+// TestNothingIsReadInAnotherWayUnannounced: what holds and rules find is noted by the index as it was, and as long as that fails it stays
+// so.
+func TestNothingIsReadInAnotherWayUnannounced(t *testing.T) {
+	dir, a := t.TempDir(), sample()
+	r := start(t, dir, a, WorkerOptions{}).complete()
+	made := filepath.Join(dir, r.only())
+	r.stop()
+	data, err := json.Marshal(manifest{formatVersion, mappingVersion - 1, received})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(made, generationFile), data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	failures, found := 2, []string{}
+	called := make(chan struct{}, 10)
+	opts := WorkerOptions{Interval: time.Millisecond}
+	opts.Rereading = func(ctx context.Context) error {
+		defer func() { called <- struct{}{} }()
+		if failures--; failures >= 0 {
+			return errors.New("the ledger is busy")
+		}
+		names, err := filepath.Glob(filepath.Join(dir, generationPrefix+"*"))
+		if err != nil || len(names) != 1 || names[0] != made {
+			t.Errorf("generations %v, %v", names, err)
+		}
+		found = append(found, "once")
+		return nil
+	}
+	r = start(t, dir, a, opts)
+	for range 3 {
+		<-called
+	}
+	r.rebuilt()
+	if now := r.only(); len(found) != 1 || now == filepath.Base(made) {
+		t.Errorf("announced %d times, generation %s", len(found), now)
+	}
+	r.stop()
+	r = start(t, dir, a, WorkerOptions{Rereading: func(context.Context) error { t.Error("announced without need"); return nil }}).complete()
+	r.stop()
+}
+
+// TestAReadOnlyArchiveKeepsItsIndex: where nobody can note what is found, nothing is read in another way.
+func TestAReadOnlyArchiveKeepsItsIndex(t *testing.T) {
+	dir, a := t.TempDir(), sample()
+	r := start(t, dir, a, WorkerOptions{}).complete()
+	made := filepath.Join(dir, r.only())
+	r.stop()
+	data, err := json.Marshal(manifest{formatVersion, mappingVersion - 1, received})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(made, generationFile), data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.put("later", "box", mail("a@x.example", "b@x.example", "Mon, 1 Jan 2024 10:00:00 +0000", "later", "text"))
+	r = start(t, dir, a, WorkerOptions{Rereading: func(context.Context) error { return archive.ErrReadOnly }}).catchUp()
+	defer r.stop()
+	if got := r.find("subject:later"); got != "later" || r.only() != filepath.Base(made) {
+		t.Errorf("found %q in %s", got, r.only())
 	}
 }

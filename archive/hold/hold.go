@@ -10,6 +10,7 @@ package hold
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -112,17 +113,8 @@ const Unaddressed = "is:unclear"
 func (h *Hold) Terms() string {
 	var parts []string
 	if len(h.Custodians) > 0 {
-		var names []string
-		addressed := false
-		for _, c := range h.Custodians {
-			c = strings.TrimSpace(c)
-			names = append(names, "mailbox:"+quote(c))
-			if strings.Contains(c, "@") {
-				// address: has every header field, what servers noted, and journal reports.
-				names, addressed = append(names, "address:"+quote(c)), true
-			}
-		}
-		if addressed {
+		names := h.names()
+		if slices.ContainsFunc(h.Custodians, isAddress) {
 			names = append(names, Unaddressed)
 		}
 		parts = append(parts, "("+strings.Join(names, " OR ")+")")
@@ -136,6 +128,24 @@ func (h *Hold) Terms() string {
 	}
 	return strings.Join(parts, " ")
 }
+
+func isAddress(custodian string) bool { return strings.Contains(custodian, "@") }
+
+// names are the queries for the custodians.
+func (h *Hold) names() []string {
+	var names []string
+	for _, c := range h.Custodians {
+		c = strings.TrimSpace(c)
+		names = append(names, "mailbox:"+quote(c))
+		if isAddress(c) {
+			names = append(names, "address:"+quote(c)) // in every header field, in what servers noted, and in journal reports
+		}
+	}
+	return names
+}
+
+// Named returns the query that finds the mail of the custodians for certain, "" without custodians.
+func (h *Hold) Named() string { return strings.Join(h.names(), " OR ") }
 
 var quoting = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 

@@ -82,8 +82,18 @@ type Fact struct {
 	Match bool
 	// Unsure means that not all of the message could be read, so that the query might match, or not.
 	Unsure bool
+	// Changed means that the query finds the message in another way than before, which nobody has confirmed.
+	Changed bool
 	// Begin is when the periods began.
 	Begin time.Time
+}
+
+// Before takes into account whether the query found the message before messages were read in another way. Where that is
+// not what it does now it might match, or not.
+func (f *Fact) Before(match bool) {
+	f.Changed = f.Match != match
+	f.Unsure = f.Unsure || f.Changed
+	f.Match = f.Match && match
 }
 
 // Until is the time before which the rules forbid to dispose of a deposit, and the rule that asks

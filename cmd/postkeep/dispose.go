@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/postkeep/postkeep/indexer"
 )
@@ -45,6 +47,33 @@ func (i *instance) unfinished() []string {
 	return out
 }
 
+// unconfirmed is what was last said of rules that find messages in another way. Asking takes a search for each rule.
+type unconfirmed struct {
+	mu   sync.Mutex
+	at   time.Time
+	said []string
+}
+
+const (
+	// unconfirmedAge is for how long it is taken for true.
+	unconfirmedAge = 10 * time.Second
+	// unconfirmedPatience bounds asking.
+	unconfirmedPatience = 10 * time.Second
+)
+
+// unconfirmed says which rules wait for somebody to confirm what they find in another way.
+func (i *instance) unconfirmed() []string {
+	i.changes.mu.Lock()
+	defer i.changes.mu.Unlock()
+	if i.compliance == nil || time.Since(i.changes.at) < unconfirmedAge {
+		return i.changes.said
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), unconfirmedPatience)
+	defer cancel()
+	i.changes.said, i.changes.at = i.compliance.Unconfirmed(ctx), time.Now()
+	return i.changes.said
+}
+
 // scrub leaves nothing in the streams of what has gone through them.
 func (i *instance) scrub(ctx context.Context, ids []string, _ int64) error {
 	if len(ids) == 0 {
@@ -75,7 +104,8 @@ func (i *instance) held(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 	}
-	return ids, nil
+	earlier, err := i.store.EarlierCovered(ctx, seen)
+	return append(ids, earlier...), err
 }
 
 // everybodys is the index without regard to who asks.

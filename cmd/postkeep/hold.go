@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,11 +30,14 @@ to say that it does not match counts as covered.`,
 
 func (a *app) holdPlaceCommand() *cobra.Command {
 	var h hold.Hold
+	var yes bool
 	cmd := &cobra.Command{
 		Use: "place --name NAME --reason REASON [--custodian WHO]... [--query QUERY] [--from DAY] [--to DAY]", Short: "Place a hold",
 		Long: `Places a hold. Custodians are mailboxes or addresses; mail of any of them is
 covered, and without any that of everybody. A day is covered if the message says
-that it was written on it, or was received on it.`,
+that it was written on it, or was received on it. It asks first when the hold
+covers nothing, or a custodian has no mail. A disposal that was decided before is
+carried out: what the hold came too late for is listed.`,
 		Example: `  postkeep hold place --name "Smith v Jones" --reason "claim of 3 May" --custodian smith@example.com --from 2024-01-01
   postkeep hold place --name audit --reason "tax audit 2023" --query 'subject:invoice'`,
 		Args: cobra.NoArgs,
@@ -42,7 +46,8 @@ that it was written on it, or was received on it.`,
 				return usage(err)
 			}
 			return a.with(cmd.Context(), toRead, func(cfg *config.Config, c *api.Client) error {
-				if _, err := c.PlaceHold(cmd.Context(), h); err != nil {
+				placed, err := a.placeHold(cmd.Context(), c, h, yes)
+				if err != nil {
 					return err
 				}
 				if _, err := fmt.Fprintf(a.stdout, "hold %q is in force\n", h.Name); err != nil {
@@ -52,8 +57,10 @@ that it was written on it, or was received on it.`,
 				if err != nil {
 					return fmt.Errorf("the hold is in force; what it covers is not known yet: %w", err)
 				}
-				_, err = fmt.Fprintf(a.stdout, "it covers %s now, and what arrives later\n", messages(d.Hits))
-				return err
+				if _, err = fmt.Fprintf(a.stdout, "it covers %s now, and what arrives later\n", messages(d.Hits)); err != nil {
+					return err
+				}
+				return a.printLate(placed.Late)
 			})
 		},
 	}
@@ -64,7 +71,40 @@ that it was written on it, or was received on it.`,
 	f.StringVar(&h.Query, "query", "", "what it is about (docs/query.md); * is everything")
 	f.StringVar(&h.From, "from", "", "first `day`, like 2024-01-31")
 	f.StringVar(&h.To, "to", "", "last `day`")
+	f.BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
+}
+
+// placeHold asks when a hold may not be what was meant.
+func (a *app) placeHold(ctx context.Context, c *api.Client, h hold.Hold, yes bool) (archive.Hold, error) {
+	placed, err := c.PlaceHold(ctx, h, yes)
+	question, ok := api.NeedsConfirmation(err)
+	if !ok {
+		return placed, err
+	}
+	fmt.Fprintf(a.stderr, "%s\n", oneLine(question))
+	if err := a.agreed("Place the hold all the same?", "the hold is not in force"); err != nil {
+		return placed, err
+	}
+	return c.PlaceHold(ctx, h, true)
+}
+
+// printLate lists what a hold came too late for.
+func (a *app) printLate(late []archive.LateMessage) error {
+	if len(late) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(a.stdout, "it came too late for %s, which a disposal that was decided before removes:\n", messages(int64(len(late))))
+	for _, l := range late {
+		doubt := ""
+		if l.InDoubt {
+			doubt = "  in doubt: the text was gone already"
+		}
+		if err == nil {
+			_, err = fmt.Fprintf(a.stdout, "  %s  %s%s\n", l.ID, l.Plan, doubt)
+		}
+	}
+	return err
 }
 
 // messages counts messages in words.
@@ -167,7 +207,11 @@ func (a *app) printHold(cfg *config.Config, h *archive.Hold) {
 	}
 	field("Placed", fmt.Sprintf("%s by %s", moment(cfg, h.Placed), oneLine(h.PlacedBy)))
 	if !h.Evaluated.IsZero() {
-		field("Covers", fmt.Sprintf("%s, as of %s", messages(h.Hits), moment(cfg, h.Evaluated)))
+		earlier := ""
+		if h.Earlier > 0 {
+			earlier = fmt.Sprintf(" (%s only because they were covered before)", count(h.Earlier))
+		}
+		field("Covers", fmt.Sprintf("%s, as of %s%s", messages(h.Hits), moment(cfg, h.Evaluated), earlier))
 	}
 	if !h.Released.IsZero() {
 		field("Released", fmt.Sprintf("%s by %s: %s", moment(cfg, h.Released), oneLine(h.ReleasedBy), oneLine(h.ReleaseReason)))
@@ -189,8 +233,10 @@ func (a *app) holdShowCommand() *cobra.Command {
 					return jsonLines(a.stdout, []api.HoldDetail{d})
 				}
 				a.printHold(cfg, &d.Hold)
-				_, err = fmt.Fprintf(a.stdout, "  %s %s\n", a.styleFor(a.stdout).dim(pad("Finds:", 12)), oneLine(d.Terms))
-				return err
+				if _, err = fmt.Fprintf(a.stdout, "  %s %s\n", a.styleFor(a.stdout).dim(pad("Finds:", 12)), oneLine(d.Terms)); err != nil {
+					return err
+				}
+				return a.printLate(d.Late)
 			})
 		},
 	}

@@ -50,6 +50,7 @@ type instance struct {
 	remade   bool                  // the catalog, by opening the archive
 	indexing indexer.WorkerOptions // of the worker
 
+	changes   unconfirmed
 	mailboxes atomic.Pointer[[]api.Mailbox] // of the configuration, as answers show them
 
 	stages []stage
@@ -139,8 +140,10 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 		}
 	}
 	i.compliance = archive.NewCompliance(ctx, i.store, archive.ComplianceOptions{
+		Reading: indexer.Reading(cfg.Index.Extract), Reread: func() bool { return i.index.Read(cfg.Index.Extract) }, Indexed: i.index.EachIndexed,
 		Search: everybodys{i.index}, Negates: api.Negates, Purge: []archive.Purger{i.index.PurgeUpTo, i.scrub}, DualControl: cfg.DualControl,
 	})
+	i.indexing.Rereading = i.compliance.Pin
 	i.api = api.NewServer(api.Options{
 		Compliance: i.compliance,
 		Store:      i.store, Index: i.index, Bus: i.bus, Streams: i.offline, Poller: i.poller, Users: i.users,
@@ -252,7 +255,7 @@ func (i *instance) reload(ctx context.Context, cfg *config.Config) error {
 }
 
 func (i *instance) problems() []string {
-	out := i.unfinished()
+	out := append(i.unfinished(), i.unconfirmed()...)
 	if err := i.failed.Load(); err != nil {
 		out = append(out, (*err).Error())
 	}

@@ -31,7 +31,7 @@ pages with an account, approves plans, releases of holds and removals of rules.`
 	}
 	policy := &cobra.Command{Use: "policy", Short: "Manage the rules", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	policy.AddCommand(a.policyAddCommand(), a.policyListCommand(), a.policyRemoveCommand())
+	policy.AddCommand(a.policyAddCommand(), a.policyListCommand(), a.policyRemoveCommand(), a.policyDifferencesCommand(), a.policyConfirmCommand())
 	plan := a.planCommand()
 	plan.AddCommand(a.planListCommand(), a.planShowCommand())
 	cmd.AddCommand(policy, plan, a.approveCommand(), a.applyCommand(), a.clockCommand(), a.changesCommand(), a.rejectCommand())
@@ -140,6 +140,7 @@ func (a *app) planCommand() *cobra.Command {
 				}
 				if p.ID == "" {
 					_, err := fmt.Fprintf(a.stdout, "nothing is to be disposed of (%s due and held)\n", deposits(p.Held))
+					a.printWaiting(&p)
 					return err
 				}
 				a.printPlan(cfg, &p)
@@ -169,6 +170,7 @@ func (a *app) printPlan(cfg *config.Config, p *archive.Plan) {
 			fmt.Fprintf(a.stdout, "  %s due by rule %q\n", deposits(r.Deposits), printable(r.Rule))
 		}
 		fmt.Fprintf(a.stdout, "  %s due and held\n", deposits(p.Held))
+		a.printWaiting(p)
 	}
 	if p.More {
 		fmt.Fprintln(a.stdout, "  there is more than one plan takes: apply this one, and plan again")
@@ -327,8 +329,11 @@ func (a *app) printTombstones(cfg *config.Config, graves []archive.Tombstone) {
 	}
 }
 
-// sure asks, and returns an error unless the answer is yes.
-func (a *app) sure(question string) error {
+// sure asks whether to dispose of something, and returns an error unless the answer is yes.
+func (a *app) sure(question string) error { return a.agreed(question, "nothing was disposed of") }
+
+// agreed asks, and returns an error with the outcome unless the answer is yes.
+func (a *app) agreed(question, outcome string) error {
 	fmt.Fprintf(a.stderr, "%s [y/N] ", question)
 	const maxAnswer = 16
 	answer, err := bufio.NewReader(io.LimitReader(a.stdin, maxAnswer)).ReadString('\n')
@@ -339,7 +344,7 @@ func (a *app) sure(question string) error {
 	case "y", "yes":
 		return nil
 	}
-	return errors.New("not confirmed, nothing was disposed of (--yes answers for scripts)")
+	return fmt.Errorf("not confirmed, %s (--yes answers for scripts)", outcome)
 }
 
 func (a *app) eraseCommand() *cobra.Command {

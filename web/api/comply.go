@@ -100,7 +100,7 @@ func (s *Server) complyRoutes() []route {
 func complyOperations() map[string]operation {
 	return map[string]operation{
 		"GET /api/v1/holds":                            {summary: "Legal holds in force, and events about holds that cannot be read any more; with all=1 also holds that were released", query: []parameter{{name: "all", about: "1: also those that were released"}}, out: []archive.Hold{}},
-		"POST /api/v1/holds":                           {summary: "Place a legal hold", in: hold.Hold{}, out: archive.Hold{}},
+		"POST /api/v1/holds":                           {summary: "Place a legal hold", in: PlaceRequest{}, out: archive.Hold{}},
 		"GET /api/v1/holds/{name}":                     {summary: "What a legal hold covers now", out: HoldDetail{}},
 		"POST /api/v1/holds/{name}/release":            {summary: "Release a legal hold", in: ReleaseRequest{}, out: archive.Hold{}},
 		"GET /api/v1/retention/rules":                  {summary: "Retention rules", out: []archive.Rule{}},
@@ -189,21 +189,6 @@ func (s *Server) holds(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return writeJSON(w, append(holds, lost...))
-}
-
-func (s *Server) placeHold(w http.ResponseWriter, r *http.Request) error {
-	h, err := decode[hold.Hold](r)
-	if err != nil {
-		return err
-	}
-	if err := s.custodians(r.Context(), &h); err != nil {
-		return err
-	}
-	placed, err := s.opts.Compliance.PlaceHold(r.Context(), h, Actor(r.Context()))
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, placed)
 }
 
 // custodians takes addresses out of what is written as "Name <address>", and

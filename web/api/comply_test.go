@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,7 +41,7 @@ func status(err error) int {
 func TestHoldsAreFoundByAnyName(t *testing.T) {
 	c := office(t, hello)
 	const name = "Smith v. Jones / 50% of it?"
-	h, err := c.PlaceHold(t.Context(), hold.Hold{Name: name, Reason: "a claim", Query: "contract", Custodians: []string{"sales"}})
+	h, err := c.PlaceHold(t.Context(), hold.Hold{Name: name, Reason: "a claim", Query: "contract", Custodians: []string{"sales"}}, false)
 	if err != nil || h.ID == "" {
 		t.Fatal(h, err)
 	}
@@ -50,7 +51,7 @@ func TestHoldsAreFoundByAnyName(t *testing.T) {
 	if _, err := c.Erase(t.Context(), idOf(hello), "a request", false); status(err) != http.StatusConflict || !strings.Contains(err.Error(), name) {
 		t.Errorf("erasure under a hold: %v", err)
 	}
-	if _, err := c.PlaceHold(t.Context(), hold.Hold{Name: name, Reason: "again", Query: "x"}); status(err) != http.StatusBadRequest {
+	if _, err := c.PlaceHold(t.Context(), hold.Hold{Name: name, Reason: "again", Query: "x"}, false); status(err) != http.StatusBadRequest {
 		t.Errorf("a second hold of the name: %v", err)
 	}
 	if _, err := c.ReleaseHold(t.Context(), name, "settled"); err != nil {
@@ -61,6 +62,38 @@ func TestHoldsAreFoundByAnyName(t *testing.T) {
 	}
 	if all, err := c.Holds(t.Context(), true); err != nil || len(all) != 1 || all[0].ReleaseReason != "settled" {
 		t.Errorf("all holds: %+v, %v", all, err)
+	}
+}
+
+// TestAHoldThatMayNotBeMeantAsksFirst: a custodian whom no message ever had, and a hold that covers nothing, have to be confirmed.
+func TestAHoldThatMayNotBeMeantAsksFirst(t *testing.T) {
+	c := office(t, "From: Held <held@weiss.example>\r\nTo: bob@example.org\r\nSubject: contract\r\n\r\nx\r\n")
+	for name, h := range map[string]hold.Hold{
+		"mistyped": {Query: "contract", Custodians: []string{"bob@example.org", "hedl@weiss.exampel"}},
+		"domain":   {Custodians: []string{"@weis.example"}},
+		"unlike":   {Custodians: []string{"somebody@elsewhere.example"}},
+		"nothing":  {Query: "nosuchword", Custodians: []string{"held@weiss.example"}},
+	} {
+		h.Name, h.Reason = name, "a claim"
+		_, err := c.PlaceHold(t.Context(), h, false)
+		question, ok := NeedsConfirmation(err)
+		if !ok || status(err) != http.StatusConflict {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		want := map[string]string{"mistyped": `"held@weiss.example"`, "domain": `"@weiss.example"`, "unlike": "no message has the address", "nothing": "covers nothing"}[name]
+		if !strings.Contains(question, want) || strings.Contains(question, "bob@") {
+			t.Errorf("%s: asks %q", name, question)
+		}
+		if holds, err := c.Holds(t.Context(), true); err != nil || slices.ContainsFunc(holds, func(h archive.Hold) bool { return h.Name == name }) {
+			t.Errorf("%s: holds %+v, %v", name, holds, err)
+		}
+		if placed, err := c.PlaceHold(t.Context(), h, true); err != nil || placed.ID == "" {
+			t.Errorf("%s, confirmed: %+v, %v", name, placed, err)
+		}
+	}
+	if h, err := c.PlaceHold(t.Context(), hold.Hold{Name: "meant", Reason: "r", Custodians: []string{"Held <held@weiss.example>", "@weiss.example"}}, false); err != nil || h.ID == "" {
+		t.Errorf("a hold that covers something: %+v, %v", h, err)
 	}
 }
 

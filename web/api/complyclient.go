@@ -36,9 +36,10 @@ func (c *Client) Holds(ctx context.Context, all bool) ([]archive.Hold, error) {
 	return get[[]archive.Hold](ctx, c, "/api/v1/holds", query)
 }
 
-// PlaceHold places a hold.
-func (c *Client) PlaceHold(ctx context.Context, h hold.Hold) (archive.Hold, error) {
-	return ask[archive.Hold](ctx, c, http.MethodPost, "/api/v1/holds", h)
+// PlaceHold places a hold. NeedsConfirmation tells whether it is refused because it may not be what was meant; confirm says that it
+// is.
+func (c *Client) PlaceHold(ctx context.Context, h hold.Hold, confirm bool) (archive.Hold, error) {
+	return ask[archive.Hold](ctx, c, http.MethodPost, "/api/v1/holds", PlaceRequest{h, confirm})
 }
 
 // Hold asks what the hold that has the name or id covers now.

@@ -84,7 +84,7 @@ type route struct {
 }
 
 func (s *Server) routes() []route {
-	return append(slices.Concat(s.complyRoutes(), s.clockRoutes(), s.changeRoutes()), []route{
+	return append(slices.Concat(s.complyRoutes(), s.clockRoutes(), s.changeRoutes(), s.ruleDifferenceRoutes()), []route{
 		{"GET /api/v1/openapi.json", access.Anyone, s.document},
 		{"GET /api/v1/status", access.Operate, s.status},
 		{"GET /api/v1/metrics", access.Operate, s.metrics},

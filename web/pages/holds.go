@@ -16,7 +16,9 @@ type holdsPage struct {
 	New   *hold.Hold
 	One   *api.HoldDetail
 	Wrong string
-	Done  string
+	// Confirm offers to place New although it may not be what was meant.
+	Confirm bool
+	Done    string
 }
 
 func (s *Server) holds(w http.ResponseWriter, r *http.Request, v *View) error {
@@ -46,7 +48,10 @@ func (s *Server) placeHold(w http.ResponseWriter, r *http.Request, v *View) erro
 		Custodians: strings.FieldsFunc(r.PostFormValue("custodians"), func(r rune) bool { return r == ',' || r == '\n' || r == '\r' || r == ' ' }),
 		Query:      strings.TrimSpace(r.PostFormValue("query")), From: r.PostFormValue("from"), To: r.PostFormValue("to"),
 	}
-	_, err := s.opts.API.PlaceHold(r.Context(), h)
+	_, err := s.opts.API.PlaceHold(r.Context(), h, r.PostFormValue("confirm") == "1")
+	if question, ok := api.NeedsConfirmation(err); ok {
+		return s.showHolds(w, r, v, http.StatusConflict, &holdsPage{New: &h, Wrong: question, Confirm: true})
+	}
 	if detail, ok := refusal(err); ok {
 		return s.showHolds(w, r, v, http.StatusBadRequest, &holdsPage{New: &h, Wrong: detail})
 	}
