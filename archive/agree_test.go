@@ -15,6 +15,7 @@ import (
 	"github.com/postkeep/postkeep/archive/ledger"
 	"github.com/postkeep/postkeep/archive/retention"
 	"github.com/postkeep/postkeep/archive/setsum"
+	"github.com/postkeep/postkeep/archive/volume"
 )
 
 // lackingCatalog makes a catalog of the archive at path that says it has taken in the whole ledger, and lacks the deposits of a mailbox.
@@ -237,5 +238,46 @@ func TestNothingIsDisposedOfByAnIndexThatLacksDeposits(t *testing.T) {
 	}
 	if out := d.apply(d.plan()); out.Deposits != 1 {
 		t.Errorf("with an index that has everything: %+v", out)
+	}
+}
+
+// TestAVerificationDoesNotCallLostMessagesDerived removes the bytes of a message by a catalog that does not know that they are needed, as
+// earlier versions did.
+func TestAVerificationDoesNotCallLostMessagesDerived(t *testing.T) {
+	s, dir := create(t)
+	mustPut(t, s, delivery("sales", "1", "Subject: there\r\n\r\nx"))
+	gone := mustPut(t, s, delivery("legal", "2", "Subject: gone\r\n\r\nx"))[0]
+	place, err := s.catalog.Places(t.Context(), 1, 0, 1<<40, 10)
+	if err != nil || len(place) != 2 {
+		t.Fatal(place, err)
+	}
+	if err := s.Seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.redactVolume(t.Context(), 1, []volume.Target{{Offset: place[1].Offset, ID: gone.ID}}); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "lacking.db")
+	lackingCatalog(t, s, path, "legal")
+	if err := s.catalog.Replace(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	for _, deep := range []bool{false, true} {
+		r, err := s.Verify(t.Context(), VerifyOptions{Deep: deep})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost := 0
+		for _, d := range r.Damage {
+			if !d.Repairable && len(d.Messages) == 1 && d.Messages[0] == gone.ID {
+				lost++
+			}
+		}
+		if lost != 1 || r.Damages == r.Repairable {
+			t.Errorf("deep %v: %+v", deep, r.Damage)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, spareName+"*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }

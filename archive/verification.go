@@ -29,6 +29,9 @@ type verification struct {
 	seals map[uint32][]string // SHA-256 of the files of sealed volumes, as the ledger says
 	spare string              // path of a catalog that was made for this verification
 
+	staleIDs  map[string]bool // messages whose deposits are not in the catalog as the ledger says
+	staleMore bool     // and there are more of them
+
 	again bool // a file was replaced meanwhile, and some of the volume is looked at again
 	// reported are the places in the volumes' files where damage was found.
 	reported map[volume.Place]bool
@@ -46,7 +49,7 @@ func newVerification(s *Store, o VerifyOptions) *verification {
 		limit.SetLimit(rate.Limit(o.BytesPerSecond))
 	}
 	return &verification{
-		store: s, o: o, limit: limit, ends: map[uint32]int64{}, seals: map[uint32][]string{}, reported: map[volume.Place]bool{},
+		store: s, o: o, limit: limit, ends: map[uint32]int64{}, seals: map[uint32][]string{}, reported: map[volume.Place]bool{}, staleIDs: map[string]bool{},
 		report: VerifyReport{Started: s.opts.Now().UTC(), Deep: o.Deep, Volume: o.Volume, Scheduled: o.Scheduled},
 	}
 }
@@ -129,7 +132,7 @@ func (v *verification) run(ctx context.Context) (VerifyReport, error) {
 
 func (v *verification) parts(ctx context.Context) error {
 	v.measure()
-	steps := []func(context.Context) error{v.ledger, v.checkpoints, v.events, v.catalog, v.volumes}
+	steps := []func(context.Context) error{v.ledger, v.checkpoints, v.events, v.catalog, v.live, v.volumes}
 	if v.o.Volume != 0 {
 		steps = []func(context.Context) error{v.seen, v.volumes}
 	}

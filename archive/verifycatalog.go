@@ -143,12 +143,6 @@ func (v *verification) disposed(ctx context.Context, id string) (buried, underWa
 	return buried, underWay, err
 }
 
-// stale reports that the catalog is not what the ledger says.
-func (v *verification) stale(index int64, ids []string, format string) error {
-	v.damage(Damage{File: catalogName, Messages: ids, Repairable: true, What: fmt.Sprintf(format+": postkeep rebuild catalog", index)})
-	return nil
-}
-
 // depositRows walks through the deposits of the catalog.
 type depositRows struct {
 	c    *catalog.Catalog
@@ -211,6 +205,9 @@ func (v *verification) catalog(ctx context.Context) error {
 	}
 	if v.spare == "" {
 		err := s.catalog.Check(ctx, v.o.Deep)
+		if err == nil {
+			err = s.catalog.Recount(ctx) // events has compared the rows with the ledger
+		}
 		if err != nil && !catalog.Damaged(err) {
 			return err
 		}

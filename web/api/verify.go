@@ -146,7 +146,20 @@ func (s *Server) compareIndex(ctx context.Context) (*archive.Damage, string, err
 			return &archive.Damage{File: "index", Repairable: true,
 				What: fmt.Sprintf("it has %d documents for %d messages: postkeep rebuild index", documents, st.Messages)}, "", nil
 		default:
-			return nil, "", nil
+			live, err := s.opts.Store.Live(ctx)
+			if err != nil {
+				return nil, "", err
+			}
+			has := s.opts.Index.Deposits()
+			if !live.Settled || has == live.Deposits {
+				return nil, "", nil
+			}
+			if now, err = s.opts.Store.LastDeposit(ctx); err != nil || now != last {
+				continue
+			}
+			s.opts.Index.Distrust()
+			return &archive.Damage{File: "index", Repairable: true,
+				What: fmt.Sprintf("it has %d deposits where the archive has %d, or others: it is rebuilt (or: postkeep rebuild index)", has.N, live.Deposits.N)}, "", nil
 		}
 	}
 	return nil, "messages come in too fast for comparing their number with the index", nil
