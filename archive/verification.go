@@ -30,7 +30,7 @@ type verification struct {
 	spare string              // path of a catalog that was made for this verification
 
 	staleIDs  map[string]bool // messages whose deposits are not in the catalog as the ledger says
-	staleMore bool     // and there are more of them
+	staleMore bool            // and there are more of them
 
 	again bool // a file was replaced meanwhile, and some of the volume is looked at again
 	// reported are the places in the volumes' files where damage was found.
