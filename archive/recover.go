@@ -304,12 +304,16 @@ func (s *Store) openVolumes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	sealed, err := s.catalog.Sealed(ctx)
+	if err != nil {
+		return err
+	}
 	opts := volume.Options{
-		FS: s.opts.FS, Dir: filepath.Join(s.dir, volumesName), Quarantine: filepath.Join(s.dir, quarantineName),
+		Sealed: sealed, FS: s.opts.FS, Dir: filepath.Join(s.dir, volumesName), Quarantine: filepath.Join(s.dir, quarantineName),
 		MaxBytes: s.opts.VolumeBytes, ReadOnly: s.readOnly != nil, Logger: s.opts.Logger,
 		Recipients: s.opts.Recipients, Identities: s.opts.Identities,
 	}
-	if s.volumes, err = volume.OpenSet(ctx, opts, ends); !errors.Is(err, volume.ErrShort) {
+	if s.volumes, err = volume.OpenSet(ctx, opts, ends); !errors.Is(err, volume.ErrShort) && !errors.Is(err, volume.ErrForeign) {
 		return err
 	}
 	s.readOnly = errors.Join(s.readOnly, err)

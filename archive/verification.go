@@ -262,8 +262,8 @@ func (v *verification) open(ctx context.Context) error {
 	opts.ReadOnly = true
 	var err error
 	if s.ledger, err = ledger.Open(ctx, opts); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if ctx.Err() != nil || errors.Is(err, ledger.ErrNewer) {
+			return err
 		}
 		s.ledger = nil
 		v.damage(Damage{File: ledgerName, What: err.Error()})
@@ -285,19 +285,32 @@ func (v *verification) open(ctx context.Context) error {
 	}
 	s.volumes, err = volume.OpenSet(ctx, volume.Options{
 		FS: s.opts.FS, Dir: filepath.Join(s.dir, volumesName), ReadOnly: true, Identities: s.opts.Identities, Logger: s.opts.Logger,
+		Sealed: v.sealed(),
 	}, known)
 	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if ctx.Err() != nil || errors.Is(err, volume.ErrNewer) { // which says nothing about damage
+			return err
 		}
 		s.volumes = nil
 		v.damage(Damage{File: volumesName, What: err.Error()})
 		return nil
 	}
+	for _, name := range s.volumes.Foreign() {
+		v.noted("%s is %v", volumeFile(name), volume.ErrForeign)
+	}
 	if v.spare != "" {
 		return s.refill(ctx)
 	}
 	return nil
+}
+
+// sealed are the volumes that the ledger knows to be sealed.
+func (v *verification) sealed() map[uint32]bool {
+	sealed := make(map[uint32]bool, len(v.seals))
+	for number := range v.seals {
+		sealed[number] = true
+	}
+	return sealed
 }
 
 // openCatalog opens the catalog if it is complete, else it makes a spare one from the ledger, so that damage can

@@ -28,6 +28,18 @@ func applyFiles(ctx context.Context, tx *sql.Tx, files []File) error {
 	return nil
 }
 
+// Sealed returns the volumes of which the ledger knows the file.
+func (c *Catalog) Sealed(ctx context.Context) (map[uint32]bool, error) {
+	sealed := map[uint32]bool{}
+	err := c.each(ctx, "SELECT number FROM volumes WHERE sha256 <> ''", nil, func(scan func(...any) error) error {
+		var number uint32
+		err := scan(&number)
+		sealed[number] = true
+		return err
+	})
+	return sealed, err
+}
+
 // File returns what the ledger knows of a volume's file, zero if nothing.
 func (c *Catalog) File(ctx context.Context, volume uint32) (File, error) {
 	f := File{Volume: volume}

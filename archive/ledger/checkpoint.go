@@ -53,7 +53,25 @@ func parseCheckpoint(msg []byte, v note.Verifier) (checkpoint, error) {
 	if !strings.HasPrefix(n.Text, v.Name()+"\n") {
 		return checkpoint{}, fmt.Errorf("%w: it is not of %s", ErrCheckpoint, v.Name())
 	}
-	return parseState(n.Text)
+	cp, err := parseState(n.Text)
+	if err != nil {
+		return cp, err
+	}
+	return cp, checkFormat(n.Text)
+}
+
+// formatLine begins an extension line of the checkpoint in which later versions of the program say that the ledger is not to be read as
+// this one does. Version 1 has none.
+const formatLine = "postkeep-format "
+
+// checkFormat returns ErrNewer if a signed checkpoint says that this program cannot read the ledger.
+func checkFormat(text string) error {
+	for line := range strings.SplitSeq(text, "\n") {
+		if version, ok := strings.CutPrefix(line, formatLine); ok && version != "1" {
+			return fmt.Errorf("%w (its format is %.20q, known is 1)", ErrNewer, version)
+		}
+	}
+	return nil
 }
 
 // parseState reads the text of a checkpoint, signed or not.

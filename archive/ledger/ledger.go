@@ -73,6 +73,9 @@ var (
 	// that the two do not belong together.
 	ErrKey = fmt.Errorf("%w: no valid key", ErrDamaged)
 
+	// ErrNewer means that the ledger was written by a version of the program that does things that this one does not know. It is not damage.
+	ErrNewer = errors.New("the ledger was written by a newer version of postkeep: update this one")
+
 	// ErrBroken means that a write or fsync failed, so that what is on disk is
 	// unknown until the ledger is opened again.
 	ErrBroken = errors.New("ledger is broken until it is opened again")

@@ -82,6 +82,15 @@ func readEnvelope(r io.ReaderAt, prev frame, limit int64) (frame, error) {
 	if packed < envelopeHead || packed > maxPackedBytes || start+packed > limit || size == 0 || size > MaxFrameBytes || size%tarBlock != 0 {
 		return frame{}, fmt.Errorf("%w: bad or cut off envelope", errFrame)
 	}
+	if flags := le.Uint32(head[12:]); flags&^envelopeEnds != 0 {
+		whole := make([]byte, packed) // once: with a flag that is not known, and not a flipped bit, the volume is not read
+		if err := readFull(r, whole, start); err != nil {
+			return frame{}, err
+		}
+		if checkEnvelope(whole) == nil {
+			return frame{}, fmt.Errorf("volume has an envelope with flags %#x: %w", flags, ErrNewer)
+		}
+	}
 	return prev.next(uint32(packed), size, le.Uint32(head[16:])), nil
 }
 

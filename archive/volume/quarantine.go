@@ -137,12 +137,17 @@ func (s *Set) beginsWhole(ctx context.Context, v *vol, f disk.File, first frame,
 	return n > 0, err
 }
 
+// frameMagic is what frames with entries begin with.
+func frameMagic(encrypted bool) []byte {
+	if encrypted {
+		return binary.LittleEndian.AppendUint32(nil, envelopeMagic)
+	}
+	return []byte{0x28, 0xb5, 0x2f, 0xfd} // RFC 8878 section 3.1.1
+}
+
 // findMagic returns the first offset from at on where a frame may begin, size if there is none.
 func findMagic(ctx context.Context, f io.ReaderAt, at, size int64, encrypted bool) (int64, error) {
-	magic := []byte{0x28, 0xb5, 0x2f, 0xfd} // RFC 8878 section 3.1.1
-	if encrypted {
-		magic = binary.LittleEndian.AppendUint32(nil, envelopeMagic)
-	}
+	magic := frameMagic(encrypted)
 	buf := make([]byte, 64<<10)
 	for ; size-at >= int64(len(magic)); at += int64(len(buf) - len(magic) + 1) {
 		buf = buf[:min(int64(len(buf)), size-at)]

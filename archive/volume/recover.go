@@ -96,7 +96,8 @@ func (s *Set) recover(ctx context.Context, v *vol, f disk.File, info fs.FileInfo
 	}
 	// A table that is there but bad was torn by a crash while sealing, if the file had not been made
 	// read-only yet. Else it is damaged, and the walk has replaced it.
-	if sealed && (!newest || !writable(info.Mode())) {
+	// What the ledger knows to be sealed is never cut, whatever its end and its mode are now.
+	if s.o.Sealed[v.number] || sealed && (!newest || !writable(info.Mode())) {
 		s.o.Logger.Error("seek table is damaged, read the volume instead", "volume", v.number)
 		v.setSealed(frames, info.Size())
 		return s.checkShort(v)

@@ -427,7 +427,7 @@ func TestNoFaultLosesWhatWasCommitted(t *testing.T) {
 		o.MaxBytes = 4 << 10
 		o.FS = fsys
 		// A tail that recovery has to cut.
-		writeFile(t, volumePath(o, 1), []byte("torn"))
+		writeFile(t, volumePath(o, 1), append(frameMagic(false), "torn"...))
 		b := newBook()
 		if err := workload(t, o, b); err != nil && !errors.Is(err, errInjected) {
 			t.Fatalf("workload: %v", err)

@@ -102,7 +102,7 @@ func readTable(r io.ReaderAt, size int64) ([]frame, error) {
 		return nil, fmt.Errorf("%w: checksum is wrong", errTable)
 	}
 	if v := le.Uint32(seal[sealHead-8:]); v != sealVersion {
-		return nil, fmt.Errorf("volume has format version %d, this program knows %d: update it", v, sealVersion)
+		return nil, fmt.Errorf("volume has format version %d, known is %d: %w", v, sealVersion, ErrNewer)
 	}
 	if sealBytes != int64(sealHead)+(n-1)*sealEntry {
 		return nil, fmt.Errorf("%w: seal has another number of frames", errTable)

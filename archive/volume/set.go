@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/postkeep/postkeep/archive/disk"
@@ -28,7 +29,8 @@ type Set struct {
 	rewriting chan struct{}
 
 	mu          sync.RWMutex
-	vols        []*vol // ascending; only the last may grow
+	vols        []*vol   // ascending; only the last may grow
+	foreign     []string // names of files that are no volumes of this archive
 	closed      bool
 	broken      error                   // sticky
 	stopRewrite context.CancelCauseFunc // nil when none is running
@@ -101,6 +103,9 @@ func OpenSet(ctx context.Context, o Options, known map[uint32]int64) (*Set, erro
 	if err := s.list(known); err != nil {
 		return nil, err
 	}
+	if err := s.leaveForeign(known); err != nil {
+		return nil, err
+	}
 	for i, v := range s.vols {
 		if err := s.openVolume(ctx, v, i == len(s.vols)-1); err != nil {
 			return nil, errors.Join(fmt.Errorf("open volume %d: %w", v.number, err), s.Close())
@@ -126,7 +131,8 @@ func (s *Set) list(known map[uint32]int64) error {
 	missing := maps.Clone(known)
 	for _, e := range entries {
 		if e.Type().IsRegular() && leftover.MatchString(e.Name()) {
-			if !s.o.ReadOnly {
+			_, missing := s.o.FS.Stat(filepath.Join(s.o.Dir, strings.TrimSuffix(e.Name(), tmpSuffix)))
+			if !s.o.ReadOnly && missing == nil { // without the volume it may be all that is left of it
 				s.removeLeftover(filepath.Join(s.o.Dir, e.Name()))
 			}
 			continue

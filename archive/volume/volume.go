@@ -48,6 +48,11 @@ var (
 	// ErrShort means that a volume holds less than the ledger knows to be in it: it was
 	// replaced by an older copy, cut or damaged. Nothing was changed; open it with ReadOnly.
 	ErrShort = errors.New("volume holds less than the ledger says")
+	// ErrNewer means that a volume was written by a version of the program that does things that this one does not know.
+	ErrNewer = errors.New("it was written by a newer version of postkeep: update this one")
+	// ErrForeign means that there is a file with the name of a volume that is none of this archive. Nothing was changed; with ReadOnly
+	// it is left out.
+	ErrForeign = errors.New("not a volume of this archive: move the file away, or go on read-only")
 	// ErrReadOnly means that the set was opened with ReadOnly.
 	ErrReadOnly = errors.New("volumes are open read-only")
 	// ErrNoEntry means that no committed entry can be at the place.
@@ -183,6 +188,8 @@ type Options struct {
 	Identities []age.Identity
 	// FrameCache is how many bytes of decoded frames are kept for readers, 0 for DefaultFrameCache.
 	FrameCache int64
+	// Sealed are the volumes that the ledger knows to be sealed: they are never written or cut, also where their end is damaged.
+	Sealed map[uint32]bool
 	// ReadOnly opens the volumes as they are: nothing is written or cut, and a volume
 	// that is shorter than known is reported in the log only.
 	ReadOnly bool
