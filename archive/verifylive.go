@@ -28,7 +28,8 @@ func (v *verification) live(ctx context.Context) error {
 	if v.spare == "" {
 		made, err := v.byLedger(ctx)
 		if made != nil {
-			defer func() { _ = errors.Join(made.catalog.Close(), removeCatalog(filepath.Join(v.store.dir, spareName))) }() // or removed when the archive is opened
+			// What is not removed now is when the archive is opened.
+			defer func() { _ = errors.Join(made.catalog.Close(), removeCatalog(filepath.Join(made.scratch, spareName))) }()
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -61,12 +62,15 @@ func (v *verification) live(ctx context.Context) error {
 // byLedger is the archive with a catalog that is made of the ledger alone. The caller closes and removes that, if there is one.
 func (v *verification) byLedger(ctx context.Context) (*Store, error) {
 	s := v.store
-	path := filepath.Join(s.dir, spareName)
+	dir, err := s.workDir()
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, spareName)
 	if err := removeCatalog(path); err != nil {
 		return nil, err
 	}
-	made := &Store{dir: s.dir, opts: s.opts, ledger: s.ledger, volumes: s.volumes}
-	var err error
+	made := &Store{dir: s.dir, scratch: dir, opts: s.opts, ledger: s.ledger, volumes: s.volumes}
 	if made.catalog, err = catalog.Open(ctx, path); err != nil {
 		return nil, err
 	}
