@@ -203,7 +203,7 @@ func brokenBy(err error) bool {
 }
 
 // learn takes what a session showed into the memory of the server.
-func (v *visit) learn(s *session, err error, hard context.Context) {
+func (v *visit) learn(hard context.Context, s *session, err error) {
 	now := v.poller.opts.Now()
 	v.memory.noteError(err, s.taker.burst, now)
 	switch {

@@ -137,13 +137,13 @@ func (v *visit) sessions(ctx, hard context.Context) error {
 	for n := 1; ; n++ {
 		s := newSession(v, n)
 		err := s.run(ctx, hard)
-		v.learn(s, err, hard)
+		v.learn(hard, s, err)
 		if brokenBy(err) && s.listed {
 			s.retry()
 		}
 		v.absorb(s)
 		failed = errors.Join(failed, err)
-		if err != nil && !(s.later && brokenBy(err) && hard.Err() == nil && v.comesBack(err)) {
+		if err != nil && (!s.later || !brokenBy(err) || hard.Err() != nil || !v.comesBack(err)) {
 			return failed
 		}
 		if n == 1 && s.cut { // what arrives meanwhile can wait for the next poll

@@ -292,18 +292,7 @@ func (s *Server) state(ctx context.Context) (Status, error) {
 	if st.Index.Partial != "" {
 		st.Problem = append(st.Problem, "index: "+st.Index.Partial)
 	}
-	for _, name := range s.opts.Poller.Names() {
-		if a := s.opts.Poller.Outlook(name).Attention; a != "" {
-			st.Problem = append(st.Problem, name+": "+a)
-		}
-	}
-	if err := s.unconfirmed(ctx, &st); err != nil {
-		return st, err
-	}
-	if s.opts.Problems != nil {
-		st.Problem = append(st.Problem, s.opts.Problems()...)
-	}
-	return st, nil
+	return st, s.mailboxProblems(ctx, &st)
 }
 
 // lacking is why the index may lack messages, "" if it has all of them.

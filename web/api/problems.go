@@ -5,9 +5,17 @@ import (
 	"fmt"
 )
 
-// unconfirmed adds the mailboxes with messages whose archived copies are not
-// known to be whole.
-func (s *Server) unconfirmed(ctx context.Context, st *Status) error {
+// mailboxProblems adds what is wrong with mailboxes, also those with messages
+// whose archived copies are not known to be whole, and what else is told.
+func (s *Server) mailboxProblems(ctx context.Context, st *Status) error {
+	for _, name := range s.opts.Poller.Names() {
+		if a := s.opts.Poller.Outlook(name).Attention; a != "" {
+			st.Problem = append(st.Problem, name+": "+a)
+		}
+	}
+	if s.opts.Problems != nil {
+		st.Problem = append(st.Problem, s.opts.Problems()...)
+	}
 	boxes, err := s.boxes(ctx)
 	if err != nil {
 		return err
