@@ -272,6 +272,7 @@ func (a *Archiver) open(ctx context.Context, msgs []jetstream.Msg) []item {
 				continue
 			}
 			if err != nil {
+				it.body = &bodyReader{err: err}
 				a.postpone([]item{it}, err)
 				continue
 			}
@@ -327,13 +328,20 @@ func (a *Archiver) giveUp(ctx context.Context, items []item, cause error) (rest 
 }
 
 // postpone hands messages back after an error that is not theirs, and tells
-// the pollers.
+// the pollers. They are not told of trouble with NATS, which passes: a poller that
+// hears of an error leaves the message to the next poll.
 func (a *Archiver) postpone(items []item, cause error) {
 	out := outbox{}
+	tell := !errors.Is(cause, errUnserved) || errors.Is(cause, ErrStale)
 	for _, it := range items {
-		out.add(it.envelope, Receipt{
-			Number: it.envelope.Number, Receipt: archive.Receipt{ID: it.envelope.ID}, Err: cause.Error(),
-		})
+		tell = tell && (it.body == nil || it.body.err == nil)
+	}
+	for _, it := range items {
+		if tell {
+			out.add(it.envelope, Receipt{
+				Number: it.envelope.Number, Receipt: archive.Receipt{ID: it.envelope.ID}, Err: cause.Error(),
+			})
+		}
 		delay := min(time.Duration(deliveries(it.msg))*a.bus.timing.redelivery, a.bus.timing.redeliveryMax)
 		a.bus.settle(it.msg, it.msg.NakWithDelay(delay))
 	}

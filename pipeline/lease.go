@@ -79,17 +79,26 @@ func (l *Lease) Release() error {
 			return
 		default:
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), l.bus.timing.publish)
-		defer cancel()
-		err = l.bus.leases.Delete(ctx, l.key, jetstream.LastRevision(l.revision))
-		if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
-			err = l.bus.dropLease(ctx, l.key, l.holder)
+		err = l.bus.settled(context.Background(), l.drop)
+		if err != nil && l.bus.maySettle(err) { // nothing is wrong with what was done under it
+			l.bus.log.Warn("lease not released, it expires by itself", "mailbox", l.key, "error", err)
+			err = nil
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("release lease: %w", err)
 	}
 	return nil
+}
+
+func (l *Lease) drop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), l.bus.timing.publish)
+	defer cancel()
+	err := l.bus.leases.Delete(ctx, l.key, jetstream.LastRevision(l.revision))
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		return l.bus.dropLease(ctx, l.key, l.holder)
+	}
+	return err
 }
 
 // dropLease removes a lease whose stream was lost since it was written, or that was written

@@ -308,7 +308,11 @@ func (a *Archiver) confirm(ctx context.Context) (Term, error) {
 	if a.held == nil {
 		return Term{}, nil
 	}
-	term, err := a.held.Confirm(ctx)
+	var term Term
+	err := a.bus.settled(ctx, func() (err error) {
+		term, err = a.held.Confirm(ctx)
+		return err
+	})
 	if err != nil {
 		err = fmt.Errorf("%w: %w", errUnserved, err)
 	}
