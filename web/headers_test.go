@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,10 +15,14 @@ func TestCookieIsOfNoUseToScriptsAndOtherSites(t *testing.T) {
 			b := h.browser()
 			got := b.logIn("user")
 			cookies := (&http.Response{Header: got.header}).Cookies()
-			if len(cookies) != 1 || !b.in() {
+			if len(cookies) != 2 || !b.in() {
 				t.Fatalf("cookies %v", cookies)
 			}
-			c := cookies[0]
+			slices.SortFunc(cookies, func(a, b *http.Cookie) int { return strings.Compare(b.Name, a.Name) })
+			c, device := cookies[0], cookies[1]
+			if device.Name != strings.Replace(name, "session", "device", 1) || !device.HttpOnly || device.SameSite != http.SameSiteLaxMode || device.Secure != secure || device.Path != "/" || device.Domain != "" {
+				t.Errorf("secure %v: %v", secure, device)
+			}
 			if c.Name != name || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Secure != secure || c.Path != "/" || c.Domain != "" || !c.Expires.IsZero() || c.MaxAge != 0 {
 				t.Errorf("secure %v: %v", secure, c)
 			}

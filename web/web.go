@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/postkeep/postkeep/web/access"
 	"github.com/postkeep/postkeep/web/api"
+	"github.com/postkeep/postkeep/web/bounds"
 	"github.com/postkeep/postkeep/web/exports"
 	"github.com/postkeep/postkeep/web/oidc"
 	"github.com/postkeep/postkeep/web/pages"
@@ -48,9 +50,11 @@ type Options struct {
 type Server struct {
 	opts     Options
 	sessions *session.Manager
-	exports  *exports.Jobs
-	pages    *pages.Server
-	handler  http.Handler
+	// strangers are places for the requests of people who are not known.
+	strangers *bounds.Places
+	exports   *exports.Jobs
+	pages     *pages.Server
+	handler   http.Handler
 }
 
 // New makes a Server.
@@ -58,7 +62,7 @@ func New(opts Options) (*Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{opts: opts, sessions: session.New(session.Options{Idle: opts.Idle, Lifetime: opts.Lifetime, Secure: opts.Secure, Now: opts.Now})}
+	s := &Server{opts: opts, strangers: bounds.NewPlaces(bounds.MaxStrangers, bounds.MaxStrangersEach), sessions: session.New(session.Options{Idle: opts.Idle, Lifetime: opts.Lifetime, Secure: opts.Secure, Now: opts.Now})}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
@@ -69,7 +73,7 @@ func New(opts Options) (*Server, error) {
 	}
 	s.pages, err = pages.New(pages.Options{
 		API: client, Exports: s.exports, Version: opts.Version, Location: opts.Location, Now: opts.Now, Logger: opts.Logger,
-		Accounts: pages.Accounts{Users: opts.Users, Sessions: s.sessions, Provider: opts.Provider, Record: opts.Record, Client: s.client},
+		Accounts: pages.Accounts{Users: opts.Users, Sessions: s.sessions, Provider: opts.Provider, Record: opts.Record, Client: s.client, Secure: opts.Secure},
 	})
 	if err != nil {
 		s.Close()
@@ -88,12 +92,17 @@ func New(opts Options) (*Server, error) {
 		}
 	})
 	mux.Handle("/", byPage)
-	s.handler = s.headers(mux)
+	s.handler = s.headers(bounds.Handler(mux))
 	return s, nil
 }
 
 // Close ends exports under way.
-func (s *Server) Close() { s.exports.Close() }
+func (s *Server) Close() {
+	if s.pages != nil {
+		s.pages.Close()
+	}
+	s.exports.Close()
+}
 
 // LogInLink returns the path of a link that logs the named user in, once.
 func (s *Server) LogInLink(name string, valid time.Duration) string { return s.pages.Link(name, valid) }
@@ -143,8 +152,22 @@ func (s *Server) known(next http.Handler) http.Handler {
 				s.opts.Logger.Error("session not ended", "user", name, "error", err)
 			}
 		}
-		next.ServeHTTP(w, r.WithContext(ctx))
+		s.answer(w, r.WithContext(ctx), next)
 	})
+}
+
+// answer has next answer somebody known, or a stranger if there is a place.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	if access.Of(r.Context()) == nil {
+		leave, ok := s.strangers.Take(bounds.Network(s.client(r)))
+		if !ok {
+			w.Header().Set("Retry-After", "10")
+			http.Error(w, "too many requests at a time, try again in some seconds", http.StatusServiceUnavailable)
+			return
+		}
+		defer leave()
+	}
+	next.ServeHTTP(w, r)
 }
 
 // principal is a user who was recognised in a way.
@@ -167,7 +190,7 @@ func (s *Server) tokens(next http.Handler) http.Handler {
 			}
 		}
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
-		next.ServeHTTP(w, r) // as nobody, which the API refuses in its own words
+		s.answer(w, r, next) // as nobody, which the API refuses in its own words
 	})
 }
 
@@ -177,7 +200,9 @@ func (s *Server) client(r *http.Request) string {
 		all := r.Header.Values("X-Forwarded-For")
 		if len(all) > 0 {
 			last := all[len(all)-1]
-			return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+			if a, err := netip.ParseAddr(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])); err == nil {
+				return a.String()
+			}
 		}
 	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)

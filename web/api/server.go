@@ -359,7 +359,7 @@ const maxPollRequest = 4 << 20
 func (s *Server) polls(w http.ResponseWriter, r *http.Request) error {
 	var req PollRequest
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxPollRequest)).Decode(&req); err != nil {
-		return &Problem{Status: http.StatusBadRequest, Title: "Bad request", Detail: "poll request: " + err.Error()}
+		return badBody("poll request", err)
 	}
 	for _, name := range req.Mailboxes {
 		if !s.configured(name) {

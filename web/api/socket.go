@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/postkeep/postkeep/web/bounds"
 )
 
 const (
@@ -122,21 +124,26 @@ func socketPath(dir string) string {
 // Serve answers on l, whose other end is trusted to be who the operating system
 // says, until ctx ends, then lets running answers finish for a short while.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	return serve(ctx, l, &http.Server{Handler: h, ReadHeaderTimeout: readHeaderTimeout, ConnContext: connContext})
+	return serve(ctx, l, &http.Server{Handler: bounds.Handler(h), ReadHeaderTimeout: readHeaderTimeout, ConnContext: connContext, MaxHeaderBytes: http.DefaultMaxHeaderBytes})
 }
 
 const (
 	// maxPeopleHeader is in bytes; cookies and tokens are far below.
 	maxPeopleHeader = 64 << 10
+	// maxStreams is how many requests one HTTP/2 connection has at a time, and maxReceive what it may have sent of their bodies that
+	// nobody has read yet, in octets: the least that the protocol lets.
+	maxStreams = 32
+	maxReceive = 64 << 10
 	// peopleIdle is how long a connection without a request is kept.
 	peopleIdle = 2 * time.Minute
 )
 
 // ServePeople is Serve for a listener on the network, where h finds out who
-// asks. Slow clients are bounded by the requests themselves: a download may
-// take hours.
+// asks, and keeps requests within bounds: a download may take hours.
 func ServePeople(ctx context.Context, l net.Listener, h http.Handler) error {
-	return serve(ctx, l, &http.Server{Handler: h, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: peopleIdle, MaxHeaderBytes: maxPeopleHeader})
+	return serve(ctx, l, &http.Server{Handler: h, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: peopleIdle, MaxHeaderBytes: maxPeopleHeader, HTTP2: &http.HTTP2Config{
+		MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: maxReceive, MaxReceiveBufferPerStream: maxReceive,
+	}})
 }
 
 func serve(ctx context.Context, l net.Listener, srv *http.Server) error {

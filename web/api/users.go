@@ -10,6 +10,7 @@ import (
 
 	"github.com/postkeep/postkeep/archive"
 	"github.com/postkeep/postkeep/web/access"
+	"github.com/postkeep/postkeep/web/bounds"
 	"github.com/postkeep/postkeep/web/users"
 )
 
@@ -91,9 +92,18 @@ func decode[T any](r *http.Request) (v T, err error) {
 	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxSmallRequest))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&v); err != nil {
-		return v, &Problem{Status: http.StatusBadRequest, Title: "Bad request", Detail: "request body: " + err.Error()}
+		return v, badBody("request body", err)
 	}
 	return v, nil
+}
+
+// badBody is the problem of a body that cannot be read.
+func badBody(what string, err error) error {
+	p := &Problem{Status: http.StatusBadRequest, Title: "Bad request", Detail: what + ": " + err.Error()}
+	if status := bounds.Status(err); status != 0 {
+		p.Status, p.Title = status, http.StatusText(status)
+	}
+	return p
 }
 
 // recordUser writes what is about to happen to a user into the ledger.

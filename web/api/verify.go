@@ -43,7 +43,7 @@ const (
 func (s *Server) verify(w http.ResponseWriter, r *http.Request) error {
 	var req VerifyRequest
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxVerifyRequest)).Decode(&req); err != nil {
-		return &Problem{Status: http.StatusBadRequest, Title: "Bad request", Detail: "verify request: " + err.Error()}
+		return badBody("verify request", err)
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	lines := &lineWriter{enc: json.NewEncoder(w), flush: http.NewResponseController(w).Flush}

@@ -11,10 +11,9 @@ import (
 	"time"
 	"unicode"
 
-	"golang.org/x/time/rate"
-
 	"github.com/postkeep/postkeep/web/access"
 	"github.com/postkeep/postkeep/web/api"
+	"github.com/postkeep/postkeep/web/bounds"
 	"github.com/postkeep/postkeep/web/oidc"
 	"github.com/postkeep/postkeep/web/session"
 	"github.com/postkeep/postkeep/web/users"
@@ -30,12 +29,15 @@ type Accounts struct {
 	Record func(ctx context.Context, actor, what string, details map[string]any) error
 	// Client is the address of who asks, for counting attempts.
 	Client func(*http.Request) string
+	// Secure keeps cookies off connections without TLS.
+	Secure bool
 }
 
 // door is the way in.
 type door struct {
 	Accounts
-	limits limits
+	guard    guard
+	refusals refusals
 
 	mu    sync.Mutex
 	links map[string]link // by secret
@@ -74,6 +76,7 @@ func (s *Server) peek(secret string, take bool) (link, bool) {
 type loginPage struct {
 	Name, Wrong, Next string
 	Code              bool // the one-time code is what is asked for
+	Both              bool // it may be given along with the password
 	Provider          bool
 }
 
@@ -107,25 +110,21 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, v *View) error {
 	if code != "" && pending != "" {
 		p.Name, p.Code = pending, true
 	}
-	if !s.door.limits.allow(s.opts.Now(), "name "+p.Name, "from "+s.door.Client(r)) {
-		p.Wrong = v.T("Too many attempts. Wait a minute and try again.")
-		return s.gate(w, http.StatusTooManyRequests, v, p)
+	try, err := s.admit(r, p.Name, code, p.Code)
+	if err != nil {
+		return s.notNow(w, v, p, err)
 	}
-	var err error
-	if p.Code {
-		err = s.door.Users.Code(p.Name, code)
-	} else {
-		_, err = s.door.Users.LogIn(ctx, p.Name, r.PostFormValue("password"))
-	}
+	how, err := s.check(r, p, code, &try)
 	switch {
 	case errors.Is(err, users.ErrCode):
 		p.Code = true
+		try.succeeded()
 		if err := s.door.Sessions.Pend(ctx, p.Name); err != nil {
 			return err
 		}
 		return s.gate(w, http.StatusOK, v, p)
 	case errors.Is(err, users.ErrRefused):
-		if err := s.door.Record(ctx, "unknown", "login refused", map[string]any{"name": p.Name, "from": s.door.Client(r)}); err != nil {
+		if err := s.refused(r, p.Name); err != nil {
 			return err
 		}
 		p.Wrong = v.T("That is not right. Check the name and the password.")
@@ -134,13 +133,56 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, v *View) error {
 		}
 		return s.gate(w, http.StatusUnauthorized, v, p)
 	case err != nil:
+		return s.notNow(w, v, p, err)
+	}
+	try.succeeded()
+	return s.enter(w, r, p.Name, "login", how, p.Next)
+}
+
+// check checks what was typed, and returns how it proves who somebody is.
+func (s *Server) check(r *http.Request, p *loginPage, code string, try *admission) (how string, err error) {
+	if p.Code {
+		return byCode, s.door.Users.Code(p.Name, code)
+	}
+	leave, err := s.door.guard.wait(try)
+	if err != nil {
+		return "", err
+	}
+	defer leave()
+	_, err = s.door.Users.LogIn(r.Context(), p.Name, r.PostFormValue("password"))
+	switch {
+	case errors.Is(err, users.ErrCode) && try.coded:
+		return byCode, nil
+	case errors.Is(err, users.ErrCode) && code != "":
+		if s.door.Users.Code(p.Name, code) == nil {
+			return byCode, nil
+		}
+	}
+	return byPassword, err
+}
+
+// notNow answers attempts that are not let in.
+func (s *Server) notNow(w http.ResponseWriter, v *View, p *loginPage, err error) error {
+	status := http.StatusTooManyRequests
+	switch {
+	case errors.Is(err, errTooMany):
+		s.door.refusals.tooMany()
+		p.Both, p.Wrong = !p.Code, v.T("Too many attempts. Wait a minute and try again.")
+	case errors.Is(err, errBusy):
+		status, p.Wrong = http.StatusServiceUnavailable, v.T("Too many people are logging in. Wait a minute and try again.")
+	default:
 		return err
 	}
-	how := byPassword
-	if p.Code {
-		how = byCode
+	w.Header().Set("Retry-After", "60")
+	return s.gate(w, status, v, p)
+}
+
+// refused notes a log-in that was refused, with the name if somebody has it.
+func (s *Server) refused(r *http.Request, name string) error {
+	if _, err := s.door.Users.Get(name); err != nil {
+		name = ""
 	}
-	return s.enter(w, r, p.Name, "login", how, p.Next)
+	return s.door.refusals.refused(r.Context(), name, bounds.Network(s.door.Client(r)))
 }
 
 // The ways in which people prove who they are.
@@ -163,6 +205,10 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, name, what, how, 
 	}
 	if err := s.door.Sessions.Start(r.Context(), name, how); err != nil {
 		return err
+	}
+	s.door.guard.remember(name, bounds.Network(s.door.Client(r)), s.opts.Now())
+	if how == byPassword || how == byCode {
+		s.know(w, name)
 	}
 	http.Redirect(w, r, next, http.StatusSeeOther)
 	return nil
@@ -222,9 +268,12 @@ func (s *Server) setup(w http.ResponseWriter, r *http.Request, v *View) error {
 	return s.enter(w, r, p.Name, "login", byPassword, "/")
 }
 
-func (s *Server) toProvider(w http.ResponseWriter, r *http.Request, _ *View) error {
+func (s *Server) toProvider(w http.ResponseWriter, r *http.Request, v *View) error {
 	if s.door.Provider == nil {
 		return &api.Problem{Status: http.StatusNotFound, Title: "Not found"}
+	}
+	if !s.door.guard.begun.Take(s.opts.Now(), bounds.Network(s.door.Client(r))) {
+		return s.notNow(w, v, &loginPage{}, errTooMany)
 	}
 	address, state, err := s.door.Provider.Begin(r.Context())
 	if err != nil {
@@ -247,6 +296,9 @@ func (s *Server) fromProvider(w http.ResponseWriter, r *http.Request, v *View) e
 		who, err = s.door.Provider.Finish(r.Context(), state, r.URL.Query())
 	}
 	if errors.Is(err, oidc.ErrRefused) || errors.Is(err, session.ErrNoState) {
+		if err := s.refused(r, ""); err != nil {
+			return err
+		}
 		return s.gate(w, http.StatusForbidden, v, &loginPage{Wrong: err.Error()})
 	}
 	if err != nil {
@@ -267,10 +319,14 @@ func (s *Server) fromProvider(w http.ResponseWriter, r *http.Request, v *View) e
 func (s *Server) adopt(ctx context.Context, who oidc.Identity) (string, error) {
 	u, err := s.door.Users.BySubject(who.Subject)
 	if errors.Is(err, users.ErrUnknown) {
+		made := users.User{Name: who.Name, Roles: who.Roles, Mailboxes: who.Mailboxes, Subject: who.Subject}
+		if err := s.door.Users.Rehearsal().Add(ctx, made, ""); err != nil {
+			return "", err // what cannot be made is not recorded
+		}
 		if err := s.door.Record(ctx, who.Name, "user from identity provider", map[string]any{"roles": who.Roles}); err != nil {
 			return "", err
 		}
-		return who.Name, s.door.Users.Add(ctx, users.User{Name: who.Name, Roles: who.Roles, Mailboxes: who.Mailboxes, Subject: who.Subject}, "")
+		return who.Name, s.door.Users.Add(ctx, made, "")
 	}
 	if err != nil {
 		return "", err
@@ -288,49 +344,4 @@ func (s *Server) adopt(ctx context.Context, who oidc.Identity) (string, error) {
 		u.Roles, u.Mailboxes = who.Roles, who.Mailboxes
 		return nil
 	})
-}
-
-// limits counts attempts to log in, by name and by address.
-type limits struct {
-	mu sync.Mutex
-	by map[string]*rate.Limiter
-}
-
-const (
-	// attempts are free, then one every attemptEvery: nobody guesses a password
-	// in that way, and who mistypes one is not locked out.
-	attempts     = 8
-	attemptEvery = 10 * time.Second
-	// maxLimits bounds the memory that strangers can take.
-	maxLimits = 10_000
-)
-
-func (l *limits) allow(now time.Time, keys ...string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	ok := true
-	for _, key := range keys {
-		limiter := l.by[key]
-		if limiter == nil {
-			if len(l.by) >= maxLimits {
-				l.forget(now)
-			}
-			limiter = rate.NewLimiter(rate.Every(attemptEvery), attempts)
-			l.by[key] = limiter
-		}
-		ok = limiter.AllowN(now, 1) && ok
-	}
-	return ok
-}
-
-// forget drops those that have all their attempts again; if none has, all.
-func (l *limits) forget(now time.Time) {
-	for key, limiter := range l.by {
-		if limiter.TokensAt(now) >= attempts {
-			delete(l.by, key)
-		}
-	}
-	if len(l.by) >= maxLimits {
-		clear(l.by)
-	}
 }

@@ -17,10 +17,9 @@ import (
 	"net/url"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/postkeep/postkeep/web/access"
 	"github.com/postkeep/postkeep/web/api"
+	"github.com/postkeep/postkeep/web/bounds"
 	"github.com/postkeep/postkeep/web/exports"
 )
 
@@ -63,7 +62,8 @@ func New(opts Options) (*Server, error) {
 		opts.Now = time.Now
 	}
 	s := &Server{opts: opts, mux: http.NewServeMux(), door: door{
-		Accounts: opts.Accounts, links: map[string]link{}, limits: limits{by: map[string]*rate.Limiter{}},
+		Accounts: opts.Accounts, links: map[string]link{}, guard: newGuard(),
+		refusals: refusals{record: opts.Accounts.Record, log: opts.Logger, window: refusalWindow},
 	}}
 	var err error
 	if s.files, err = loadAssets(); err != nil {
@@ -148,6 +148,9 @@ func (s *Server) Patterns() []string {
 	return all
 }
 
+// Close records the refused log-ins that are counted.
+func (s *Server) Close() { s.door.refusals.close() }
+
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
 // handle checks the principal, and turns an error into a page that says it.
@@ -157,7 +160,9 @@ func (s *Server) handle(p page) http.Handler {
 		var err error
 		switch {
 		case p.may == open || v.Principal.May(p.may):
-			err = p.answer(w, r, v)
+			if err = readForm(w, r, p.may == open); err == nil {
+				err = p.answer(w, r, v)
+			}
 		case v.Principal == nil && r.Method == http.MethodGet && !v.Fragment:
 			http.Redirect(w, r, "/login?"+url.Values{"next": {r.URL.RequestURI()}}.Encode(), http.StatusSeeOther)
 		default:
@@ -172,6 +177,27 @@ func (s *Server) handle(p page) http.Handler {
 			s.failed(w, r, v, err)
 		}
 	})
+}
+
+// readForm reads the form of a request that has one, within bounds.
+func readForm(w http.ResponseWriter, r *http.Request, stranger bool) error {
+	if r.Method != http.MethodPost {
+		return nil
+	}
+	most := int64(bounds.MaxForm)
+	if stranger {
+		most = bounds.MaxOpenForm
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, most)
+	err := r.ParseForm()
+	if err == nil {
+		return nil
+	}
+	status := bounds.Status(err)
+	if status == 0 {
+		status = http.StatusBadRequest
+	}
+	return &api.Problem{Status: status, Title: http.StatusText(status), Detail: err.Error()}
 }
 
 // begun notes whether an answer has begun.

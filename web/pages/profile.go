@@ -101,6 +101,7 @@ func (s *Server) changeProfile(w http.ResponseWriter, r *http.Request, v *View) 
 	case "password":
 		_, err = s.opts.API.SetMyPassword(ctx, api.PasswordChange{Old: r.PostFormValue("old"), New: r.PostFormValue("new")})
 		if err == nil { // it ended all sessions, this one too
+			s.know(w, v.Principal.Name)
 			err = s.door.Sessions.Start(ctx, v.Principal.Name, byPassword)
 		}
 	case "codes":

@@ -53,7 +53,7 @@ func New(opts Options) *Manager {
 	// scs.New would start a goroutine that nothing can stop.
 	return &Manager{now: opts.Now, scs: &scs.SessionManager{
 		IdleTimeout: opts.Idle, Lifetime: opts.Lifetime, HashTokenInStore: true,
-		Store: &store{kept: map[string]kept{}}, Codec: scs.GobCodec{},
+		Store: &store{kept: map[string]kept{}}, Codec: codec{},
 		ErrorFunc: func(w http.ResponseWriter, _ *http.Request, err error) {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		},

@@ -2,31 +2,70 @@ package session
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/alexedwards/scs/v2"
 )
 
 const (
 	// sweep is how often ended sessions are thrown away, at the earliest.
 	sweep = time.Minute
-	// maxSessions bounds the memory that strangers can take, some hundred bytes
-	// for each log-in that they begin.
+	// maxSessions bounds the sessions of people who are logged in, some hundred bytes each.
 	maxSessions = 100_000
+	// maxStrangers bounds those of people who have only begun to log in. The oldest makes room for the next one, so that strangers
+	// keep nobody out: whoever begins has the time that as many others need.
+	maxStrangers = 10_000
 )
 
-var errFull = errors.New("too many sessions at once, try again in some minutes")
+var (
+	errFull  = errors.New("too many sessions at once, try again in some minutes")
+	errEmpty = errors.New("a session without data")
+)
 
 // store keeps sessions in memory. Unlike the one of package scs it has no
 // goroutine: what has ended is swept by those who write.
 type store struct {
 	mu    sync.Mutex
 	kept  map[string]kept
+	known int // of kept, those of people who are logged in
 	swept time.Time
+	// strangers are the tokens of the other ones, oldest first; some may have ended.
+	strangers []string
 }
 
 type kept struct {
 	data []byte
 	ends time.Time
+}
+
+// The first byte of what is kept says whether somebody is logged in.
+const (
+	stranger byte = iota
+	known
+)
+
+// of reports whether a session is of somebody who is logged in.
+func (k *kept) of() bool { return len(k.data) > 0 && k.data[0] == known }
+
+// codec has the store see who is logged in.
+type codec struct{ scs.GobCodec }
+
+func (c codec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
+	data, err := c.GobCodec.Encode(deadline, values)
+	mark := stranger
+	if name, _ := values[nameKey].(string); name != "" {
+		mark = known
+	}
+	return append([]byte{mark}, data...), err
+}
+
+func (c codec) Decode(data []byte) (time.Time, map[string]any, error) {
+	if len(data) == 0 {
+		return time.Time{}, nil, errEmpty
+	}
+	return c.GobCodec.Decode(data[1:])
 }
 
 func (s *store) Find(token string) ([]byte, bool, error) {
@@ -47,20 +86,45 @@ func (s *store) Commit(token string, data []byte, ends time.Time) error {
 		s.swept = now
 		for t, k := range s.kept {
 			if !now.Before(k.ends) {
-				delete(s.kept, t)
+				s.drop(t)
 			}
 		}
+		s.strangers = slices.DeleteFunc(s.strangers, func(t string) bool { k, ok := s.kept[t]; return !ok || k.of() })
 	}
-	if _, known := s.kept[token]; !known && len(s.kept) >= maxSessions {
-		return errFull
+	was, there := s.kept[token]
+	k := kept{data, ends}
+	switch {
+	case k.of() && !(there && was.of()):
+		if s.known >= maxSessions {
+			return errFull
+		}
+		s.drop(token)
+		s.known++
+	case !k.of() && !(there && !was.of()):
+		s.drop(token)
+		for len(s.strangers) >= maxStrangers {
+			if oldest, ok := s.kept[s.strangers[0]]; ok && !oldest.of() {
+				s.drop(s.strangers[0])
+			}
+			s.strangers = s.strangers[1:]
+		}
+		s.strangers = append(s.strangers, token)
 	}
-	s.kept[token] = kept{data, ends}
+	s.kept[token] = k
 	return nil
+}
+
+// drop forgets a session, if it is there; mu is held.
+func (s *store) drop(token string) {
+	if k, ok := s.kept[token]; ok && k.of() {
+		s.known--
+	}
+	delete(s.kept, token)
 }
 
 func (s *store) Delete(token string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.kept, token)
+	s.drop(token)
 	return nil
 }
