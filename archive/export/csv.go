@@ -48,7 +48,7 @@ func (c *csvFormat) add(_ context.Context, it *item) error {
 		list(it.mailboxes()), strconv.FormatInt(it.Size, 10), list(names), list(m.Flags),
 	}
 	for i := range row {
-		row[i] = cell(row[i])
+		row[i] = Cell(row[i])
 	}
 	return c.row(row)
 }
@@ -64,21 +64,10 @@ func (c *csvFormat) row(row []string) error {
 func (c *csvFormat) replay(Entry)  {}
 func (c *csvFormat) finish() error { return nil }
 
-// cell keeps a spreadsheet from taking text for a formula, which could send data
-// away: an apostrophe goes before what one may begin with. White space and
-// control characters become spaces.
-func cell(s string) string {
-	s = oneLine(s)
-	if s != "" && strings.ContainsRune("=+-@", rune(s[0])) {
-		return "'" + s
-	}
-	return s
-}
-
 // oneLine replaces control characters.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
+		if isControl(r) {
 			return ' '
 		}
 		return r

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/archive/export"
 	"github.com/postkeep/postkeep/internal/config"
 	"github.com/postkeep/postkeep/web/api"
 )
@@ -207,10 +208,8 @@ func (a *app) auditCSV(each eachEvent) error {
 			strconv.FormatInt(e.Index, 10), e.Time.Format(time.RFC3339Nano), e.Type, e.Actor, strings.Join(e.IDs, " "),
 			strconv.FormatUint(uint64(e.Volume), 10), strconv.FormatInt(e.End, 10), strconv.FormatBool(e.Erased), strconv.FormatBool(e.Damaged), string(e.Details),
 		}
-		for i, cell := range row { // a spreadsheet would calculate it
-			if cell != "" && strings.IndexByte("=+-@\t\r", cell[0]) >= 0 {
-				row[i] = "'" + cell
-			}
+		for i := range row {
+			row[i] = export.Cell(row[i])
 		}
 		return w.Write(row)
 	}); err != nil {

@@ -50,6 +50,9 @@ func (a *app) init(cmd *cobra.Command, path string) error {
 	if err := archive.Create(cmd.Context(), cfg.DataDir, archive.Options{}); err != nil {
 		return err
 	}
+	if err := a.warnOfOthers(path, filepath.Join(cfg.DataDir, "keys")); err != nil {
+		return err
+	}
 	st := a.styleFor(a.stdout)
 	if written {
 		fmt.Fprintf(a.stdout, "%s %s\n", st.green("wrote"), path)
@@ -61,6 +64,29 @@ func (a *app) init(cmd *cobra.Command, path string) error {
 	fmt.Fprintf(a.stdout, "  postkeep poll                # empties the mailboxes once\n")
 	_, err = fmt.Fprintf(a.stdout, "  postkeep run                 # goes on doing it\n")
 	return err
+}
+
+// warnOfOthers names the directories above configuration and data in which others could put something else in their place.
+func (a *app) warnOfOthers(paths ...string) error {
+	seen := map[string]bool{}
+	for _, path := range paths {
+		path, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		for dir := filepath.Dir(path); !seen[dir]; dir = filepath.Dir(dir) {
+			seen[dir] = true
+			who, err := whoElseWrites(dir, dir == filepath.Dir(path))
+			if err != nil {
+				return err
+			}
+			if who != "" {
+				fmt.Fprintf(a.stderr, "postkeep: warning: %s can write to %s, and could put other files there in place of %s; take that away (chmod go-w, chown), or use another directory\n",
+					who, printable(dir), printable(path))
+			}
+		}
+	}
+	return nil
 }
 
 // writeNew writes a file that must not exist yet, and reports whether it did.

@@ -37,6 +37,7 @@ signal stops at once. SIGHUP reads the mailboxes of the configuration again.`,
 				return err
 			}
 			log.Info("running", "version", version, "data_dir", cfg.DataDir, "mailboxes", len(cfg.Mailboxes))
+			a.setupLink(i)
 			a.reloads(ctx, cfg, i)
 			log.Info("stopping: sessions end properly, a second signal stops at once")
 			err = i.close()

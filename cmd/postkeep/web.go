@@ -18,12 +18,12 @@ import (
 	"github.com/postkeep/postkeep/web"
 	"github.com/postkeep/postkeep/web/access"
 	"github.com/postkeep/postkeep/web/api"
+	"github.com/postkeep/postkeep/web/bounds"
 	"github.com/postkeep/postkeep/web/oidc"
 )
 
-// setupLinkTime is how long the link for the first user works. A restart makes
-// another one.
-const setupLinkTime = 24 * time.Hour
+// setupLinkTime is how long the link for the first user works: whoever starts the program is there. A restart makes another one.
+const setupLinkTime = time.Hour
 
 // site makes the server for people, if there is to be one.
 func (i *instance) site(cfg *config.Config) (err error) {
@@ -74,6 +74,11 @@ func (i *instance) serveWeb(ctx context.Context, cfg *config.Config, fail func(e
 	if err != nil {
 		return fmt.Errorf("web.listen: %w", err)
 	}
+	each := bounds.MaxConnectionsEach
+	if cfg.Web.BehindProxy { // all come from its address
+		each = bounds.MaxConnections
+	}
+	l = bounds.Listen(l, each, i.log) // below TLS, whose handshakes cost something too
 	scheme := "http"
 	if cfg.Web.CertFile != "" {
 		scheme = "https"
@@ -88,11 +93,17 @@ func (i *instance) serveWeb(ctx context.Context, cfg *config.Config, fail func(e
 		i.address = scheme + "://" + l.Addr().String()
 	}
 	i.log.Info("pages", "url", i.address)
-	if len(i.users.List()) == 0 {
-		i.log.Warn("nobody can log in yet: the first user is made here, once", "url", i.address+i.web.SetupLink(setupLinkTime))
-	}
 	i.stage(ctx, "web", fail, func(ctx context.Context) error { return api.ServePeople(ctx, l, i.web) })
 	return nil
+}
+
+// setupLink tells whoever starts the program, and no log, where the first user is made, if there is none.
+func (a *app) setupLink(i *instance) {
+	if i.address == "" || len(i.users.List()) > 0 {
+		return
+	}
+	i.log.Warn("nobody can log in yet: a link on standard error leads to where the first user is made", "valid", setupLinkTime)
+	fmt.Fprintf(a.stderr, "\nThe first user is made here, once, within an hour:\n\n  %s\n\n", i.address+i.web.SetupLink(setupLinkTime))
 }
 
 // keyPair reads certificate and key, and reads them again when they change.

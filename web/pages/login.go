@@ -64,9 +64,14 @@ func (s *Server) Link(name string, valid time.Duration) string {
 
 // peek returns a link that is still good; taken ones are gone.
 func (s *Server) peek(secret string, take bool) (link, bool) {
+	somebody := len(s.door.Users.List()) > 0
 	s.door.mu.Lock()
 	defer s.door.mu.Unlock()
 	l, ok := s.door.links[secret]
+	if ok && l.name == "" && somebody { // it dies with the first user, however that one was made
+		delete(s.door.links, secret)
+		return link{}, false
+	}
 	if take || ok && s.opts.Now().After(l.expires) {
 		delete(s.door.links, secret)
 	}
@@ -239,7 +244,7 @@ func (s *Server) loginLink(w http.ResponseWriter, r *http.Request, v *View) erro
 // for what takes two.
 func (s *Server) setup(w http.ResponseWriter, r *http.Request, v *View) error {
 	secret := r.PathValue("secret")
-	if l, ok := s.peek(secret, false); !ok || l.name != "" || len(s.door.Users.List()) > 0 {
+	if l, ok := s.peek(secret, false); !ok || l.name != "" {
 		return staleLink(v)
 	}
 	p := &loginPage{Name: strings.ToLower(strings.TrimSpace(r.PostFormValue("name")))}
@@ -262,7 +267,11 @@ func (s *Server) setup(w http.ResponseWriter, r *http.Request, v *View) error {
 	if err := s.door.Record(r.Context(), p.Name, "first user", map[string]any{"roles": roles}); err != nil {
 		return err
 	}
-	if err := s.door.Users.Add(r.Context(), first, password); err != nil {
+	err := s.door.Users.AddFirst(r.Context(), first, password)
+	if errors.Is(err, users.ErrExists) {
+		return staleLink(v)
+	}
+	if err != nil {
 		return err
 	}
 	return s.enter(w, r, p.Name, "login", byPassword, "/")

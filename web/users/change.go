@@ -2,6 +2,7 @@ package users
 
 import (
 	"context"
+	"fmt"
 	"slices"
 )
 
@@ -37,6 +38,16 @@ func (s *Store) Change(ctx context.Context, name, password string, fn func(*User
 		}
 		if hashed != "" || u.Disabled != before.Disabled || u.TOTP != before.TOTP {
 			u.Changed = s.opts.Now().UTC()
+		}
+		return nil
+	})
+}
+
+// AddFirst is Add for the first user: where there is one already, it is ErrExists.
+func (s *Store) AddFirst(ctx context.Context, u User, password string) error {
+	return s.add(ctx, u, password, func(users []User) error {
+		if len(users) > 0 {
+			return fmt.Errorf("%w: it is not the first one", ErrExists)
 		}
 		return nil
 	})

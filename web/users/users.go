@@ -214,6 +214,10 @@ func roleNames() string {
 // Add makes a user. password may be "" for one who logs in elsewhere, or only
 // with tokens.
 func (s *Store) Add(ctx context.Context, u User, password string) error {
+	return s.add(ctx, u, password, func([]User) error { return nil })
+}
+
+func (s *Store) add(ctx context.Context, u User, password string, may func([]User) error) error {
 	u.Created, u.Password, u.Tokens = s.opts.Now().UTC(), "", nil
 	slices.Sort(u.Roles)
 	u.Roles = slices.Compact(u.Roles)
@@ -227,6 +231,9 @@ func (s *Store) Add(ctx context.Context, u User, password string) error {
 		}
 	}
 	return s.change(func(users []User) ([]User, error) {
+		if err := may(users); err != nil {
+			return nil, err
+		}
 		if slices.ContainsFunc(users, func(o User) bool { return o.Name == u.Name }) {
 			return nil, fmt.Errorf("%w: %s", ErrExists, u.Name)
 		}
