@@ -169,6 +169,9 @@ func Create(ctx context.Context, dir string, opts Options) error {
 		return err
 	}
 	volumes := filepath.Join(dir, volumesName)
+	if err := opts.FS.Remove(filepath.Join(dir, placeName)); err != nil && !errors.Is(err, fs.ErrNotExist) { // of one that was here
+		return errors.Join(fmt.Errorf("create archive: %w", err), lock.Close())
+	}
 	if err := opts.FS.MkdirAll(volumes, disk.DirPerm); err != nil {
 		return errors.Join(fmt.Errorf("create archive: %w", err), lock.Close())
 	}

@@ -130,10 +130,10 @@ func (s *site) ok(args ...string) string {
 // daemon starts postkeep run and waits until it answers. The returned function
 // sends the signal and waits for the end; it is called at the end of the test
 // if it has not been before.
-func (s *site) daemon() (client *api.Client, stop func(os.Signal) (int, string)) {
+func (s *site) daemon(flags ...string) (client *api.Client, stop func(os.Signal) (int, string)) {
 	s.t.Helper()
 	var stderr bytes.Buffer
-	cmd := s.command(context.Background(), "run")
+	cmd := s.command(context.Background(), append([]string{"run"}, flags...)...)
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)

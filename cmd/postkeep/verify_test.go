@@ -169,8 +169,8 @@ func TestVerifyComparesWithASavedCheckpoint(t *testing.T) {
 	}
 	s.ok("verify", "--deep") // sound in itself
 	for _, running := range []bool{false, true} {
-		if running {
-			s.daemon()
+		if running { // what was put back is a copy
+			s.daemon("--take-over")
 		}
 		r := s.run("verify", "--checkpoint", "kept", "--save-checkpoint", "other")
 		if r.code != exitFailed || !strings.Contains(r.stdout, "kept") || !strings.Contains(r.stdout, "does not continue") {
@@ -331,6 +331,14 @@ func TestArchiveComesBackFromVolumesLedgerAndKeys(t *testing.T) {
 	s.ok("verify", "--deep")
 	s.ok("rebuild", "catalog")
 	s.ok("rebuild", "index")
+	if r := s.run("run"); r.code != exitFailed || !strings.Contains(r.stderr, "--take-over") { // it was restored
+		t.Fatalf("exit code %d: %s", r.code, r.stderr)
+	}
+	if _, stop := s.daemon("--take-over"); true {
+		if code, log := stop(os.Interrupt); code != 0 {
+			t.Fatalf("exit code %d: %s", code, log)
+		}
+	}
 	if got := look(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

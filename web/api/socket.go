@@ -23,6 +23,8 @@ const (
 	// pathName is the file that names the socket where the data directory's
 	// path is too long for one.
 	pathName = "postkeep.sock.path"
+	// ownerName is a file in such a directory that names the data directory.
+	ownerName = "data"
 	// maxSocketPath is under the 104 bytes that the shortest sun_path has.
 	maxSocketPath = 100
 	// readHeaderTimeout bounds how long a client may take for its request head.
@@ -70,6 +72,9 @@ func shortPath(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := os.WriteFile(filepath.Join(private, ownerName), []byte(dir), 0o600); err != nil {
+		return "", err
+	}
 	path := filepath.Join(private, socketName)
 	return path, os.WriteFile(filepath.Join(dir, pathName), []byte(path+"\n"), 0o600)
 }
@@ -82,6 +87,7 @@ func removeShortPath(ctx context.Context, dir string) error {
 			_ = c.Close()
 		} else { // harmless if they stay
 			_ = os.Remove(path)
+			_ = os.Remove(filepath.Join(filepath.Dir(path), ownerName))
 			_ = os.Remove(filepath.Dir(path))
 		}
 	}
@@ -113,9 +119,20 @@ func readShortPath(dir string) (path string, ok bool) {
 	return path, err == nil && info.IsDir() && isPrivate(info, dir)
 }
 
+// ownedBy reports whether the private directory was made for this data directory, and not for one that it is a copy of.
+func ownedBy(private, dir string) bool {
+	name, err := os.ReadFile(filepath.Join(private, ownerName))
+	if err != nil {
+		return false
+	}
+	owner, errOwner := os.Stat(string(name))
+	mine, err := os.Stat(dir)
+	return errOwner == nil && err == nil && os.SameFile(owner, mine)
+}
+
 // socketPath is where the socket of a data directory would be.
 func socketPath(dir string) string {
-	if path, ok := readShortPath(dir); ok {
+	if path, ok := readShortPath(dir); ok && ownedBy(filepath.Dir(path), dir) {
 		return path
 	}
 	return filepath.Join(dir, socketName)

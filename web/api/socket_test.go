@@ -127,6 +127,9 @@ func TestSocketOfACopiedDataDirectoryStays(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(copied, pathName), theirs, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if answers(t, copied) {
+		t.Error("the original answers for the copy")
+	}
 	if l := listen(t, copied); l.Addr().String() == original.Addr().String() {
 		t.Error("the copy took the socket over")
 	}
