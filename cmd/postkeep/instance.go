@@ -102,13 +102,7 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	if i.store, err = openStore(ctx, cfg, log, to, claim, fail, change); err != nil {
 		return nil, err
 	}
-	if i.store.Medium() != nil {
-		to = toRead // the streams, too, want to write
-	}
-	if to, err = i.purposeOf(ctx, to); err != nil {
-		return nil, err
-	}
-	if err := i.ours(to); err != nil {
+	if to, err = i.possible(ctx, to); err != nil {
 		return nil, err
 	}
 	if err := i.openIndex(ctx, cfg); err != nil {
@@ -117,27 +111,15 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	if err := i.openStreams(ctx, cfg, to); err != nil {
 		return nil, err
 	}
-	if to >= toDispose {
-		if err := i.serveArchive(ctx, claim); err != nil {
-			return nil, err
-		}
+	if err := i.serveArchive(ctx, to, claim); err != nil {
+		return nil, err
 	}
 	if i.anchors, err = newAnchors(cfg, log); err != nil {
 		return nil, err
 	}
 	i.describe(cfg)
-	if to >= toDispose { // what only reads goes by nothing that matters here
-		if err := i.recordConfig(ctx, cfg, "start"); err != nil {
-			return nil, err
-		}
-	}
-	if i.users, err = users.Open(cfg.DataDir, users.Options{}); err != nil {
+	if err := i.people(ctx, cfg, to); err != nil {
 		return nil, err
-	}
-	if to == toRun {
-		if err := checkDualControl(cfg, i.users); err != nil {
-			return nil, err
-		}
 	}
 	i.compliance = archive.NewCompliance(ctx, i.store, archive.ComplianceOptions{
 		Reading: indexer.Reading(cfg.Index.Extract), Reread: func() bool { return i.index.Read(cfg.Index.Extract) }, Indexed: i.index.EachIndexed,
@@ -157,6 +139,36 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 		i.resume(ctx, to)
 	}
 	return i, err
+}
+
+// possible is what the archive can be opened for, which is more than was asked when a disposal was interrupted.
+func (i *instance) possible(ctx context.Context, to purpose) (purpose, error) {
+	if i.store.Medium() != nil {
+		to = toRead // the streams, too, want to write
+	}
+	to, err := i.purposeOf(ctx, to)
+	if err != nil {
+		return to, err
+	}
+	return to, i.ours(to)
+}
+
+// people notes the configuration where it matters to somebody, and opens the accounts.
+func (i *instance) people(ctx context.Context, cfg *config.Config, to purpose) (err error) {
+	if to >= toDispose { // what only reads goes by nothing that matters here
+		if err := i.recordConfig(ctx, cfg, "start"); err != nil {
+			return err
+		}
+	}
+	if i.users, err = users.Open(cfg.DataDir, users.Options{}); err != nil {
+		return err
+	}
+	if to == toRun {
+		if err := checkDualControl(cfg, i.users); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (i *instance) openIndex(ctx context.Context, cfg *config.Config) (err error) {

@@ -43,7 +43,10 @@ func (i *instance) ours(to purpose) error {
 }
 
 // serveArchive makes sure that this copy of the archive is the one that is served.
-func (i *instance) serveArchive(ctx context.Context, claim archive.Claim) (err error) {
+func (i *instance) serveArchive(ctx context.Context, to purpose, claim archive.Claim) (err error) {
+	if to < toDispose {
+		return nil
+	}
 	epoch := i.store.Epoch()
 	if epoch.Number == 0 {
 		return fmt.Errorf("the archive cannot note where it is at home (see the warning in the log): %w", errors.Join(archive.ErrReadOnly, i.store.ReadOnly()))

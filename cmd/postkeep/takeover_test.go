@@ -125,6 +125,7 @@ func TestACopiedDirectoryNeitherPollsNorSignsBeforeItIsTakenOver(t *testing.T) {
 	}
 	clone.ok("show", "--raw", first.ID)
 	clone.ok("verify", "--deep")
+	clone.ok("export", "--query", "mailbox:sales", "--format", "eml", "--out", filepath.Join(clone.dir, "out"))
 	if after, err := os.ReadFile(checkpoint); err != nil || string(after) != string(before) {
 		t.Errorf("the copy has signed (%v):\n%s", err, after)
 	}

@@ -181,6 +181,7 @@ func serve(ctx context.Context, l net.Listener, srv *http.Server) error {
 	stopping.Wait()
 	if addr, ok := l.Addr().(*net.UnixAddr); ok {
 		if d := filepath.Dir(addr.Name); strings.HasPrefix(filepath.Base(d), privatePrefix) {
+			_ = os.Remove(filepath.Join(d, ownerName))
 			_ = os.Remove(d) // the private directory of a short path; harmless if it stays
 		}
 	}
