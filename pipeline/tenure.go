@@ -283,7 +283,7 @@ func (t *Tenure) Release(ctx context.Context) error {
 	}
 	err := t.write(ctx, true)
 	t.gone = errors.New("the tenure was released")
-	if err != nil {
+	if err != nil && !errors.Is(err, errRaced) { // somebody else has it already
 		return fmt.Errorf("release tenure: %w", err)
 	}
 	return nil

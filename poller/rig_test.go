@@ -60,6 +60,7 @@ type rigOptions struct {
 	grace    time.Duration
 	poller   context.Context // of the poller's work; the test's if nil
 	streams  int64           // octets that the streams may hold; the default if 0
+	holder   pipeline.Holder // of the archive; nobody else can have it if there is none
 	messages []string
 	maildrop []pop3test.Message // after messages
 }
@@ -101,7 +102,14 @@ func newRig(t *testing.T, o rigOptions) *rig {
 	if o.through != nil {
 		through = o.through(r.store)
 	}
-	r.background(context.Background(), pipeline.NewArchiver(r.bus, through, pipeline.ArchiverOptions{}).Run)
+	var archiver pipeline.ArchiverOptions
+	if o.holder.Epoch > 0 {
+		if archiver.Tenure, err = r.bus.Serve(t.Context(), o.holder); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { r.check(archiver.Tenure.Release(context.Background())) })
+	}
+	r.background(context.Background(), pipeline.NewArchiver(r.bus, through, archiver).Run)
 	m := Mailbox{
 		Name: user, Schedule: "@every 5m", Username: user,
 		Server:   pop3.Options{Host: r.server.Host(), Port: r.server.Port(), TLS: pop3.TLSNone},
