@@ -36,8 +36,10 @@ func TestAMessageThatLosesItsFirstDepositIsStillFound(t *testing.T) {
 	var later time.Duration
 	begun := time.Now()
 	store, err := archive.Open(ctx, dir, archive.Options{
-		Now:  func() time.Time { return time.Now().Add(later) },
-		Boot: func() (archive.BootClock, bool) { return archive.BootClock{ID: "boot", Up: time.Since(begun) + later}, true },
+		Now: func() time.Time { return time.Now().Add(later) },
+		Boot: func() (archive.BootClock, bool) {
+			return archive.BootClock{ID: "boot", Up: time.Since(begun) + later}, true
+		},
 	})
 	check(err)
 	defer store.Close()

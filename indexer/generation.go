@@ -320,34 +320,6 @@ func (g *generation) commit(ctx context.Context, entries []*entry, next state) e
 	return nil
 }
 
-// delete takes messages out of what is found. Their words stay in the files
-// until these are written anew.
-func (g *generation) delete(ctx context.Context, ids []string) error {
-	if err := g.usable(); err != nil {
-		return err
-	}
-	was, err := g.depositsOf(ids)
-	if err != nil {
-		return err
-	}
-	next := *g.state.Load()
-	next.Deposits.Subtract(was)
-	data, err := json.Marshal(next)
-	if err != nil {
-		return err
-	}
-	b := g.bleve.NewBatch()
-	for _, id := range ids {
-		b.Delete(id)
-	}
-	b.SetInternal([]byte(stateKey), data)
-	if err := g.batch(ctx, b); err != nil {
-		return err
-	}
-	g.state.Store(&next)
-	return nil
-}
-
 // holds returns those of the ids that the generation has a document of.
 func (g *generation) holds(ids []string) (held []string, err error) {
 	if err := g.usable(); err != nil {

@@ -3,6 +3,7 @@ package indexer
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -124,6 +125,34 @@ func (g *generation) replaced(entries []*entry, newest int64) (setsum.Sum, error
 		}
 	}
 	return g.depositsOf(ids)
+}
+
+// delete takes messages out of what is found. Their words stay in the files
+// until these are written anew.
+func (g *generation) delete(ctx context.Context, ids []string) error {
+	if err := g.usable(); err != nil {
+		return err
+	}
+	was, err := g.depositsOf(ids)
+	if err != nil {
+		return err
+	}
+	next := *g.state.Load()
+	next.Deposits.Subtract(was)
+	data, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	b := g.bleve.NewBatch()
+	for _, id := range ids {
+		b.Delete(id)
+	}
+	b.SetInternal([]byte(stateKey), data)
+	if err := g.batch(ctx, b); err != nil {
+		return err
+	}
+	g.state.Store(&next)
+	return nil
 }
 
 // Deposits is the sum of the deposits of all messages in the index. Where it is complete it is that of all deposits of the archive.
