@@ -152,7 +152,7 @@ func (v *visit) sessions(ctx, hard context.Context) error {
 				most += 2 * len(s.items) / every
 			}
 		}
-		if !s.cut || !s.advanced || n >= most || ctx.Err() != nil || v.tooLateToReturn() {
+		if !s.cut || err == nil && !s.advanced || n >= most || ctx.Err() != nil || v.tooLateToReturn() {
 			return failed
 		}
 	}
