@@ -93,6 +93,70 @@ func TestAttachmentsAreNotReadWhereThatIsSwitchedOff(t *testing.T) {
 	}
 }
 
+// TestAHoldCoversWhatWasNotRead: while attachments are not read, a hold on their text covers them in doubt, and what it has covered it covers
+// when they are read and do not have it.
+func TestAHoldCoversWhatWasNotRead(t *testing.T) {
+	yaml := attachmentYAML(t)
+	s := newSite(t, yaml+"index: { extract: false }\n")
+	s.ok("poll")
+	place := []string{"hold", "place", "--name", "matter", "--reason", "a claim", "--query", "attachment:penalty"}
+	if out := s.ok(place...); !strings.Contains(out, "covers 2 messages") {
+		t.Errorf("hold place: %s", out)
+	}
+	s.ok("retention", "policy", "add", "--name", "penalties", "--query", "attachment:penalty", "--max", "1s")
+	config, err := os.ReadFile(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("postkeep.yaml", strings.Replace(string(config), "extract: false", "extract: true", 1))
+	var hits []api.Message
+	for line := range strings.Lines(s.ok("search", "--json", "subject:offer OR subject:payroll")) {
+		var m api.Message
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatal(err)
+		}
+		hits = append(hits, m)
+	}
+	s.ok("poll") // waits until everything is indexed
+	s.ok("rebuild", "index")
+	if len(hits) != 2 || strings.TrimSpace(s.ok("search", "--count", "attachment:penalty")) != "1" || strings.TrimSpace(s.ok("search", "--count", "is:held")) != "2" {
+		t.Errorf("%d messages; held:\n%s", len(hits), s.ok("search", "is:held"))
+	}
+	for _, m := range hits {
+		if res := s.run("erase", m.ID, "--reason", "a request", "--yes"); res.code == 0 || !strings.Contains(res.stderr, "matter") {
+			t.Errorf("%s is erased: %+v", m.Subject, res)
+		}
+	}
+	// The rule did not find it before.
+	added := "+ " + hits[0].ID
+	if hits[0].Subject != "offer" {
+		added = "+ " + hits[1].ID
+	}
+	if out := strings.TrimSpace(s.ok("retention", "policy", "differences", "penalties")); out != added {
+		t.Errorf("differences %q, want %q", out, added)
+	}
+	if res := s.run("status"); !strings.Contains(res.stdout, "retention policy differences") {
+		t.Errorf("status: %+v", res)
+	}
+	if out := s.ok("retention", "plan"); !strings.Contains(out, "0 deposits due and held") || !strings.Contains(out, "1 deposit not looked at") {
+		t.Errorf("plan: %s", out)
+	}
+	if res := s.run("retention", "policy", "confirm", "penalties", "--all"); res.code == 0 {
+		t.Errorf("confirmed without an answer: %+v", res)
+	}
+	if out := s.ok("retention", "policy", "confirm", "penalties", added[2:]); !strings.Contains(out, "1 message confirmed, 0 left") {
+		t.Errorf("confirmation: %s", out)
+	}
+	if out := s.ok("retention", "plan"); !strings.Contains(out, "1 deposit due and held") {
+		t.Errorf("plan after the confirmation: %s", out)
+	}
+	place = []string{"hold", "place", "--name", "nobody", "--reason", "a claim", "--custodian", "nosuch@example.com"}
+	if res := s.run(place...); res.code == 0 || !strings.Contains(res.stderr, "no message has the address") || strings.Contains(s.ok("hold", "list"), "nobody") {
+		t.Errorf("a hold on nobody: %+v", res)
+	}
+	s.ok(append(place, "--yes")...)
+}
+
 // readers returns the processes under the daemon that read attachments.
 func (s *site) readers() []string {
 	var pids []string
