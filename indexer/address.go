@@ -33,7 +33,8 @@ func (w *writer) otherAddresses(m *mailparse.Message, all []string) {
 	if len(all) == 0 {
 		return
 	}
-	known := make(map[string]bool, len(all))
+	known := w.known
+	clear(known)
 	for _, list := range [][]mailparse.Address{m.From, m.Sender, m.ReplyTo, m.To, m.Cc, m.Bcc, m.ResentFrom, m.ResentTo} {
 		for _, a := range list {
 			known[strings.ToLower(a.Addr)] = true

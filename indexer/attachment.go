@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postkeep/postkeep/indexer/extract"
+	"github.com/postkeep/postkeep/indexer/extract/document"
 	"github.com/postkeep/postkeep/internal/mailparse"
 )
 
@@ -93,6 +94,9 @@ func (a *attachments) part(p *mailparse.Part) io.Writer {
 	if charset := p.Params["charset"]; charset != "" && !strings.ContainsAny(charset, "\"\\\r\n") {
 		mediaType += `; charset="` + charset + `"`
 	}
+	if _, off := a.extractor.(extract.Off); off {
+		return &beginning{a: a, name: p.FileName, mediaType: mediaType, path: p.Path}
+	}
 	r, w := io.Pipe()
 	f := &attachedFile{PipeWriter: w, done: make(chan struct{})}
 	a.current = f
@@ -108,6 +112,26 @@ func (a *attachments) part(p *mailparse.Part) io.Writer {
 		_ = r.CloseWithError(errEnough) // cannot fail
 	}()
 	return f
+}
+
+// beginning takes the beginning of a file that is not read.
+type beginning struct {
+	a                     *attachments
+	name, mediaType, path string
+	head                  []byte
+	told                  bool
+}
+
+// Write never fails. It is told what the file is by its first octets, and again when there are enough of them.
+func (f *beginning) Write(b []byte) (int, error) {
+	if f.told {
+		return len(b), nil
+	}
+	room := document.SniffBytes - len(f.head)
+	f.head = append(f.head, b[:min(len(b), room)]...)
+	f.told = len(f.head) == document.SniffBytes
+	f.a.results[f.path] = extract.Off{}.Result(f.head, f.name, f.mediaType)
+	return len(b), nil
 }
 
 var errEnough = errors.New("enough of the attachment was read")

@@ -37,7 +37,7 @@ type analyzer struct {
 
 func newAnalyzer(s *segment.Schema) *analyzer {
 	return &analyzer{writers: sync.Pool{New: func() any {
-		return &writer{Collector: segment.NewCollector(s), stemmer: words.NewStemmer()}
+		return &writer{Collector: segment.NewCollector(s), stemmer: words.NewStemmer(), known: map[string]bool{}}
 	}}}
 }
 

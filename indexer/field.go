@@ -100,6 +100,7 @@ type writer struct {
 	stemmer   *words.Stemmer
 	term      []byte // a stem
 	textBytes int    // of the document
+	known     map[string]bool
 }
 
 // eachPosition yields the places that package segment has put into a location. Two that are the same may be

@@ -18,11 +18,16 @@ func (Off) Extract(_ context.Context, name, mediaType string, _ int64, r io.Read
 	if err != nil {
 		return Result{}, err
 	}
+	return Off{}.Result(head, name, mediaType), nil
+}
+
+// Result is what there is to say of a file by its beginning.
+func (Off) Result(head []byte, name, mediaType string) Result {
 	kind := document.Detect(head, mediaType, name)
 	if kind == document.KindNone {
-		return Result{}, nil
+		return Result{}
 	}
-	return Result{Kind: string(kind), Reason: "not read, the configuration says so (index.extract)", Off: true}, nil
+	return Result{Kind: string(kind), Reason: "not read, the configuration says so (index.extract)", Off: true}
 }
 
 // sniff reads as much as it takes to tell what a file is.

@@ -45,8 +45,10 @@ func isCleanAddr(s string) bool {
 // isEncapsulated reports whether a local part is an address of X.500 or X.400 as Exchange writes it for the Internet
 // ([MS-OXOABK], IMCEA): whose it is only the directory knows.
 func isEncapsulated(local string) bool {
-	return len(local) > 6 && strings.EqualFold(local[:5], "IMCEA") && !hasFoldPrefix(local, "IMCEASMTP-")
+	return isIMCEA(local) && !hasFoldPrefix(local, "IMCEASMTP-")
 }
+
+func isIMCEA(local string) bool { return len(local) > 6 && strings.EqualFold(local[:5], "IMCEA") }
 
 func hasFoldPrefix(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
@@ -224,12 +226,11 @@ func isIdentifierField(name string) bool {
 }
 
 func (s *addrSet) scanField(f Field, charset string) {
-	encoded := strings.Contains(f.Value, "=?")
-	if isIdentifierField(f.Name) || !encoded && asciiOnly(f.Value) && strings.IndexByte(f.Value, '@') < 0 && !strings.Contains(f.Value, "%40") {
+	if isIdentifierField(f.Name) || !mayHaveAddress(f.Value) {
 		return
 	}
 	value := f.Value
-	if !asciiOnly(value) || encoded {
+	if !asciiOnly(value) || strings.Contains(value, "=?") {
 		s.scan(plainSpelling(value))
 		value = plainSpelling(decodeWords(value, charset))
 	}
@@ -239,14 +240,52 @@ func (s *addrSet) scanField(f Field, charset string) {
 			s.scan(plain)
 		}
 	}
-	if strings.IndexByte(value, '(') >= 0 && strings.IndexByte(value, '@') >= 0 {
-		value = stripComments(value)
-		s.scan(value)
+	if !isApart(value) {
+		return
 	}
-	if strings.Contains(value, " @") || strings.Contains(value, "@ ") || strings.Contains(value, " .") || strings.Contains(value, ". ") {
-		addrs, _ := cutSpecs(strings.NewReplacer(",", " , ", ";", " ; ").Replace(value))
-		for _, a := range addrs {
-			s.scan(a)
+	value = stripComments(value)
+	s.scan(value)
+	addrs, _ := cutSpecs(apart.Replace(value))
+	for _, a := range addrs {
+		s.scan(a)
+	}
+}
+
+// mayHaveAddress reports whether there is an @ in a value, however it is written.
+func mayHaveAddress(value string) bool {
+	if strings.IndexByte(value, '@') >= 0 || strings.Contains(value, "%40") || strings.Contains(value, "＠") || strings.Contains(value, "﹫") {
+		return true
+	}
+	if !strings.Contains(value, "=?") {
+		return false
+	}
+	return strings.Contains(value, "=40") || strings.Contains(value, "?B?") || strings.Contains(value, "?b?") || strings.Contains(value, "=EF=") || strings.Contains(value, "=ef=")
+}
+
+// apart keeps what separates addresses from becoming a part of them.
+var apart = strings.NewReplacer(",", " , ", ";", " ; ")
+
+// isApart reports whether white space or comments may stand in an address.
+func isApart(value string) bool {
+	for at := 0; ; at++ {
+		next := strings.IndexByte(value[at:], '@')
+		if next < 0 {
+			return false
+		}
+		at += next
+		if at > 0 && (value[at-1] == ' ' || value[at-1] == '\t' || value[at-1] == ')') {
+			return true
+		}
+		rest := value[at+1:]
+		rest = rest[len(domainBehind(rest)):]
+		dot := strings.HasPrefix(rest, ".")
+		rest = strings.TrimPrefix(rest, ".")
+		switch {
+		case rest == "":
+		case rest[0] == '(', dot && (rest[0] == ' ' || rest[0] == '\t'), strings.HasPrefix(strings.TrimLeft(rest, " \t"), "."):
+			return true
+		case at+1 < len(value) && (value[at+1] == ' ' || value[at+1] == '\t'):
+			return true
 		}
 	}
 }
@@ -263,14 +302,20 @@ func (s *addrSet) scan(text string) {
 		if local == "" || domain == "" || len(local)+len(domain) > maxAddrBytes {
 			continue
 		}
-		s.addForms(local, domain)
+		if begin := at - len(local); begin >= 0 && text[begin:at] == local {
+			s.add(strings.ToLower(text[begin : at+1+len(domain)]))
+		} else {
+			s.add(strings.ToLower(local + "@" + domain))
+		}
+		if strings.IndexByte(local, '=') >= 0 || strings.IndexByte(local, '%') >= 0 || isIMCEA(local) {
+			s.addInner(local, domain)
+		}
 	}
 }
 
-// addForms adds an address, and those that are written inside its local part.
-func (s *addrSet) addForms(local, domain string) {
+// addInner adds the addresses that are written inside a local part.
+func (s *addrSet) addInner(local, domain string) {
 	add := func(addr string) { s.add(strings.ToLower(addr)) }
-	add(local + "@" + domain)
 	if i := strings.LastIndexByte(local, '='); i >= 0 && i < len(local)-1 { // smtp.mailfrom=a@b, prvs=…=a@b
 		add(local[i+1:] + "@" + domain)
 	}
