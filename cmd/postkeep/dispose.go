@@ -7,7 +7,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postkeep/postkeep/archive"
 	"github.com/postkeep/postkeep/indexer"
+	"github.com/postkeep/postkeep/internal/config"
+	"github.com/postkeep/postkeep/web/api"
 )
 
 // purposeOf is what an instance is opened for: more than was asked for when a disposal was interrupted, which
@@ -32,6 +35,15 @@ func (i *instance) resume(ctx context.Context, to purpose) {
 	if err := i.compliance.Resume(ctx); err != nil {
 		i.log.Error("a disposal is not finished", "error", err)
 	}
+}
+
+// openCompliance makes what decides about holds, retention and disposal.
+func (i *instance) openCompliance(ctx context.Context, cfg *config.Config) {
+	i.compliance = archive.NewCompliance(ctx, i.store, archive.ComplianceOptions{
+		Reading: indexer.Reading(cfg.Index.Extract), Reread: func() bool { return i.index.Read(cfg.Index.Extract) }, Indexed: i.index.EachIndexed,
+		Search: everybodys{i.index}, Negates: api.Negates, Purge: []archive.Purger{i.index.PurgeUpTo, i.scrub}, DualControl: cfg.DualControl,
+	})
+	i.indexing.Rereading = i.compliance.Pin
 }
 
 // unfinished says which disposals wait for the archive to be opened again.

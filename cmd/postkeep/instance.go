@@ -121,11 +121,7 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 	if err := i.people(ctx, cfg, to); err != nil {
 		return nil, err
 	}
-	i.compliance = archive.NewCompliance(ctx, i.store, archive.ComplianceOptions{
-		Reading: indexer.Reading(cfg.Index.Extract), Reread: func() bool { return i.index.Read(cfg.Index.Extract) }, Indexed: i.index.EachIndexed,
-		Search: everybodys{i.index}, Negates: api.Negates, Purge: []archive.Purger{i.index.PurgeUpTo, i.scrub}, DualControl: cfg.DualControl,
-	})
-	i.indexing.Rereading = i.compliance.Pin
+	i.openCompliance(ctx, cfg)
 	i.api = api.NewServer(api.Options{
 		Compliance: i.compliance,
 		Store:      i.store, Index: i.index, Bus: i.bus, Streams: i.offline, Poller: i.poller, Users: i.users,
