@@ -59,10 +59,13 @@ type User struct {
 	Disabled bool   `json:"disabled,omitempty"`
 	// Changed is when password, codes or state last changed: sessions from
 	// before have ended.
-	Changed  time.Time     `json:"changed,omitzero"`
-	Created  time.Time     `json:"created"`
-	Tokens   []Token       `json:"tokens,omitempty"`
-	Searches []SavedSearch `json:"searches,omitempty"`
+	Changed time.Time `json:"changed,omitzero"`
+	// Entrusted is when somebody else last gave them a password, the account back, or the role of an officer: before that
+	// nobody else's second person was them.
+	Entrusted time.Time     `json:"entrusted,omitzero"`
+	Created   time.Time     `json:"created"`
+	Tokens    []Token       `json:"tokens,omitempty"`
+	Searches  []SavedSearch `json:"searches,omitempty"`
 }
 
 // A Token lets a program in.
@@ -84,7 +87,15 @@ type SavedSearch struct {
 func (u *User) Principal() *access.Principal {
 	return &access.Principal{Name: u.Name, Roles: u.Roles, Scope: access.Scope{
 		All: slices.Contains(u.Roles, access.Officer), Mailboxes: u.Mailboxes, From: u.From, To: u.To,
-	}, Login: access.Login{Account: true, Created: u.Created}}
+	}, Login: access.Login{Account: true, Created: u.since()}}
+}
+
+// since is from when on the account is that of the person who has it now, as far as others had a say in that.
+func (u *User) since() time.Time {
+	if u.Entrusted.After(u.Created) {
+		return u.Entrusted
+	}
+	return u.Created
 }
 
 // Options are the settings of a Store. The zero value is fine.
@@ -259,8 +270,12 @@ func (s *Store) Update(name string, fn func(*User) error) error {
 		if i < 0 {
 			return nil, fmt.Errorf("%w: %s", ErrUnknown, name)
 		}
+		officer := slices.Contains(users[i].Roles, access.Officer)
 		if err := fn(&users[i]); err != nil {
 			return nil, err
+		}
+		if !officer && slices.Contains(users[i].Roles, access.Officer) {
+			users[i].Entrusted = s.opts.Now().UTC()
 		}
 		if users[i].Name != name {
 			return nil, fmt.Errorf("%w: a name cannot change, the ledger has it", ErrInvalid)
