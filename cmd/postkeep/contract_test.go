@@ -109,6 +109,8 @@ func (c *contract) operations() []operation {
 		{pattern: "GET /api/v1/holds", query: "all=1"},
 		{pattern: "POST /api/v1/retention/rules", body: `{"name":"old sales","mailbox":"sales","max":"1d","basis":"date"}`, keep: "name=name"},
 		{pattern: "GET /api/v1/retention/rules"},
+		{pattern: "GET /api/v1/retention/rules/{name}/differences"},
+		{pattern: "POST /api/v1/retention/rules/{name}/differences/confirm", body: `{"ids":[]}`, want: http.StatusBadRequest}, // nothing waits
 		{pattern: "POST /api/v1/retention/plans", body: `{}`, keep: "id=id"},
 		{pattern: "GET /api/v1/retention/plans"},
 		{pattern: "GET /api/v1/retention/plans/{id}"},
