@@ -18,6 +18,7 @@ import (
 const (
 	ChangeRelease = "release" // of a hold
 	ChangeRemove  = "remove"  // of a rule
+	ChangeGrant   = "grant"   // of what somebody may do
 )
 
 // The states of a change.
@@ -35,13 +36,25 @@ type changeDetails struct {
 	Reason string `json:"reason,omitempty"`
 	// Rule is the one that is to be removed, as it was then.
 	Rule *retention.Rule `json:"rule,omitempty"`
+	// Grant is what the user of the name may do from then on.
+	Grant *Grant `json:"grant,omitempty"`
 }
 
-// A Change is the release of a hold or the removal of a rule that one person asked for and another one has to approve.
+// A Grant is what a user may do. The archive keeps it as it is.
+type Grant struct {
+	Roles     []string  `json:"roles"`
+	Mailboxes []string  `json:"mailboxes,omitempty"`
+	From      time.Time `json:"from,omitzero"`
+	To        time.Time `json:"to,omitzero"`
+	// Was are the roles when it was asked for.
+	Was []string `json:"was,omitempty"`
+}
+
+// A Change is the release of a hold, the removal of a rule, or a grant to a user, that one person asked for and another one has to approve.
 type Change struct {
 	ID     string    `json:"id"`
-	Kind   string    `json:"kind"` // release or remove
-	Name   string    `json:"name"` // of the hold or rule
+	Kind   string    `json:"kind"` // release, remove or grant
+	Name   string    `json:"name"` // of the hold, rule or user
 	Reason string    `json:"reason,omitempty"`
 	State  string    `json:"state"`
 	Asked  time.Time `json:"asked"`
@@ -49,6 +62,7 @@ type Change struct {
 	Login  string    `json:"login,omitempty"` // how they had logged in
 	// Decision is by whom and when it was approved or rejected.
 	Decision *Approval `json:"decision,omitempty"`
+	Grant    *Grant    `json:"grant,omitempty"` // of a grant
 
 	details changeDetails
 }
@@ -75,7 +89,7 @@ func (s *Store) changeOf(ctx context.Context, asked keyed) (Change, error) {
 		return c, fmt.Errorf("catalog: change %s: %w", asked.Key, err)
 	}
 	c.details = *d.Change
-	c.Kind, c.Name, c.Reason, c.Login = d.Change.Kind, d.Change.Name, d.Change.Reason, d.Login
+	c.Kind, c.Name, c.Reason, c.Login, c.Grant = d.Change.Kind, d.Change.Name, d.Change.Reason, d.Login, d.Change.Grant
 	decision, ok, err := s.order(ctx, orderDecision, asked.Key)
 	if err != nil || !ok {
 		return c, err
@@ -137,6 +151,21 @@ func (c *Compliance) request(ctx context.Context, d *changeDetails, actor string
 	return s.openChange(ctx, func(o *Change) bool { return o.ID == idOf(changeLetter, first) })
 }
 
+// DualControl reports whether what takes a second person waits for one.
+func (c *Compliance) DualControl() bool { return c != nil && c.opts.DualControl }
+
+// RequestGrant asks for a grant to a user, which another administrator approves with ApproveChange. It is for the caller to carry it
+// out then.
+func (c *Compliance) RequestGrant(ctx context.Context, user string, g Grant, actor string) (Change, error) {
+	c.store.mu.Lock()
+	defer c.store.mu.Unlock()
+	asked, err := c.request(ctx, &changeDetails{Kind: ChangeGrant, Name: user, Grant: &g}, actor)
+	if err != nil {
+		return Change{}, err
+	}
+	return *asked, nil
+}
+
 // change returns an open change by its id.
 func (s *Store) change(ctx context.Context, id string) (*Change, error) {
 	c, err := s.openChange(ctx, func(o *Change) bool { return o.ID == id })
@@ -155,7 +184,7 @@ func (c *Compliance) ApproveChange(ctx context.Context, id, actor string) (Chang
 	if err != nil {
 		return Change{}, err
 	}
-	if err := second(ctx, "change "+id, asked.By, asked.Asked, actor); err != nil {
+	if err := second(ctx, "change "+id, Asked{asked.By, asked.Login, asked.Asked, asked.Kind == ChangeGrant}, actor); err != nil {
 		return *asked, err
 	}
 	effect, err := s.effect(ctx, asked, actor)
@@ -205,6 +234,13 @@ func (s *Store) effect(ctx context.Context, asked *Change, actor string) (ledger
 		}
 		return ledger.Event{Type: ledger.TypePolicy, Actor: actor,
 			Details: policyDetails{Action: actRemove, Name: d.Name, Of: asked.ID}}, err
+	case ChangeGrant:
+		if d.Grant == nil {
+			break
+		}
+		return ledger.Event{Type: ledger.TypeUser, Actor: actor,
+			Details: map[string]any{"user": d.Name, "what": "grant", "roles": d.Grant.Roles, "mailboxes": d.Grant.Mailboxes,
+				"from": d.Grant.From, "to": d.Grant.To, "change": asked.ID}}, nil
 	}
 	return ledger.Event{}, fmt.Errorf("%w: change %s is a %q, which this version does not know", ErrOrder, asked.ID, asked.Kind)
 }

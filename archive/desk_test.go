@@ -66,7 +66,7 @@ func (d *desk) options() Options {
 
 // withAccount is a context of somebody with an account that is older than everything, who has logged in themselves.
 func withAccount(ctx context.Context) context.Context {
-	return WithLogin(ctx, Login{How: "password", Account: true, Created: time.Unix(0, 0), Interactive: true})
+	return WithLogin(ctx, Login{How: "password", Account: true, Created: time.Unix(0, 0), Interactive: true, Apart: func(Asked) error { return nil }})
 }
 
 // agree approves the only change that waits for a second person.

@@ -66,6 +66,15 @@ func TestOnlyPeopleWithAccountsApprove(t *testing.T) {
 		}
 	}
 	l := Login{How: "password and code", Account: true, Interactive: true, Created: d.now.AddDate(-1, 0, 0)}
+	if _, err := d.c.Approve(WithLogin(t.Context(), l), p.ID, "paul"); !errors.Is(err, ErrApproval) {
+		t.Errorf("approved by somebody of whom nobody knows who has set the credentials: %v", err)
+	}
+	l.Apart = func(a Asked) error {
+		if a.By != "root" || a.Login != "socket" || !a.At.Equal(p.Made) {
+			t.Errorf("asked about %+v", a)
+		}
+		return nil
+	}
 	if _, err := d.c.Approve(WithLogin(t.Context(), l), p.ID, "paul"); err != nil {
 		t.Fatal(err)
 	}

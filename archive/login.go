@@ -11,11 +11,23 @@ import (
 type Login struct {
 	// How they logged in, in words: "password and code", "identity provider", "token", "socket".
 	How string
-	// Account means that they have an account of their own, made at Created, or then last put into their hands by somebody else.
+	// Account means that they have an account of their own, made at Created.
 	Account bool
 	Created time.Time
 	// Interactive means that they logged in themselves, and not by a token or a link that somebody else may have made.
 	Interactive bool
+	// Still returns an error once they may no longer what they might when they asked. nil never does.
+	Still func() error
+	// Apart returns an error unless they are for certain another person than the one who asked for something. Nobody approves
+	// without it.
+	Apart func(Asked) error
+}
+
+// Asked is who has asked for something that takes a second person, how they had logged in, "" if it was not recorded, and when.
+type Asked struct {
+	By, Login string
+	At        time.Time
+	Grant     bool // it is a ChangeGrant
 }
 
 type loginKey struct{}
@@ -30,8 +42,8 @@ func loginOf(ctx context.Context) Login {
 	return l
 }
 
-// person is who an actor is: whoever logged in to the system, else the user. Earlier versions wrote "(sudo by".
-func person(actor string) string {
+// Person is who an actor is: whoever logged in to the system, else the user. Earlier versions wrote "(sudo by".
+func Person(actor string) string {
 	for _, mark := range []string{" (login ", " (sudo by "} {
 		if _, origin, ok := strings.Cut(actor, mark); ok {
 			return strings.Trim(strings.TrimSuffix(origin, ")"), `"`)
@@ -41,10 +53,10 @@ func person(actor string) string {
 }
 
 // second returns an error unless whoever acts in ctx may approve, as the second person, what another one asked for at a time.
-func second(ctx context.Context, what, by string, asked time.Time, actor string) error {
-	l := loginOf(ctx)
+func second(ctx context.Context, what string, asked Asked, actor string) error {
+	l, by := loginOf(ctx), asked.By
 	switch {
-	case person(by) == person(actor):
+	case Person(by) == Person(actor):
 		return fmt.Errorf("%w: %s was made by %s, who may not approve it, too: that takes a second person", ErrApproval, what, by)
 	case !l.Account || !l.Interactive:
 		how := l.How
@@ -52,8 +64,16 @@ func second(ctx context.Context, what, by string, asked time.Time, actor string)
 			how = "not known"
 		}
 		return fmt.Errorf("%w: %s takes the approval of a person who has an account and logs in on the pages; this login is: %s", ErrApproval, what, how)
-	case !l.Created.Before(asked):
-		return fmt.Errorf("%w: the account %s was made, or was given a password, the role or access by somebody else, after %s: that takes a person who had it before", ErrApproval, actor, what)
+	case !l.Created.Before(asked.At):
+		return fmt.Errorf("%w: the account %s was made after %s: that takes a person who had one before", ErrApproval, actor, what)
+	case l.Apart == nil:
+		return fmt.Errorf("%w: nobody knows who has set the credentials of %s", ErrApproval, actor)
+	}
+	if err := l.Apart(asked); err != nil {
+		return fmt.Errorf("%w: %s takes two people: %w", ErrApproval, what, err)
+	}
+	if l.Still != nil {
+		return l.Still()
 	}
 	return nil
 }

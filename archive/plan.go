@@ -193,9 +193,6 @@ func (c *Compliance) Plan(ctx context.Context, actor string, clockConfirmed bool
 	if err := s.lookAtClock(ctx, clockConfirmed, actor); err != nil {
 		return Plan{}, err
 	}
-	if err := s.recounted(ctx); err != nil {
-		return Plan{}, err
-	}
 	if err := c.completeNow(ctx); err != nil {
 		return Plan{}, err
 	}
@@ -317,7 +314,7 @@ func (c *Compliance) Approve(ctx context.Context, id, actor string) (Plan, error
 		return p, fmt.Errorf("%w: plan %s is %s", ErrOrder, id, p.State)
 	}
 	if c.dual(&p) {
-		if err := second(ctx, "plan "+id, p.By, p.Made, actor); err != nil {
+		if err := second(ctx, "plan "+id, Asked{By: p.By, Login: p.Login, At: p.Made}, actor); err != nil {
 			return p, err
 		}
 	}
@@ -341,7 +338,7 @@ func (c *Compliance) approved(p *Plan) error {
 		return nil
 	case p.Gave == nil:
 		return fmt.Errorf("%w: plan %s waits for the approval of somebody other than %s", ErrApproval, p.ID, p.By)
-	case person(p.Gave.By) == person(p.By), !p.Gave.account: // approved before dual control was on
+	case Person(p.Gave.By) == Person(p.By), !p.Gave.account: // approved before dual control was on
 		return fmt.Errorf("%w: plan %s was approved by %s without dual control: make a new plan", ErrApproval, p.ID, p.Gave.By)
 	}
 	return nil

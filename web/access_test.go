@@ -68,6 +68,7 @@ func mayUse() map[string]string {
 		"POST /users":                     admins,
 		"GET /users/{name}":               admins,
 		"POST /users/{name}":              admins,
+		"POST /users/changes/{id}/{what}": admins,
 
 		"GET /api/v1/openapi.json":                                anyone,
 		"GET /api/v1/me":                                          anyone,
@@ -122,6 +123,9 @@ func mayUse() map[string]string {
 		"GET /api/v1/users":                                       admins,
 		"POST /api/v1/users":                                      admins,
 		"PATCH /api/v1/users/{name}":                              admins,
+		"GET /api/v1/users/changes":                               admins,
+		"POST /api/v1/users/changes/{id}/approve":                 admins,
+		"POST /api/v1/users/changes/{id}/reject":                  admins,
 		"POST /api/v1/users/{name}/tokens":                        admins,
 		"DELETE /api/v1/users/{name}/tokens/{token}":              admins,
 	}

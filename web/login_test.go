@@ -385,7 +385,7 @@ func TestFormsFromOtherSitesAreRefused(t *testing.T) {
 
 func TestTokenOpensTheAPIAndNothingElse(t *testing.T) {
 	inHouse(t, web.Options{}, func(t *testing.T, h *house) {
-		id, token, err := tokenOf(h, "user")
+		_, token, err := tokenOf(h, "user")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -417,6 +417,14 @@ func TestTokenOpensTheAPIAndNothingElse(t *testing.T) {
 		refused("of somebody who is kept out", "Bearer "+token)
 		if err := h.users.Disable("user", false); err != nil {
 			t.Fatal(err)
+		}
+		refused("of somebody who was kept out in the meantime", "Bearer "+token)
+		id, token, err := tokenOf(h, "user")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := me("Bearer " + token); got.code != http.StatusOK {
+			t.Errorf("a new one: %d", got.code)
 		}
 		if err := h.users.RevokeToken("user", id); err != nil {
 			t.Fatal(err)

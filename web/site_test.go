@@ -42,6 +42,12 @@ func (m *mail) id() string {
 // newSite archives and indexes the mail. The people are those of house.
 func newSite(t *testing.T, messages ...mail) *site {
 	t.Helper()
+	return newSiteOf(t, false, messages...)
+}
+
+// newSiteOf is newSite with or without dual control.
+func newSiteOf(t *testing.T, dual bool, messages ...mail) *site {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
 	s := &site{t: t, users: people(t, t.TempDir())}
 	s.check(archive.Create(t.Context(), dir, archive.Options{}))
@@ -69,7 +75,7 @@ func newSite(t *testing.T, messages ...mail) *site {
 		s.check(err)
 	}
 	s.index(index)
-	compliance := archive.NewCompliance(t.Context(), s.store, archive.ComplianceOptions{Search: allMail{index}, Negates: api.Negates})
+	compliance := archive.NewCompliance(t.Context(), s.store, archive.ComplianceOptions{Search: allMail{index}, Negates: api.Negates, DualControl: dual})
 	t.Cleanup(compliance.Close)
 	s.api = api.NewServer(api.Options{
 		Compliance: compliance, Store: s.store, Index: index, Bus: bus, Poller: p, Users: s.users, Location: time.UTC, DataDir: dir,

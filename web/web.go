@@ -54,6 +54,7 @@ type Server struct {
 	strangers *bounds.Places
 	exports   *exports.Jobs
 	pages     *pages.Server
+	visits    visits
 	handler   http.Handler
 }
 
@@ -62,10 +63,10 @@ func New(opts Options) (*Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{opts: opts, strangers: bounds.NewPlaces(bounds.MaxStrangers, bounds.MaxStrangersEach), sessions: session.New(session.Options{Idle: opts.Idle, Lifetime: opts.Lifetime, Secure: opts.Secure, Now: opts.Now})}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	s := &Server{opts: opts, visits: visits{all: map[*visit]struct{}{}}, strangers: bounds.NewPlaces(bounds.MaxStrangers, bounds.MaxStrangersEach), sessions: session.New(session.Options{Idle: opts.Idle, Lifetime: opts.Lifetime, Secure: opts.Secure, Now: opts.Now})}
 	client := api.InProcess(opts.API)
 	var err error
 	if s.exports, err = exports.NewJobs(client, opts.ExportDir, opts.Now, opts.Logger); err != nil {
@@ -79,6 +80,8 @@ func New(opts Options) (*Server, error) {
 		s.Close()
 		return nil, err
 	}
+	opts.Users.Watch(s.review)
+	s.sessions.Watch(s.loggedOut)
 	byPage := http.NewCrossOriginProtection().Handler(s.sessions.Wrap(s.known(s.pages)))
 	byToken := s.tokens(opts.API)
 	bySession := http.NewCrossOriginProtection().Handler(s.sessions.Wrap(s.known(opts.API)))
@@ -147,7 +150,9 @@ func (s *Server) known(next http.Handler) http.Handler {
 		if name, since := s.sessions.Name(ctx); name != "" {
 			u, err := s.opts.Users.Get(name)
 			if err == nil && !u.Disabled && !since.Before(u.Changed) {
-				ctx = access.With(ctx, principal(&u, s.sessions.How(ctx)))
+				p, id := principal(&u, s.sessions.How(ctx)), s.sessions.ID(ctx)
+				s.visited(w, r, next, p, id, s.sessions.Deadline(ctx), s.sessionStill(p, since))
+				return
 			} else if err := s.sessions.End(ctx); err != nil {
 				s.opts.Logger.Error("session not ended", "user", name, "error", err)
 			}
@@ -182,8 +187,9 @@ func (s *Server) tokens(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if ok {
-			if u, err := s.opts.Users.ByToken(secret); err == nil {
-				next.ServeHTTP(w, r.WithContext(access.With(r.Context(), principal(&u, "token"))))
+			if u, t, err := s.opts.Users.Token(secret); err == nil {
+				p := principal(&u, access.ByToken)
+				s.visited(w, r, next, p, "", t.Expires, s.tokenStill(p, secret))
 				return
 			} else if !errors.Is(err, users.ErrRefused) {
 				s.opts.Logger.Error("token not checked", "error", err)

@@ -6,7 +6,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,12 +53,12 @@ func TestBrowser(t *testing.T) {
 			t.Fatalf("npm ci in web/browser: %v", err)
 		}
 	}
-	url := browserSite(t)
+	site := browserSite(t)
 	ctx, cancel := context.WithTimeout(t.Context(), browserPatience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", "main.mjs")
 	cmd.Dir = scripts
-	cmd.Env = append(os.Environ(), "POSTKEEP_URL="+url, "POSTKEEP_PASSWORD="+webPassword, "POSTKEEP_BINARY="+binary)
+	cmd.Env = append(os.Environ(), "POSTKEEP_URL="+site, "POSTKEEP_PASSWORD="+webPassword, "POSTKEEP_BINARY="+binary)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()
@@ -123,9 +127,9 @@ func browserSite(t *testing.T) string {
 	s.ok("user", "add", "first", "--role", "officer", "--no-password") // dual control wants somebody who can approve
 	client, _ := s.daemon()
 	for _, p := range []api.NewPerson{
-		{Name: "ada", Roles: []access.Role{access.Admin}},
 		{Name: "olga", Roles: []access.Role{access.Officer}},
-		{Name: "otto", Roles: []access.Role{access.Officer}},
+		{Name: "ada", Roles: []access.Role{access.Admin}},
+		{Name: "eve", Roles: []access.Role{access.Admin}},
 		{Name: "axel", Roles: []access.Role{access.Auditor}, Mailboxes: []string{"sales", "support"}},
 		{Name: "uwe", Roles: []access.Role{access.User}, Mailboxes: []string{"sales"}},
 	} {
@@ -134,6 +138,7 @@ func browserSite(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
+	secondOfficer(t, "http://"+address)
 	if err := client.Poll(t.Context(), api.PollRequest{}, func(api.PollEvent) {}); err != nil {
 		t.Fatal(err)
 	}
@@ -147,6 +152,46 @@ func browserSite(t *testing.T) string {
 		}
 	}
 	return "http://" + address
+}
+
+// secondOfficer has ada make otto, and eve approve that he is an officer: whoever made olga could not be his second person.
+func secondOfficer(t *testing.T, base string) {
+	t.Helper()
+	as := func(name string) func(method, path, body string) []byte {
+		jar, err := cookiejar.New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := http.Client{Jar: jar}
+		do := func(method, path, kind, body string) []byte {
+			r, err := http.NewRequestWithContext(t.Context(), method, base+path, strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Content-Type", kind)
+			resp, err := c.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			b, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != http.StatusOK {
+				t.Fatalf("%s %s as %s: %s, %v", method, path, name, resp.Status, err)
+			}
+			return b
+		}
+		do(http.MethodPost, "/login", "application/x-www-form-urlencoded", url.Values{"name": {name}, "password": {webPassword}}.Encode())
+		return func(method, path, body string) []byte { return do(method, path, "application/json", body) }
+	}
+	var p api.Person
+	body, err := json.Marshal(api.NewPerson{Name: "otto", Roles: []access.Role{access.Officer}, Password: webPassword})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(as("ada")(http.MethodPost, "/api/v1/users", string(body)), &p); err != nil || p.Pending == "" {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	as("eve")(http.MethodPost, "/api/v1/users/changes/"+p.Pending+"/approve", "")
 }
 
 // freeAddress is one on which nobody listens.

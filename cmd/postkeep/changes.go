@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -47,10 +48,37 @@ counts: of several that match, the one that asks for more decides.`,
 	return cmd
 }
 
+func (a *app) userChangesCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "changes", Short: "List grants that take two administrators", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.with(cmd.Context(), toRead, func(cfg *config.Config, c *api.Client) error {
+				all, err := c.Grants(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return jsonLines(a.stdout, all)
+				}
+				for i := range all {
+					a.printChange(cfg, &all[i])
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	return cmd
+}
+
 func (a *app) printChange(cfg *config.Config, c *archive.Change) {
 	what := "release of hold"
-	if c.Kind == archive.ChangeRemove {
+	switch c.Kind {
+	case archive.ChangeRemove:
 		what = "removal of rule"
+	case archive.ChangeGrant:
+		what = "grant of " + strings.Join(c.Grant.Roles, ", ") + " to"
 	}
 	fmt.Fprintf(a.stdout, "change %s  %s, %s %q\n  asked for %s by %s", a.styleFor(a.stdout).bold(c.ID), c.State, what, printable(c.Name), moment(cfg, c.Asked), oneLine(c.By))
 	if c.Reason != "" {

@@ -163,6 +163,9 @@ func (i *instance) people(ctx context.Context, cfg *config.Config, to purpose) (
 		if err := checkDualControl(cfg, i.users); err != nil {
 			return err
 		}
+		if cfg.DualControl {
+			return api.Recall(ctx, i.store, i.users)
+		}
 	}
 	return nil
 }

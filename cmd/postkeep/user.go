@@ -26,10 +26,15 @@ func (a *app) userCommand() *cobra.Command {
 
 Roles: user (reads the mailboxes granted), auditor (searches and exports within
 mailboxes and days granted), officer (reads all mail, holds, retention, audit),
-admin (mailboxes, people, the machine; reads no mail). They add up.`,
+admin (mailboxes, people, the machine; reads no mail). They add up.
+
+With dual_control the role officer, and what people grant themselves, waits until
+another administrator has approved it on the pages. What is set here can not be
+approved by the same person: who has set the credentials of both is nobody's
+second person.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.userListCommand(), a.userAddCommand(), a.userPasswordCommand(), a.userDisableCommand(), a.userTokenCommand())
+	cmd.AddCommand(a.userListCommand(), a.userAddCommand(), a.userPasswordCommand(), a.userDisableCommand(), a.userTokenCommand(), a.userChangesCommand())
 	return cmd
 }
 
@@ -138,10 +143,14 @@ func (a *app) userAddCommand() *cobra.Command {
 				}
 			}
 			return a.with(cmd.Context(), toRead, func(_ *config.Config, c *api.Client) error {
-				if _, err := c.AddUser(cmd.Context(), p); err != nil {
+				made, err := c.AddUser(cmd.Context(), p)
+				if err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(a.stdout, "%s can log in.\n", p.Name)
+				if made.Pending != "" {
+					return a.waits(fmt.Sprintf("%s is made, without what takes two people: it is not granted", p.Name), made.Pending)
+				}
+				_, err = fmt.Fprintf(a.stdout, "%s can log in.\n", p.Name)
 				return err
 			})
 		},
@@ -201,7 +210,7 @@ func (a *app) newPassword(name string) (string, error) {
 
 func (a *app) userPasswordCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "passwd NAME", Short: "Set a password, which ends the sessions of the user", Args: cobra.ExactArgs(1),
+		Use: "passwd NAME", Short: "Set a password, which ends the sessions and tokens of the user", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			password, err := a.newPassword(args[0])
 			if err != nil {
@@ -214,10 +223,14 @@ func (a *app) userPasswordCommand() *cobra.Command {
 
 func (a *app) changeUser(ctx context.Context, name string, change api.PersonChange, done string) error {
 	return a.with(ctx, toRead, func(_ *config.Config, c *api.Client) error {
-		if _, err := c.ChangeUser(ctx, name, change); err != nil {
+		changed, err := c.ChangeUser(ctx, name, change)
+		if err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(a.stdout, done, name)
+		if _, err := fmt.Fprintf(a.stdout, done, name); err != nil || changed.Ended == 0 {
+			return err
+		}
+		_, err = fmt.Fprintf(a.stdout, "It ended %s.\n", plural(changed.Ended, "token", "tokens"))
 		return err
 	})
 }

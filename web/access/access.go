@@ -89,6 +89,17 @@ func (s *Scope) Sees(mailbox string, received time.Time) bool {
 		!received.Before(s.From) && (s.To.IsZero() || received.Before(s.To))
 }
 
+// Covers reports whether everything in other is in the scope.
+func (s *Scope) Covers(other *Scope) bool {
+	switch {
+	case s.All:
+		return true
+	case other.All || other.From.Before(s.From) || !s.To.IsZero() && (other.To.IsZero() || other.To.After(s.To)):
+		return false
+	}
+	return !slices.ContainsFunc(other.Mailboxes, func(m string) bool { return !slices.Contains(s.Mailboxes, m) })
+}
+
 // A Principal is a person, or a program with a token, as the server knows them.
 type Principal struct {
 	// Name is what the ledger calls them: the login, or the system user.
@@ -102,10 +113,9 @@ type Principal struct {
 
 // A Login is how a principal was recognised. What takes two people goes by it.
 type Login struct {
-	// How, in words: "password", "password and code", "identity provider", "token", "link", "socket".
+	// How is ByPassword or another way.
 	How string
-	// Account means that the principal is a user, who was made at Created, or was then last given by somebody else what makes them a
-	// second person: a password, the account back, or the role of an officer.
+	// Account means that the principal is a user, who was made at Created.
 	Account bool
 	Created time.Time
 	// Interactive means that they proved themselves who they are, and did not come by a token or link that somebody else may have made.
@@ -115,6 +125,12 @@ type Login struct {
 // May reports whether the principal has the permission. Nobody may anything.
 func (p *Principal) May(what Permission) bool {
 	return p != nil && slices.ContainsFunc(p.Roles, func(r Role) bool { return slices.Contains(granted(r), what) })
+}
+
+// MaySetCredentials reports whether the principal may set passwords, codes and tokens, also their own, and change people: a program
+// with a token may not, or a token would outlive what it was made of.
+func (p *Principal) MaySetCredentials() bool {
+	return p != nil && (p.Login.Interactive || p.Login.How == ByLink || slices.Contains(p.Roles, Local))
 }
 
 type principalKey struct{}

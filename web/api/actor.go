@@ -32,7 +32,7 @@ func connContext(ctx context.Context, c net.Conn) context.Context {
 // directory may do.
 func local(ctx context.Context, name string) context.Context {
 	return access.With(ctx, &access.Principal{Name: name, Roles: []access.Role{access.Local}, Scope: access.Scope{All: true},
-		Login: access.Login{How: "socket"}})
+		Login: access.Login{How: access.BySocket}})
 }
 
 func userName(uid uint32) string {

@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/postkeep/postkeep/archive"
 	"github.com/postkeep/postkeep/web/access"
@@ -14,8 +16,8 @@ const changesPath = "/api/v1/retention/changes"
 func (s *Server) changeRoutes() []route {
 	return []route{
 		{"GET " + changesPath, access.Comply, s.changes},
-		{"POST " + changesPath + "/{id}/approve", access.Comply, s.decideChange(s.opts.Compliance.ApproveChange)},
-		{"POST " + changesPath + "/{id}/reject", access.Comply, s.decideChange(s.opts.Compliance.RejectChange)},
+		{"POST " + changesPath + "/{id}/approve", access.Comply, s.decideChange(s.opts.Compliance.ApproveChange, false)},
+		{"POST " + changesPath + "/{id}/reject", access.Comply, s.decideChange(s.opts.Compliance.RejectChange, false)},
 	}
 }
 
@@ -28,31 +30,44 @@ func changeOperations() map[string]operation {
 }
 
 func (s *Server) changes(w http.ResponseWriter, r *http.Request) error {
-	all, err := s.opts.Store.Changes(r.Context())
+	all, err := s.changesOf(r.Context(), false)
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, all)
 }
 
-func (s *Server) decideChange(do func(ctx context.Context, id, actor string) (archive.Change, error)) func(http.ResponseWriter, *http.Request) error {
+// changesOf lists the changes that are grants to users, for administrators, or the others, for officers.
+func (s *Server) changesOf(ctx context.Context, grants bool) ([]archive.Change, error) {
+	all, err := s.opts.Store.Changes(ctx)
+	return slices.DeleteFunc(all, func(c archive.Change) bool { return (c.Kind == archive.ChangeGrant) != grants }), err
+}
+
+// changeOf returns one of changesOf.
+func (s *Server) changeOf(ctx context.Context, grants bool, id string) (archive.Change, error) {
+	all, err := s.changesOf(ctx, grants)
+	i := slices.IndexFunc(all, func(c archive.Change) bool { return c.ID == id })
+	if err == nil && i < 0 {
+		err = fmt.Errorf("change %q: %w", id, archive.ErrNoOrder)
+	}
+	if err != nil {
+		return archive.Change{}, err
+	}
+	return all[i], nil
+}
+
+func (s *Server) decideChange(do func(ctx context.Context, id, actor string) (archive.Change, error), grants bool) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		ctx := loggedIn(r.Context())
+		ctx := s.loggedIn(r.Context())
+		if _, err := s.changeOf(ctx, grants, r.PathValue("id")); err != nil {
+			return err
+		}
 		c, err := do(ctx, r.PathValue("id"), Actor(ctx))
 		if err != nil {
 			return err
 		}
 		return writeJSON(w, c)
 	}
-}
-
-// loggedIn tells the archive how whoever asks was recognised.
-func loggedIn(ctx context.Context) context.Context {
-	p := access.Of(ctx)
-	if p == nil {
-		return ctx
-	}
-	return archive.WithLogin(ctx, archive.Login{How: p.Login.How, Account: p.Login.Account, Created: p.Login.Created, Interactive: p.Login.Interactive})
 }
 
 // Changes lists what was asked for and takes a second person.

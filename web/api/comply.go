@@ -229,7 +229,7 @@ func (s *Server) releaseHold(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	h, err := s.opts.Compliance.ReleaseHold(loggedIn(r.Context()), r.PathValue("name"), req.Reason, Actor(r.Context()))
+	h, err := s.opts.Compliance.ReleaseHold(s.loggedIn(r.Context()), r.PathValue("name"), req.Reason, Actor(r.Context()))
 	if err != nil {
 		return err
 	}
@@ -273,7 +273,7 @@ func (s *Server) addRule(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) removeRule(w http.ResponseWriter, r *http.Request) error {
-	if err := s.opts.Compliance.RemoveRule(loggedIn(r.Context()), r.PathValue("name"), Actor(r.Context())); err != nil {
+	if err := s.opts.Compliance.RemoveRule(s.loggedIn(r.Context()), r.PathValue("name"), Actor(r.Context())); err != nil {
 		return err
 	}
 	return s.rules(w, r)
@@ -296,7 +296,7 @@ func (s *Server) makePlan(w http.ResponseWriter, r *http.Request) error {
 	if err := s.complete(ctx); err != nil {
 		return err
 	}
-	p, err := s.opts.Compliance.Plan(loggedIn(ctx), Actor(ctx), req.ConfirmClock)
+	p, err := s.opts.Compliance.Plan(s.loggedIn(ctx), Actor(ctx), req.ConfirmClock)
 	if err != nil {
 		return err
 	}
@@ -339,7 +339,7 @@ func (s *Server) planned(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) approvePlan(w http.ResponseWriter, r *http.Request) error {
-	p, err := s.opts.Compliance.Approve(loggedIn(r.Context()), r.PathValue("id"), Actor(r.Context()))
+	p, err := s.opts.Compliance.Approve(s.loggedIn(r.Context()), r.PathValue("id"), Actor(r.Context()))
 	if err != nil {
 		return err
 	}
@@ -367,7 +367,7 @@ func (s *Server) applyPlan(w http.ResponseWriter, r *http.Request) error {
 	}
 	var d archive.Disposal
 	if err := s.settled(ctx, func() (err error) {
-		d, err = s.opts.Compliance.Apply(loggedIn(ctx), r.PathValue("id"), Actor(ctx), req.ConfirmClock)
+		d, err = s.opts.Compliance.Apply(s.loggedIn(ctx), r.PathValue("id"), Actor(ctx), req.ConfirmClock)
 		return err
 	}); err != nil {
 		return err
@@ -395,7 +395,7 @@ func (s *Server) erase(w http.ResponseWriter, r *http.Request) error {
 	}
 	var out Erased
 	if err := s.settled(ctx, func() error {
-		p, d, err := s.opts.Compliance.Erase(loggedIn(ctx), id, req.Reason, Actor(ctx), req.ConfirmClock)
+		p, d, err := s.opts.Compliance.Erase(s.loggedIn(ctx), id, req.Reason, Actor(ctx), req.ConfirmClock)
 		if out.Plan = p; d.Plan != "" {
 			out.Disposal = &d
 		}

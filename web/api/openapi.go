@@ -85,6 +85,7 @@ func operations() map[string]operation {
 	maps.Copy(ops, complyOperations())
 	maps.Copy(ops, clockOperations())
 	maps.Copy(ops, changeOperations())
+	maps.Copy(ops, grantOperations())
 	maps.Copy(ops, ruleDifferenceOperations())
 	return ops
 }

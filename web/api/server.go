@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/postkeep/postkeep/archive"
@@ -58,6 +59,8 @@ type Options struct {
 type Server struct {
 	opts Options
 	mux  *http.ServeMux
+
+	people sync.Mutex // serialises changes of users, so that one that is recorded can be made
 }
 
 // NewServer makes a Server.
@@ -84,7 +87,7 @@ type route struct {
 }
 
 func (s *Server) routes() []route {
-	return append(slices.Concat(s.complyRoutes(), s.clockRoutes(), s.changeRoutes(), s.ruleDifferenceRoutes()), []route{
+	return append(slices.Concat(s.complyRoutes(), s.clockRoutes(), s.changeRoutes(), s.grantRoutes(), s.ruleDifferenceRoutes()), []route{
 		{"GET /api/v1/openapi.json", access.Anyone, s.document},
 		{"GET /api/v1/status", access.Operate, s.status},
 		{"GET /api/v1/metrics", access.Operate, s.metrics},
@@ -159,12 +162,16 @@ func (s *Server) handle(route route) http.Handler {
 			s.opts.Logger.Error("answer cut off", "path", r.URL.Path, "error", err)
 			panic(http.ErrAbortHandler)
 		default:
-			p := problemOf(err)
-			w.Header().Set("Content-Type", "application/problem+json")
-			w.WriteHeader(p.Status)
-			_ = json.NewEncoder(w).Encode(p) // the client has gone if this fails
+			WriteProblem(w, problemOf(err))
 		}
 	})
+}
+
+// WriteProblem answers with a problem document.
+func WriteProblem(w http.ResponseWriter, p *Problem) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // the client has gone if this fails
 }
 
 type trackedWriter struct {

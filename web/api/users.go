@@ -28,6 +28,12 @@ type Person struct {
 	External  bool                `json:"external"` // or through the identity provider
 	Tokens    []TokenInfo         `json:"tokens"`
 	Searches  []users.SavedSearch `json:"searches"`
+	// Set says who has set credentials, and so could have acted as the person.
+	Set []users.Setting `json:"set"`
+	// Ended is the number of tokens that a change has ended, with all sessions but the one that made it.
+	Ended int `json:"ended_tokens,omitempty"`
+	// Pending is the id of the change that another administrator has to approve before the grant that was asked for is given.
+	Pending string `json:"pending,omitempty"`
 }
 
 // TokenInfo is a token without its secret.
@@ -77,6 +83,7 @@ func personOf(u *users.User) Person {
 		Name: u.Name, Roles: u.Roles, Mailboxes: append([]string{}, u.Mailboxes...), From: u.From, To: u.To, Disabled: u.Disabled,
 		Created: u.Created, Password: u.Password != "", Codes: u.TOTP != "", External: u.Subject != "",
 		Tokens: []TokenInfo{}, Searches: append([]users.SavedSearch{}, u.Searches...),
+		Set: append([]users.Setting{}, u.Set...),
 	}
 	for _, t := range u.Tokens {
 		p.Tokens = append(p.Tokens, TokenInfo{t.ID, t.Name, t.Created, t.Expires})
@@ -112,14 +119,27 @@ func (s *Server) recordUser(r *http.Request, name, what string, details map[stri
 		details = map[string]any{}
 	}
 	details["user"], details["what"] = name, what
+	if p := access.Of(r.Context()); p != nil && p.Login.How != "" {
+		details["by"] = p.Login.How
+	}
 	if _, err := s.opts.Store.Record(r.Context(), archive.Action{Type: archive.ActionUser, Actor: Actor(r.Context()), Details: details}); err != nil {
 		return fmt.Errorf("the change could not be recorded and is not made: %w", err)
 	}
 	return nil
 }
 
-// changePeople records what is about to happen to a user and does it, once it is known that it can be done as a whole.
+// changePeople records what is about to happen to a user and does it, once it is known that it can be done as a whole, and by
+// somebody who still may.
 func (s *Server) changePeople(r *http.Request, name, what string, details map[string]any, do func(*users.Store) error) error {
+	if p := access.Of(r.Context()); !p.MaySetCredentials() {
+		return &Problem{Status: http.StatusForbidden, Title: "Not allowed",
+			Detail: "people, passwords, one-time codes and tokens are changed by somebody who has logged in; this login is: " + p.Login.How}
+	}
+	s.people.Lock()
+	defer s.people.Unlock()
+	if err := access.Settle(r.Context()); err != nil {
+		return err
+	}
 	if err := do(s.opts.Users.Rehearsal()); err != nil {
 		return userProblem(err)
 	}
@@ -136,7 +156,7 @@ func userProblem(err error) error {
 		return nil
 	case errors.Is(err, users.ErrUnknown):
 		p.Status, p.Title = http.StatusNotFound, "Not found"
-	case errors.Is(err, users.ErrExists):
+	case errors.Is(err, users.ErrExists), errors.Is(err, users.ErrLastAdmin):
 		p.Status, p.Title = http.StatusConflict, "Conflict"
 	case errors.Is(err, users.ErrInvalid), errors.Is(err, users.ErrRefused):
 		p.Status, p.Title = http.StatusBadRequest, "Bad request"
@@ -169,20 +189,52 @@ func (s *Server) addUser(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	u := users.User{Name: n.Name, Roles: n.Roles, Mailboxes: n.Mailboxes, From: n.From, To: n.To}
-	if err := s.changePeople(r, n.Name, "add", map[string]any{"roles": n.Roles, "mailboxes": n.Mailboxes}, func(people *users.Store) error {
+	later := s.takesTwo(r, &users.User{Name: n.Name}, &u)
+	if later {
+		if err := u.Check(); err != nil {
+			return userProblem(err)
+		}
+		u = s.without(&u)
+	}
+	u.Note(users.SetAccount, setter(r), time.Now())
+	if err := s.changePeople(r, n.Name, "add", map[string]any{"roles": u.Roles, "mailboxes": u.Mailboxes}, func(people *users.Store) error {
 		return people.Add(r.Context(), u, n.Password)
 	}); err != nil {
 		return err
 	}
-	return s.showUser(w, n.Name)
+	if later {
+		return s.askGrant(w, r, n.Name, archive.Grant{Roles: names(n.Roles), Mailboxes: n.Mailboxes, From: n.From, To: n.To, Was: names(u.Roles)})
+	}
+	return s.showUser(w, n.Name, 0)
 }
 
-func (s *Server) showUser(w http.ResponseWriter, name string) error {
+// setter is who makes a request, as one who sets a credential.
+func setter(r *http.Request) users.Setter {
+	by := users.Setter{By: archive.Person(Actor(r.Context()))}
+	if p := access.Of(r.Context()); p != nil {
+		by.How = p.Login.How
+	}
+	return by
+}
+
+// showUser answers with a user, and the number of tokens that a change has ended.
+func (s *Server) showUser(w http.ResponseWriter, name string, ended int) error {
 	u, err := s.opts.Users.Get(name)
 	if err != nil {
 		return userProblem(err)
 	}
-	return writeJSON(w, personOf(&u))
+	p := personOf(&u)
+	p.Ended = ended
+	return writeJSON(w, p)
+}
+
+// tokens is the number of tokens of a user.
+func (s *Server) tokens(name string) int {
+	u, err := s.opts.Users.Get(name)
+	if err != nil {
+		return 0
+	}
+	return len(u.Tokens)
 }
 
 func (s *Server) changeUser(w http.ResponseWriter, r *http.Request) error {
@@ -190,14 +242,26 @@ func (s *Server) changeUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	name := r.PathValue("name")
+	name, by := r.PathValue("name"), setter(r)
+	if done, err := s.grantLater(w, r, name, &c); done || err != nil {
+		return err
+	}
+	before := s.tokens(name)
 	if err := s.changePeople(r, name, "change", map[string]any{"roles": c.Roles, "mailboxes": c.Mailboxes, "from": c.From, "to": c.To,
 		"disabled": c.Disabled, "password": c.Password != "", "codes": c.Codes}, func(people *users.Store) error {
-		return people.Change(r.Context(), name, c.Password, c.apply)
+		return people.Change(r.Context(), name, c.Password, func(u *users.User) error {
+			if c.Password != "" {
+				u.Note(users.SetPassword, by, time.Now())
+			}
+			if c.Codes != nil && !*c.Codes && u.TOTP != "" {
+				u.Note(users.SetCodes, by, time.Now())
+			}
+			return c.apply(u)
+		})
 	}); err != nil {
 		return err
 	}
-	return s.showUser(w, name)
+	return s.showUser(w, name, before-s.tokens(name))
 }
 
 func (c *PersonChange) apply(u *users.User) error {
@@ -239,7 +303,7 @@ func (s *Server) makeToken(w http.ResponseWriter, r *http.Request, name string) 
 		t      users.Token
 	)
 	if err := s.changePeople(r, name, "token", map[string]any{"token": req.Name, "expires": req.Expires}, func(people *users.Store) (err error) {
-		secret, t, err = people.AddToken(name, req.Name, req.Expires)
+		secret, t, err = people.AddTokenBy(setter(r), name, req.Name, req.Expires)
 		return err
 	}); err != nil {
 		return err
@@ -257,7 +321,7 @@ func (s *Server) revokeToken(w http.ResponseWriter, r *http.Request, name string
 	}); err != nil {
 		return err
 	}
-	return s.showUser(w, name)
+	return s.showUser(w, name, 0)
 }
 
 // A PasswordChange is one that a person makes.
@@ -274,24 +338,45 @@ type CodesChange struct {
 	Password string `json:"password"`
 }
 
-func (s *Server) me(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) me(w http.ResponseWriter, r *http.Request) error { return s.showMe(w, r, 0) }
+
+func (s *Server) showMe(w http.ResponseWriter, r *http.Request, ended int) error {
 	p := access.Of(r.Context())
 	if slices.Contains(p.Roles, access.Local) {
-		return writeJSON(w, Person{Name: p.Name, Roles: p.Roles, Mailboxes: []string{}, Tokens: []TokenInfo{}, Searches: []users.SavedSearch{}})
+		return writeJSON(w, Person{Name: p.Name, Roles: p.Roles, Mailboxes: []string{}, Tokens: []TokenInfo{}, Searches: []users.SavedSearch{}, Set: []users.Setting{}})
 	}
-	return s.showUser(w, p.Name)
+	return s.showUser(w, p.Name, ended)
 }
 
-// proved is an error unless the person knows their password.
+// proved is an error unless the person knows their password. It counts like a log-in.
 func (s *Server) proved(r *http.Request, password string) error {
-	_, err := s.opts.Users.LogIn(r.Context(), Actor(r.Context()), password)
+	if p := access.Of(r.Context()); !p.MaySetCredentials() {
+		return nil // refused as it is, without a word about the password
+	}
+	err := access.Guess(r.Context(), func() error {
+		_, err := s.opts.Users.LogIn(r.Context(), Actor(r.Context()), password)
+		if errors.Is(err, users.ErrCode) {
+			return nil
+		}
+		return err
+	})
 	if errors.Is(err, users.ErrRefused) {
 		return &Problem{Status: http.StatusBadRequest, Title: "Bad request", Detail: "the present password is not right"}
 	}
-	if errors.Is(err, users.ErrCode) {
-		return nil
-	}
 	return err
+}
+
+// myCredentials makes a change of the person's own credentials. Their other sessions and their tokens end.
+func (s *Server) myCredentials(w http.ResponseWriter, r *http.Request, what string, details map[string]any, do func(people *users.Store, name string) error) error {
+	name := Actor(r.Context())
+	before := s.tokens(name)
+	if err := s.changePeople(r, name, what, details, func(people *users.Store) error { return do(people, name) }); err != nil {
+		return err
+	}
+	if err := access.Renew(r.Context()); err != nil {
+		return err
+	}
+	return s.showMe(w, r, before-s.tokens(name))
 }
 
 func (s *Server) myPassword(w http.ResponseWriter, r *http.Request) error {
@@ -299,15 +384,17 @@ func (s *Server) myPassword(w http.ResponseWriter, r *http.Request) error {
 	if err == nil {
 		err = s.proved(r, c.Old)
 	}
-	if err == nil {
-		err = s.changePeople(r, Actor(r.Context()), "own password", nil, func(people *users.Store) error {
-			return people.SetPassword(r.Context(), Actor(r.Context()), c.New)
-		})
-	}
 	if err != nil {
 		return err
 	}
-	return s.me(w, r)
+	by := setter(r)
+	return s.myCredentials(w, r, "own password", nil, func(people *users.Store, name string) error {
+		return people.Change(r.Context(), name, c.New, func(u *users.User) error {
+			u.Prove(by.How, time.Now())
+			u.Note(users.SetPassword, by, time.Now())
+			return nil
+		})
+	})
 }
 
 func (s *Server) myCodes(w http.ResponseWriter, r *http.Request) error {
@@ -315,19 +402,16 @@ func (s *Server) myCodes(w http.ResponseWriter, r *http.Request) error {
 	if err == nil {
 		err = s.proved(r, c.Password)
 	}
-	if err == nil {
-		err = s.changePeople(r, Actor(r.Context()), "own codes", map[string]any{"on": c.Secret != ""}, func(people *users.Store) error {
-			err := people.SetTOTP(Actor(r.Context()), c.Secret, c.Code)
-			if errors.Is(err, users.ErrRefused) {
-				return &Problem{Status: http.StatusBadRequest, Title: "Bad request", Detail: "the code does not fit; is the clock of the device right?"}
-			}
-			return err
-		})
-	}
 	if err != nil {
 		return err
 	}
-	return s.me(w, r)
+	return s.myCredentials(w, r, "own codes", map[string]any{"on": c.Secret != ""}, func(people *users.Store, name string) error {
+		err := people.SetTOTP(name, c.Secret, c.Code)
+		if errors.Is(err, users.ErrRefused) {
+			return &Problem{Status: http.StatusBadRequest, Title: "Bad request", Detail: "the code does not fit; is the clock of the device right?"}
+		}
+		return err
+	})
 }
 
 func (s *Server) myToken(w http.ResponseWriter, r *http.Request) error {
@@ -356,6 +440,9 @@ func (s *Server) mySearches(w http.ResponseWriter, r *http.Request) error {
 		if q.Name == "" || len(q.Name) > maxSearchName || q.Query == "" {
 			return &Problem{Status: http.StatusBadRequest, Title: "Bad request", Detail: fmt.Sprintf("a saved search needs a query and a name of at most %d bytes", maxSearchName)}
 		}
+	}
+	if err := access.Check(r.Context()); err != nil {
+		return err
 	}
 	if err := s.opts.Users.Update(Actor(r.Context()), func(u *users.User) error {
 		u.Searches = searches

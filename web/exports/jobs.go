@@ -49,10 +49,15 @@ type Job struct {
 	Report      export.Report // of the verification after it was made
 	Size        int64         // bytes of the file
 	Err         string
+
+	scope access.Scope // of which it was made
 }
 
 // ErrNoJob means that the person has no such job.
 var ErrNoJob = errors.New("no such export")
+
+// ErrGrant means that the person may not see everything in it any more.
+var ErrGrant = errors.New("what you may see has changed since this export was made: make it again")
 
 // ErrTooMany means that the person has to remove an export first.
 var ErrTooMany = fmt.Errorf("there are %d exports already: remove one first", maxJobs)
@@ -109,7 +114,7 @@ func (j *Jobs) Start(p *access.Principal, opts export.Options) (Job, error) {
 	if own >= maxJobs {
 		return Job{}, ErrTooMany
 	}
-	job := &Job{ID: rand.Text(), Owner: p.Name, Query: opts.Query, Format: opts.Format, Asked: j.now(), State: Waiting}
+	job := &Job{ID: rand.Text(), Owner: p.Name, Query: opts.Query, Format: opts.Format, Asked: j.now(), State: Waiting, scope: p.Scope}
 	ctx, cancel := context.WithCancel(access.With(j.ctx, p))
 	j.jobs, j.ends[job.ID] = append(j.jobs, job), cancel
 	opts.Out = j.file(job.ID)
@@ -176,12 +181,30 @@ func (j *Jobs) List(owner string) []Job {
 	return out
 }
 
-// Open opens the file of a finished export. The caller closes it.
-func (j *Jobs) Open(owner, id string) (*os.File, Job, error) {
+// Review ends and removes the exports of those who may no longer see what is in them.
+func (j *Jobs) Review(may func(owner string, scope *access.Scope) bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for i := len(j.jobs) - 1; i >= 0; i-- {
+		job := j.jobs[i]
+		if may(job.Owner, &job.scope) {
+			continue
+		}
+		if err := j.remove(i); err != nil {
+			j.log.Error("export not removed", "owner", job.Owner, "error", err)
+		}
+	}
+}
+
+// Open opens the file of a finished export, for its owner, who has to be allowed to see everything in it. The caller closes it.
+func (j *Jobs) Open(p *access.Principal, id string) (*os.File, Job, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, job := range j.jobs {
-		if job.ID == id && job.Owner == owner && job.State == Finished {
+		if job.ID == id && job.Owner == p.Name && job.State == Finished {
+			if !p.May(access.Export) || !p.Scope.Covers(&job.scope) {
+				return nil, Job{}, ErrGrant
+			}
 			f, err := os.Open(job.Result.Path)
 			return f, *job, err
 		}

@@ -244,6 +244,22 @@ func TestWhoComesFromTheProviderIsLoggedIn(t *testing.T) {
 	if u, err := s.users.Get("anna"); err != nil || !slices.Equal(u.Roles, []access.Role{access.Admin}) || len(u.Mailboxes) != 0 {
 		t.Errorf("what the provider took away is still granted: %+v, %v", u, err)
 	}
+	s.p.claims = anna() // who is no admin in it, and the last one
+	if code, in := s.logIn(func(url.Values) {}); code != http.StatusSeeOther || !in {
+		t.Errorf("the last administrator, who is none for the provider: %d, logged in %v", code, in)
+	}
+	if u, err := s.users.Get("anna"); err != nil || !slices.Contains(u.Roles, access.Admin) || len(u.Roles) != 2 || !slices.Equal(u.Mailboxes, []string{"sales"}) {
+		t.Errorf("the provider has left the archive without an administrator: %+v, %v", u, err)
+	}
+	if err := s.users.Add(t.Context(), users.User{Name: "bert", Roles: []access.Role{access.Admin}}, "correct horse battery"); err != nil {
+		t.Fatal(err)
+	}
+	if code, in := s.logIn(func(url.Values) {}); code != http.StatusSeeOther || !in {
+		t.Errorf("with another administrator: %d, logged in %v", code, in)
+	}
+	if u, err := s.users.Get("anna"); err != nil || slices.Contains(u.Roles, access.Admin) {
+		t.Errorf("still an administrator where there is another one: %+v, %v", u, err)
+	}
 	if err := s.users.Disable("anna", true); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/postkeep/postkeep/archive/export"
+	"github.com/postkeep/postkeep/web/access"
 	"github.com/postkeep/postkeep/web/api"
 	"github.com/postkeep/postkeep/web/exports"
 )
@@ -89,11 +90,16 @@ func (s *Server) startExport(w http.ResponseWriter, r *http.Request, v *View) er
 		p.Wrong = v.T("Choose a format.")
 		return s.showExports(w, v, http.StatusBadRequest, p)
 	}
-	if _, err := s.opts.Exports.Start(v.Principal, opts); errors.Is(err, exports.ErrTooMany) {
+	job, err := s.opts.Exports.Start(v.Principal, opts)
+	if errors.Is(err, exports.ErrTooMany) {
 		p.Wrong = err.Error()
 		return s.showExports(w, v, http.StatusConflict, p)
-	} else if err != nil {
+	}
+	if err != nil {
 		return err
+	}
+	if err := access.Check(r.Context()); err != nil { // the account ended before the export was there to be ended with it
+		return errors.Join(err, s.opts.Exports.Remove(v.Principal.Name, job.ID))
 	}
 	http.Redirect(w, r, "/exports", http.StatusSeeOther)
 	return nil
@@ -101,9 +107,12 @@ func (s *Server) startExport(w http.ResponseWriter, r *http.Request, v *View) er
 
 // downloadExport sends the file, in ranges if the browser wants it so.
 func (s *Server) downloadExport(w http.ResponseWriter, r *http.Request, v *View) error {
-	f, job, err := s.opts.Exports.Open(v.Principal.Name, r.PathValue("id"))
+	f, job, err := s.opts.Exports.Open(v.Principal, r.PathValue("id"))
 	if errors.Is(err, exports.ErrNoJob) {
 		return &api.Problem{Status: http.StatusNotFound, Title: v.T("There is no such export")}
+	}
+	if errors.Is(err, exports.ErrGrant) {
+		return &api.Problem{Status: http.StatusForbidden, Title: v.T("This export is not for you any more"), Detail: v.T("What you may see has changed since it was made. Make it again.")}
 	}
 	if err != nil {
 		return err

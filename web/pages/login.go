@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/postkeep/postkeep/archive"
 	"github.com/postkeep/postkeep/web/access"
 	"github.com/postkeep/postkeep/web/api"
 	"github.com/postkeep/postkeep/web/bounds"
@@ -192,10 +193,10 @@ func (s *Server) refused(r *http.Request, name string) error {
 
 // The ways in which people prove who they are.
 const (
-	byPassword = "password"
-	byCode     = "password and code"
-	byProvider = "identity provider"
-	byLink     = "link"
+	byPassword = access.ByPassword
+	byCode     = access.ByCode
+	byProvider = access.ByProvider
+	byLink     = access.ByLink
 )
 
 // Interactive reports whether somebody who logged in so has proved it themselves: a link may have been made by somebody else.
@@ -220,6 +221,9 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, name, what, how, 
 }
 
 func (s *Server) logout(w http.ResponseWriter, r *http.Request, _ *View) error {
+	if err := access.Settle(r.Context()); err != nil {
+		return err
+	}
 	if err := s.door.Sessions.End(r.Context()); err != nil {
 		return err
 	}
@@ -267,6 +271,8 @@ func (s *Server) setup(w http.ResponseWriter, r *http.Request, v *View) error {
 	if err := s.door.Record(r.Context(), p.Name, "first user", map[string]any{"roles": roles}); err != nil {
 		return err
 	}
+	// The owner of the data directory was given the link.
+	first.Note(users.SetLink, users.Setter{By: archive.Person(api.SystemUser()), How: access.BySocket}, s.opts.Now())
 	err := s.door.Users.AddFirst(r.Context(), first, password)
 	if errors.Is(err, users.ErrExists) {
 		return staleLink(v)
@@ -346,11 +352,21 @@ func (s *Server) adopt(ctx context.Context, who oidc.Identity) (string, error) {
 	if slices.Equal(u.Roles, who.Roles) && slices.Equal(u.Mailboxes, who.Mailboxes) {
 		return u.Name, nil
 	}
+	take := func(u *users.User) error {
+		u.Roles, u.Mailboxes = slices.Clone(who.Roles), who.Mailboxes
+		return nil
+	}
+	if err := s.door.Users.Rehearsal().Update(u.Name, take); errors.Is(err, users.ErrLastAdmin) {
+		s.opts.Logger.Warn("the identity provider takes the role admin from the last administrator, who keeps it: make another one", "user", u.Name)
+		who.Roles = append(slices.Clone(who.Roles), access.Admin)
+		if slices.Equal(u.Roles, who.Roles) && slices.Equal(u.Mailboxes, who.Mailboxes) {
+			return u.Name, nil
+		}
+	} else if err != nil {
+		return "", err
+	}
 	if err := s.door.Record(ctx, u.Name, "roles from identity provider", map[string]any{"roles": who.Roles, "mailboxes": who.Mailboxes}); err != nil {
 		return "", err
 	}
-	return u.Name, s.door.Users.Update(u.Name, func(u *users.User) error {
-		u.Roles, u.Mailboxes = who.Roles, who.Mailboxes
-		return nil
-	})
+	return u.Name, s.door.Users.Update(u.Name, take)
 }

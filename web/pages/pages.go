@@ -125,6 +125,7 @@ func (s *Server) routes() []page {
 		{"POST /users", access.Manage, s.addUser},
 		{"GET /users/{name}", access.Manage, s.users},
 		{"POST /users/{name}", access.Manage, s.changeUser},
+		{"POST /users/changes/{id}/{what}", access.Manage, s.decideGrant},
 		{"GET /profile", access.Anyone, s.profile},
 		{"POST /profile/{what}", access.Anyone, s.changeProfile},
 		{"GET /login", open, s.loginForm},

@@ -15,6 +15,7 @@ import (
 	"github.com/pquerna/otp"
 	"github.com/pquerna/otp/totp"
 
+	"github.com/postkeep/postkeep/archive"
 	"github.com/postkeep/postkeep/web/access"
 	"github.com/postkeep/postkeep/web/api"
 	"github.com/postkeep/postkeep/web/users"
@@ -122,7 +123,7 @@ func (s *Server) changeProfile(w http.ResponseWriter, r *http.Request, v *View) 
 	}
 	if problem := badRequest(err); problem != nil {
 		p.Wrong = problem.Detail
-		return s.showProfile(w, r, v, http.StatusBadRequest, p)
+		return s.showProfile(w, r, v, problem.Status, p)
 	}
 	if err != nil {
 		return err
@@ -198,6 +199,7 @@ type usersPage struct {
 	Roles     []access.Role
 	Mailboxes []string
 	Edit      *api.Person
+	Changes   []archive.Change // that wait for a second administrator
 	New       api.NewPerson
 	Adding    bool
 	Wrong     string
@@ -220,6 +222,10 @@ func (s *Server) showUsers(w http.ResponseWriter, r *http.Request, v *View, code
 	for _, b := range boxes {
 		p.Mailboxes = append(p.Mailboxes, b.Name)
 	}
+	if p.Changes, err = s.opts.API.Grants(r.Context()); err != nil {
+		return err
+	}
+	p.Changes = slices.DeleteFunc(p.Changes, func(c archive.Change) bool { return c.State != archive.ChangeOpen })
 	p.Roles = access.Roles()
 	if name := r.PathValue("name"); name != "" {
 		i := slices.IndexFunc(p.People, func(o api.Person) bool { return o.Name == name })
@@ -276,9 +282,24 @@ func (s *Server) addUser(w http.ResponseWriter, r *http.Request, v *View) error 
 	if err == nil {
 		n := p.New
 		n.Password = r.PostFormValue("password")
-		_, err = s.opts.API.AddUser(r.Context(), n)
+		done, err2 := s.opts.API.AddUser(r.Context(), n)
+		return s.afterUser(w, r, v, p, done, err2)
 	}
-	return s.afterUser(w, r, v, p, err)
+	return s.afterUser(w, r, v, p, api.Person{}, err)
+}
+
+// decideGrant approves or rejects what somebody else has asked for.
+func (s *Server) decideGrant(w http.ResponseWriter, r *http.Request, v *View) (err error) {
+	var done api.Person
+	switch r.PathValue("what") {
+	case "approve":
+		done, err = s.opts.API.ApproveGrant(r.Context(), r.PathValue("id"))
+	case "reject":
+		_, err = s.opts.API.RejectGrant(r.Context(), r.PathValue("id"))
+	default:
+		return s.nowhere(w, r, v)
+	}
+	return s.afterUser(w, r, v, &usersPage{}, done, err)
 }
 
 func (s *Server) changeUser(w http.ResponseWriter, r *http.Request, v *View) error {
@@ -303,13 +324,14 @@ func (s *Server) changeUser(w http.ResponseWriter, r *http.Request, v *View) err
 	case "enable":
 		change.Disabled = &off
 	}
+	var done api.Person
 	if err == nil {
-		_, err = s.opts.API.ChangeUser(r.Context(), r.PathValue("name"), change)
+		done, err = s.opts.API.ChangeUser(r.Context(), r.PathValue("name"), change)
 	}
-	return s.afterUser(w, r, v, &usersPage{}, err)
+	return s.afterUser(w, r, v, &usersPage{}, done, err)
 }
 
-func (s *Server) afterUser(w http.ResponseWriter, r *http.Request, v *View, p *usersPage, err error) error {
+func (s *Server) afterUser(w http.ResponseWriter, r *http.Request, v *View, p *usersPage, done api.Person, err error) error {
 	var problem *api.Problem
 	switch {
 	case errors.As(err, &problem) && problem.Status < http.StatusInternalServerError && problem.Status != http.StatusForbidden:
@@ -318,6 +340,13 @@ func (s *Server) afterUser(w http.ResponseWriter, r *http.Request, v *View, p *u
 	case err != nil:
 		return err
 	}
-	http.Redirect(w, r, "/users?done=saved", http.StatusSeeOther)
+	what := "saved"
+	switch {
+	case done.Pending != "":
+		what = "pending"
+	case done.Ended > 0:
+		what = "ended"
+	}
+	http.Redirect(w, r, "/users?done="+what, http.StatusSeeOther)
 	return nil
 }

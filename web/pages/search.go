@@ -254,7 +254,7 @@ func (*searchPage) Examples() []string {
 // badRequest returns the problem if the request was wrong, else nil.
 func badRequest(err error) *api.Problem {
 	var problem *api.Problem
-	if errors.As(err, &problem) && problem.Status == http.StatusBadRequest {
+	if errors.As(err, &problem) && (problem.Status == http.StatusBadRequest || problem.Status == http.StatusTooManyRequests) {
 		return problem
 	}
 	return nil

@@ -31,8 +31,9 @@ type Options struct {
 
 // Manager keeps sessions. It is safe for concurrent use.
 type Manager struct {
-	scs *scs.SessionManager
-	now func() time.Time
+	scs   *scs.SessionManager
+	store *store
+	now   func() time.Time
 }
 
 // New makes a Manager.
@@ -50,10 +51,11 @@ func New(opts Options) *Manager {
 	if opts.Secure {
 		name = "__Host-postkeep_session" // browsers take it from this host over TLS only
 	}
+	sessions := &store{kept: map[string]kept{}}
 	// scs.New would start a goroutine that nothing can stop.
-	return &Manager{now: opts.Now, scs: &scs.SessionManager{
+	return &Manager{now: opts.Now, store: sessions, scs: &scs.SessionManager{
 		IdleTimeout: opts.Idle, Lifetime: opts.Lifetime, HashTokenInStore: true,
-		Store: &store{kept: map[string]kept{}}, Codec: codec{},
+		Store: sessions, Codec: codec{},
 		ErrorFunc: func(w http.ResponseWriter, _ *http.Request, err error) {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		},
@@ -62,7 +64,28 @@ func New(opts Options) *Manager {
 }
 
 // Wrap gives every request of h its session.
-func (m *Manager) Wrap(h http.Handler) http.Handler { return m.scs.LoadAndSave(h) }
+func (m *Manager) Wrap(h http.Handler) http.Handler {
+	wrapped := m.scs.LoadAndSave(h)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		wrapped.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), foundKey{}, &found{})))
+	})
+}
+
+// Watch has fn called with the ID of every session that a log-out or another log-in has ended. It is called before requests are wrapped.
+func (m *Manager) Watch(fn func(id string)) {
+	m.store.mu.Lock()
+	defer m.store.mu.Unlock()
+	m.store.ended = fn
+}
+
+// ID names the session that a request came with. It is no secret: nobody can use it.
+func (m *Manager) ID(ctx context.Context) string { return foundIn(ctx).token }
+
+// Going reports whether a session is there.
+func (m *Manager) Going(id string) bool { return m.store.has(id) }
+
+// Deadline is when the session ends in any case.
+func (m *Manager) Deadline(ctx context.Context) time.Time { return m.scs.Deadline(ctx) }
 
 const (
 	nameKey    = "name"

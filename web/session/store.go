@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -27,6 +28,8 @@ var (
 // store keeps sessions in memory. Unlike the one of package scs it has no
 // goroutine: what has ended is swept by those who write.
 type store struct {
+	ended func(id string) // called after a session was ended; nil before anybody wants to know
+
 	mu    sync.Mutex
 	kept  map[string]kept
 	known int // of kept, those of people who are logged in
@@ -79,9 +82,17 @@ func (s *store) Find(token string) ([]byte, bool, error) {
 }
 
 func (s *store) Commit(token string, data []byte, ends time.Time) error {
+	return s.commit(token, data, ends, false)
+}
+
+// commit keeps a session; one that was there before has to be there still, or nothing is done.
+func (s *store) commit(token string, data []byte, ends time.Time, before bool) error {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if k, there := s.kept[token]; before && (!there || !now.Before(k.ends)) {
+		return nil
+	}
 	if now.Sub(s.swept) >= sweep {
 		s.swept = now
 		for t, k := range s.kept {
@@ -92,16 +103,15 @@ func (s *store) Commit(token string, data []byte, ends time.Time) error {
 		s.strangers = slices.DeleteFunc(s.strangers, func(t string) bool { k, ok := s.kept[t]; return !ok || k.of() })
 	}
 	was, there := s.kept[token]
-	wasKnown, wasStranger := there && was.of(), there && !was.of()
 	k := kept{data, ends}
 	switch {
-	case k.of() && !wasKnown:
+	case k.of() && !(there && was.of()):
 		if s.known >= maxSessions {
 			return errFull
 		}
 		s.drop(token)
 		s.known++
-	case !k.of() && !wasStranger:
+	case !k.of() && !(there && !was.of()):
 		s.drop(token)
 		for len(s.strangers) >= maxStrangers {
 			if oldest, ok := s.kept[s.strangers[0]]; ok && !oldest.of() {
@@ -125,7 +135,46 @@ func (s *store) drop(token string) {
 
 func (s *store) Delete(token string) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.drop(token)
+	ended := s.ended
+	s.mu.Unlock()
+	if ended != nil {
+		ended(token)
+	}
 	return nil
+}
+
+// found is the session that a request came with, "" if with none.
+type found struct{ token string }
+
+type foundKey struct{}
+
+func foundIn(ctx context.Context) *found {
+	f, ok := ctx.Value(foundKey{}).(*found)
+	if !ok {
+		return &found{}
+	}
+	return f
+}
+
+// FindCtx is Find for a request, which keeps in mind what was found.
+func (s *store) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	data, ok, err := s.Find(token)
+	if ok {
+		foundIn(ctx).token = token
+	}
+	return data, ok, err
+}
+
+// CommitCtx is Commit for a request. A session that has ended since the request came is not made again.
+func (s *store) CommitCtx(ctx context.Context, token string, data []byte, ends time.Time) error {
+	return s.commit(token, data, ends, token == foundIn(ctx).token)
+}
+
+// DeleteCtx is Delete.
+func (s *store) DeleteCtx(_ context.Context, token string) error { return s.Delete(token) }
+
+func (s *store) has(token string) bool {
+	_, ok, _ := s.Find(token) // never fails
+	return ok
 }

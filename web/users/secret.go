@@ -178,6 +178,7 @@ func (s *Store) SetTOTP(name, secret, code string) error {
 	}
 	return s.Update(name, func(u *User) error {
 		u.TOTP, u.Step = secret, step
+		u.Note(SetCodes, Setter{By: name}, s.opts.Now())
 		return nil
 	})
 }
@@ -188,9 +189,13 @@ const tokenPrefix = "postkeep_"
 // maxTokens bounds the tokens of a user.
 const maxTokens = 50
 
-// AddToken makes a token of a user and returns it. It cannot be had again.
-// A zero expires never comes.
+// AddToken makes a token of a user, as that user, and returns it. It cannot be had again. A zero expires never comes.
 func (s *Store) AddToken(name, label string, expires time.Time) (secret string, t Token, err error) {
+	return s.AddTokenBy(Setter{By: name}, name, label, expires)
+}
+
+// AddTokenBy is AddToken for whoever makes it.
+func (s *Store) AddTokenBy(by Setter, name, label string, expires time.Time) (secret string, t Token, err error) {
 	if !expires.IsZero() && !s.opts.Now().Before(expires) {
 		return "", t, fmt.Errorf("%w: a token that expires at %s has expired already", ErrInvalid, expires.UTC().Format(time.RFC3339))
 	}
@@ -199,12 +204,13 @@ func (s *Store) AddToken(name, label string, expires time.Time) (secret string, 
 		return "", t, err
 	}
 	secret = tokenPrefix + base64.RawURLEncoding.EncodeToString(random)
-	t = Token{ID: hex.EncodeToString(random[:4]), Name: label, Hash: tokenHash(secret), Created: s.opts.Now().UTC(), Expires: expires}
+	t = Token{ID: hex.EncodeToString(random[:4]), Name: label, Hash: tokenHash(secret), By: by.By, Created: s.opts.Now().UTC(), Expires: expires}
 	return secret, t, s.Update(name, func(u *User) error {
 		if len(u.Tokens) == maxTokens {
 			return fmt.Errorf("%w: %s has %d tokens already, revoke one", ErrInvalid, name, maxTokens)
 		}
 		u.Tokens = append(u.Tokens, t)
+		u.Note(SetToken, by, t.Created)
 		return nil
 	})
 }
@@ -227,8 +233,14 @@ func tokenHash(secret string) string {
 
 // ByToken returns the user of a token, or ErrRefused.
 func (s *Store) ByToken(secret string) (User, error) {
+	u, _, err := s.Token(secret)
+	return u, err
+}
+
+// Token is ByToken, with the token.
+func (s *Store) Token(secret string) (User, Token, error) {
 	if !strings.HasPrefix(secret, tokenPrefix) {
-		return User{}, ErrRefused
+		return User{}, Token{}, ErrRefused
 	}
 	want, now := tokenHash(secret), s.opts.Now()
 	s.mu.RLock()
@@ -237,11 +249,11 @@ func (s *Store) ByToken(secret string) (User, error) {
 		for _, t := range u.Tokens {
 			// Comparing hashes leaks nothing of a secret of 256 random bits.
 			if t.Hash == want && !u.Disabled && (t.Expires.IsZero() || now.Before(t.Expires)) {
-				return u, nil
+				return u, t, nil
 			}
 		}
 	}
-	return User{}, ErrRefused
+	return User{}, Token{}, ErrRefused
 }
 
 // BySubject returns the user that an identity provider's subject belongs to, or

@@ -37,6 +37,8 @@ var (
 	ErrCode = errors.New("a one-time code is needed")
 	// ErrInvalid means that a user cannot be as wanted.
 	ErrInvalid = errors.New("invalid user")
+	// ErrLastAdmin means that nobody would be left who can log in as an administrator.
+	ErrLastAdmin = errors.New("this is the last administrator: make another one first")
 )
 
 // A User is a person, or a program with nothing but tokens.
@@ -60,19 +62,21 @@ type User struct {
 	// Changed is when password, codes or state last changed: sessions from
 	// before have ended.
 	Changed time.Time `json:"changed,omitzero"`
-	// Entrusted is when somebody else last gave them a password, the account back, or the role of an officer: before that
-	// nobody else's second person was them.
-	Entrusted time.Time     `json:"entrusted,omitzero"`
-	Created   time.Time     `json:"created"`
-	Tokens    []Token       `json:"tokens,omitempty"`
-	Searches  []SavedSearch `json:"searches,omitempty"`
+	Created time.Time `json:"created"`
+	// CodesSince is when the one-time codes were turned on.
+	CodesSince time.Time `json:"codes_since,omitzero"`
+	// Set says who has set credentials. Nobody has in accounts from before it was recorded.
+	Set      []Setting     `json:"set,omitempty"`
+	Tokens   []Token       `json:"tokens,omitempty"`
+	Searches []SavedSearch `json:"searches,omitempty"`
 }
 
 // A Token lets a program in.
 type Token struct {
 	ID      string    `json:"id"` // names it in lists, no secret
 	Name    string    `json:"name"`
-	Hash    string    `json:"hash"` // SHA-256 in hex
+	Hash    string    `json:"hash"`         // SHA-256 in hex
+	By      string    `json:"by,omitempty"` // who made it, "" if not recorded
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires,omitzero"`
 }
@@ -87,15 +91,7 @@ type SavedSearch struct {
 func (u *User) Principal() *access.Principal {
 	return &access.Principal{Name: u.Name, Roles: u.Roles, Scope: access.Scope{
 		All: slices.Contains(u.Roles, access.Officer), Mailboxes: u.Mailboxes, From: u.From, To: u.To,
-	}, Login: access.Login{Account: true, Created: u.since()}}
-}
-
-// since is from when on the account is that of the person who has it now, as far as others had a say in that.
-func (u *User) since() time.Time {
-	if u.Entrusted.After(u.Created) {
-		return u.Entrusted
-	}
-	return u.Created
+	}, Login: access.Login{Account: true, Created: u.Created}}
 }
 
 // Options are the settings of a Store. The zero value is fine.
@@ -121,6 +117,9 @@ type Store struct {
 
 	mu    sync.RWMutex
 	users []User // sorted by name; what is handed out are copies
+
+	watching sync.Mutex // guards watchers
+	watchers []func()
 }
 
 const (
@@ -196,6 +195,22 @@ func (s *Store) find(name string) int {
 // validName is what can stand in a ledger, a URL and on a command line.
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._@+-]{0,63}$`)
 
+// Watch has fn called after every change of a user. fn must not change one.
+func (s *Store) Watch(fn func()) {
+	s.watching.Lock()
+	defer s.watching.Unlock()
+	s.watchers = append(s.watchers, fn)
+}
+
+func (s *Store) tell() {
+	s.watching.Lock()
+	watchers := slices.Clone(s.watchers)
+	s.watching.Unlock()
+	for _, fn := range watchers {
+		fn()
+	}
+}
+
 // Check says why a user cannot be as they are, with ErrInvalid.
 func (u *User) Check() error {
 	switch {
@@ -230,6 +245,9 @@ func (s *Store) Add(ctx context.Context, u User, password string) error {
 
 func (s *Store) add(ctx context.Context, u User, password string, may func([]User) error) error {
 	u.Created, u.Password, u.Tokens = s.opts.Now().UTC(), "", nil
+	if len(u.Set) == 0 { // nobody made it for them
+		u.Note(SetAccount, Setter{By: u.Name}, u.Created)
+	}
 	slices.Sort(u.Roles)
 	u.Roles = slices.Compact(u.Roles)
 	if err := u.Check(); err != nil {
@@ -257,7 +275,7 @@ func (s *Store) add(ctx context.Context, u User, password string, may func([]Use
 // Disable keeps a user out, and ends the sessions, or lets the user in again.
 func (s *Store) Disable(name string, disabled bool) error {
 	return s.Update(name, func(u *User) error {
-		u.Disabled, u.Changed = disabled, s.opts.Now().UTC()
+		u.Disabled = disabled
 		return nil
 	})
 }
@@ -270,16 +288,14 @@ func (s *Store) Update(name string, fn func(*User) error) error {
 		if i < 0 {
 			return nil, fmt.Errorf("%w: %s", ErrUnknown, name)
 		}
-		officer := slices.Contains(users[i].Roles, access.Officer)
+		before := users[i]
 		if err := fn(&users[i]); err != nil {
 			return nil, err
-		}
-		if !officer && slices.Contains(users[i].Roles, access.Officer) {
-			users[i].Entrusted = s.opts.Now().UTC()
 		}
 		if users[i].Name != name {
 			return nil, fmt.Errorf("%w: a name cannot change, the ledger has it", ErrInvalid)
 		}
+		s.end(&before, &users[i])
 		return users, users[i].Check()
 	})
 }
@@ -291,13 +307,59 @@ func (s *Store) SetPassword(ctx context.Context, name, password string) error {
 		return err
 	}
 	return s.Update(name, func(u *User) error {
-		u.Password, u.Changed = hashed, s.opts.Now().UTC()
+		u.Password = hashed
 		return nil
 	})
 }
 
+// end ends the sessions and tokens of a user from before a change of password or codes, of one who is kept out, and of one who lost
+// a role.
+func (s *Store) end(before, u *User) {
+	secret := u.Password != before.Password || u.TOTP != before.TOTP
+	lost := slices.ContainsFunc(before.Roles, func(r access.Role) bool { return !slices.Contains(u.Roles, r) })
+	if secret || lost || u.Disabled {
+		// What was added in the same change stays.
+		u.Tokens = slices.DeleteFunc(u.Tokens, func(t Token) bool {
+			return slices.ContainsFunc(before.Tokens, func(o Token) bool { return o.ID == t.ID })
+		})
+	}
+	if secret || lost || u.Disabled != before.Disabled {
+		u.Changed = s.opts.Now().UTC()
+		if !u.Changed.After(before.Changed) { // the clock was set back
+			u.Changed = before.Changed.Add(1)
+		}
+	}
+	switch {
+	case u.TOTP == "":
+		u.CodesSince = time.Time{}
+	case u.TOTP != before.TOTP:
+		u.CodesSince = s.opts.Now().UTC()
+	}
+}
+
+// LogsIn reports whether the user can log in, and not only with tokens.
+func (u *User) LogsIn() bool { return !u.Disabled && (u.Password != "" || u.Subject != "") }
+
+// admins counts the people who can log in and manage others.
+func admins(users []User) (n int) {
+	for i := range users {
+		if u := &users[i]; u.LogsIn() && slices.Contains(u.Roles, access.Admin) {
+			n++
+		}
+	}
+	return n
+}
+
 // change writes the users that fn makes of a deep enough copy, and then takes them.
 func (s *Store) change(fn func([]User) ([]User, error)) error {
+	err := s.write(fn)
+	if err == nil && !s.rehearsal {
+		s.tell()
+	}
+	return err
+}
+
+func (s *Store) write(fn func([]User) ([]User, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	users := slices.Clone(s.users)
@@ -306,10 +368,14 @@ func (s *Store) change(fn func([]User) ([]User, error)) error {
 		users[i].Mailboxes = slices.Clone(users[i].Mailboxes)
 		users[i].Tokens = slices.Clone(users[i].Tokens)
 		users[i].Searches = slices.Clone(users[i].Searches)
+		users[i].Set = slices.Clone(users[i].Set)
 	}
 	users, err := fn(users)
 	if err != nil {
 		return err
+	}
+	if admins(users) == 0 && admins(s.users) > 0 {
+		return ErrLastAdmin
 	}
 	if s.rehearsal {
 		s.users = users
