@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 
@@ -37,6 +38,26 @@ func newExtractor(cfg *config.Config, log *slog.Logger) (*extract.Pool, error) {
 		program = self
 	}
 	return extract.New(extract.Options{
-		Command: []string{program, extractName}, MaxInputBytes: int64(cfg.Index.MaxAttachmentBytes), Logger: log,
+		Command: []string{program, extractName}, MaxInputBytes: int64(cfg.Index.MaxAttachmentBytes),
+		Unconfined: cfg.Index.Unconfined, Logger: log,
 	})
+}
+
+// attachments says how attached files are read, and what is wrong with that. It is only asked of an
+// instance that reads some.
+func (i *instance) attachments(ctx context.Context) (how, problem string) {
+	if i.files == nil {
+		return "not read (index.extract)", ""
+	}
+	c, err := i.files.Confinement(ctx)
+	switch {
+	case errors.Is(err, extract.ErrUnconfined):
+		return "not read", err.Error() + "; attachments are indexed without their text: run postkeep where the system has what is missing " +
+			"(a container may have to permit it), or set index.unconfined, and then rebuild the index"
+	case err != nil:
+		return "not known", err.Error()
+	case c.Unconfined != "": // somebody has configured it
+		return c.String() + " (index.unconfined)", ""
+	}
+	return c.String(), ""
 }

@@ -126,7 +126,7 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 		Compliance: i.compliance,
 		Store:      i.store, Index: i.index, Bus: i.bus, Streams: i.offline, Poller: i.poller, Users: i.users,
 		Mailboxes: func() []api.Mailbox { return *i.mailboxes.Load() },
-		Version:   version, Location: cfg.TimeZone.Location, DataDir: cfg.DataDir, Running: to == toRun, Problems: i.problems, Logger: log,
+		Version:   version, Location: cfg.TimeZone.Location, DataDir: cfg.DataDir, Running: to == toRun, Problems: i.problems, Attachments: i.attachments, Logger: log,
 		Watch: i.watch, RebuildCatalog: i.rebuildCatalog, Anchored: i.anchors.anchored,
 		Anchors: i.anchorStatus,
 	})

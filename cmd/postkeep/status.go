@@ -82,6 +82,9 @@ func (a *app) printStatus(s api.Status) {
 		behind = st.yellow("catching up")
 	}
 	line("index", "%s documents, %s", count(s.Index.Documents), behind)
+	if s.Attachments != "" {
+		line("attached", "%s", printable(s.Attachments))
+	}
 	a.printStreams(s, line)
 	for _, p := range s.Problem {
 		line("PROBLEM", "%s", st.red(printable(p)))

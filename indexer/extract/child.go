@@ -34,7 +34,9 @@ type child struct {
 	stdin  io.Closer
 	stderr *tail
 	files  int
-	failed bool // of no use any more; stop it
+	// confinement is what the child says of itself before it gets a file.
+	confinement Confinement
+	failed      bool // of no use any more; stop it
 }
 
 // tail keeps the beginning of what is written to it.
@@ -59,7 +61,7 @@ func (t *tail) String() string {
 }
 
 // startChild starts a process and waits until it is confined. ctx bounds the
-// start only.
+// start only. With ErrUnconfined it returns a child that has ended.
 func startChild(ctx context.Context, opts Options) (*child, error) {
 	c := &child{opts: opts, stderr: &tail{}}
 	// Not CommandContext: the process outlives the request that needed it first.
@@ -99,7 +101,12 @@ func startChild(ctx context.Context, opts Options) (*child, error) {
 		c.stop()
 		return nil, fmt.Errorf("%w (%s)", err, firstLine(c.stderr.String()))
 	}
-	opts.Logger.Debug("started a process to read attachments", "pid", c.cmd.Process.Pid, "confined", r.Confined)
+	c.confinement = r.Confinement
+	if r.Confinement.Unconfined != "" && !opts.Unconfined {
+		c.stop()
+		return c, fmt.Errorf("%w: without %s", ErrUnconfined, r.Confinement.Unconfined)
+	}
+	opts.Logger.Debug("started a process to read attachments", "pid", c.cmd.Process.Pid, "confinement", r.Confinement.String())
 	return c, nil
 }
 

@@ -2,17 +2,37 @@ package extract
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
-	"runtime"
+	"path/filepath"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
+// nobody is the user and the group of a child whose parent is root: the number
+// that the kernel itself uses for users without a name.
+const nobody = 65534
+
 // runtimeMemory is what a process may map beyond its limit: stacks of threads,
 // and room until the watch notices.
 const runtimeMemory = 256 << 20
+
+// platformMeans are the means of Linux, in the order in which they can be used:
+// what comes later takes away what the earlier ones need.
+func platformMeans(memory int64) []means {
+	return []means{
+		{name: "memory", use: func() error { return limitMemory(memory) }},
+		{name: "user " + fmt.Sprint(nobody), use: changeUser},
+		{name: "no capabilities", essential: true, use: dropCapabilities},
+		{name: "not traceable", use: func() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }},
+		{name: "no new privileges", essential: true, use: func() error { return onAllThreads(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0) }},
+		{name: "landlock", use: restrictFiles},
+		{name: "system calls", essential: true, use: filterSystemCalls}, // the last: it refuses what the others do
+	}
+}
 
 // limitMemory has the kernel refuse what goes far beyond the limit that the
 // process keeps itself. Not by RLIMIT_AS: Go reserves much more address space
@@ -29,78 +49,77 @@ func limitMemory(memory int64) error {
 	return setLimit(unix.RLIMIT_DATA, private*uint64(os.Getpagesize())+uint64(max(memory, 0))+runtimeMemory) //nolint:gosec // not negative
 }
 
-// deniedCalls are the system calls that a process that only reads and writes
-// its pipes has no use for. clone is looked at more closely: the runtime starts threads.
-var deniedCalls = append([]uint32{
-	unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_MKDIRAT, unix.SYS_MKNODAT, unix.SYS_UNLINKAT,
-	unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_LINKAT, unix.SYS_SYMLINKAT, unix.SYS_FCHMODAT, unix.SYS_FCHOWNAT, unix.SYS_TRUNCATE,
-	unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_CONNECT, unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_ACCEPT, unix.SYS_ACCEPT4,
-	unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PIDFD_GETFD,
-	unix.SYS_KILL, unix.SYS_MOUNT, unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD,
-	unix.SYS_IO_URING_SETUP, // would do all of the above past the filter
-	unix.SYS_MEMFD_CREATE, unix.SYS_SHMGET, unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_CHROOT,
-}, oldCalls...)
-
-// Offsets in struct seccomp_data (linux/seccomp.h); both systems are little endian.
-const (
-	dataNumber = 0
-	dataArch   = 4
-	dataArg0   = 16
-)
-
-// x32Bit marks system calls of another ABI on amd64.
-const x32Bit = 0x40000000
-
-// filterSystemCalls makes the kernel refuse deniedCalls, in all threads and
-// for ever.
-func filterSystemCalls() error {
-	if auditArch == 0 {
-		return unix.ENOSYS
+// changeUser makes root nobody. The program was started by then: nobody need
+// not be able to read its file.
+func changeUser() error {
+	if os.Geteuid() != 0 && os.Getuid() != 0 {
+		return errUnneeded
 	}
-	filter := systemCallFilter()
-	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]} //nolint:gosec // some fifty
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+	caps, err := capabilities()
+	if err != nil {
 		return err
 	}
-	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC,
-		uintptr(unsafe.Pointer(&program))); errno != 0 {
-		return errno
+	if caps[0].Effective&(1<<unix.CAP_KILL) == 0 {
+		// The parent has the same capabilities: as nobody, the child could not be ended by it.
+		return errors.New("root without CAP_KILL")
+	}
+	if err := syscall.Setgroups(nil); err != nil {
+		return fmt.Errorf("setgroups: %w", err)
+	}
+	if err := syscall.Setresgid(nobody, nobody, nobody); err != nil {
+		return fmt.Errorf("setresgid: %w", err)
+	}
+	if err := syscall.Setresuid(nobody, nobody, nobody); err != nil {
+		return fmt.Errorf("setresuid: %w", err)
 	}
 	return nil
 }
 
-// systemCallFilter is the program. Jumps go forward by a number of instructions.
-func systemCallFilter() []unix.SockFilter {
-	load := func(offset uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
+func capabilities() (data [2]unix.CapUserData, err error) {
+	err = unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0])
+	return data, err
+}
+
+// dropCapabilities leaves none to any thread, and looks whether that is so.
+func dropCapabilities() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	if err := onAllThreads(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none[0])), 0); err != nil {
+		return err
 	}
-	jump := func(kind uint16, k uint32, yes, no uint8) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_K | kind, Jt: yes, Jf: no, K: k}
+	files, err := filepath.Glob("/proc/self/task/*/status")
+	if err != nil || len(files) == 0 {
+		return errors.Join(errors.New("/proc/self/task does not list the threads"), err)
 	}
-	give := func(k uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: k} }
-	allow := give(unix.SECCOMP_RET_ALLOW)
-	deny := give(unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM))
-	filter := []unix.SockFilter{
-		load(dataArch),
-		jump(unix.BPF_JEQ, auditArch, 1, 0),
-		give(unix.SECCOMP_RET_KILL_PROCESS),
-		load(dataNumber),
-		jump(unix.BPF_JGE, x32Bit, 0, 1),
-		deny,
-		jump(unix.BPF_JEQ, unix.SYS_CLONE3, 0, 1), // its flags cannot be seen; ENOSYS makes callers use clone
-		give(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)),
+	for _, file := range files {
+		data, err := os.ReadFile(file) //nolint:gosec // of this process
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue // the thread has ended
+		}
+		if err != nil {
+			return err
+		}
+		for line := range bytes.Lines(data) {
+			name, value, _ := bytes.Cut(line, []byte(":"))
+			has := len(bytes.Trim(value, "0 \t\n")) > 0
+			if has && (string(name) == "CapPrm" || string(name) == "CapEff" || string(name) == "CapAmb") {
+				return fmt.Errorf("a thread still has capabilities: %s", bytes.TrimSpace(line))
+			}
+		}
 	}
-	for _, call := range deniedCalls {
-		filter = append(filter, jump(unix.BPF_JEQ, call, 0, 1), deny)
+	return nil
+}
+
+// onAllThreads makes a system call in every thread. A program that is linked
+// with a C library makes it in this one only: what starts this way has to be
+// made complete by filterSystemCalls, or looked at.
+func onAllThreads(trap, a1, a2, a3 uintptr) error {
+	_, _, errno := syscall.AllThreadsSyscall6(trap, a1, a2, a3, 0, 0, 0)
+	if errno == syscall.ENOTSUP {
+		_, _, errno = syscall.RawSyscall6(trap, a1, a2, a3, 0, 0, 0)
 	}
-	return append(filter,
-		jump(unix.BPF_JEQ, unix.SYS_CLONE, 1, 0),
-		allow,
-		load(dataArg0),
-		jump(unix.BPF_JSET, unix.CLONE_THREAD, 1, 0),
-		deny,
-		allow,
-	)
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }

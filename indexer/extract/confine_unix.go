@@ -15,24 +15,12 @@ import (
 // ends them.
 func processAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-// confine takes from this process what reading a file does not need, and
-// returns the names of what worked. What a system lacks is no error.
-func confine(memory int64) []string {
-	var done []string
-	for _, means := range []struct {
-		name string
-		err  error
-	}{
-		{"no core", setLimit(unix.RLIMIT_CORE, 0)},
-		{"no files", setLimit(unix.RLIMIT_FSIZE, 0)}, // pipes are none
-		{"memory", limitMemory(memory)},
-		{"system calls", filterSystemCalls()},
-	} {
-		if means.err == nil {
-			done = append(done, means.name)
-		}
+// limits are the means that all of them have.
+func limits() []means {
+	return []means{
+		{name: "no core", use: func() error { return setLimit(unix.RLIMIT_CORE, 0) }},
+		{name: "no files", use: func() error { return setLimit(unix.RLIMIT_FSIZE, 0) }}, // pipes are none
 	}
-	return done
 }
 
 func setLimit(resource int, limit uint64) error {

@@ -12,7 +12,9 @@ func processAttributes() *syscall.SysProcAttr {
 
 // Windows has no limits that a process sets for itself: the watch on memory and
 // the time-outs remain.
-func confine(int64) []string { return nil }
+func limits() []means { return nil }
+
+func platformMeans(int64) []means { return nil }
 
 func limitCPU(time.Duration) {}
 

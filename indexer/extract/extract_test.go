@@ -25,6 +25,8 @@ const (
 	roleServe  = "role-serve"
 	roleProbe  = "role-probe"  // is confined and tries what it may not
 	roleBabble = "role-babble" // answers nonsense
+	roleCalls  = "role-calls"  // is confined and makes system calls
+	roleLoose  = "role-loose"  // says that it is not confined
 	roleQuit   = "role-quit"   // ends when it gets a file
 )
 
@@ -47,6 +49,17 @@ func play(role string) error {
 		return Serve(context.Background(), os.Stdin, os.Stdout)
 	case roleProbe:
 		return probe(confine(512 << 20))
+	case roleCalls:
+		return tryCalls(os.Stdout)
+	case roleLoose:
+		if err := c.receiveJSON(frameSettings, &s); err != nil {
+			return err
+		}
+		if err := c.sendJSON(frameReady, ready{Version: version, Confinement: Confinement{Unconfined: "system calls (for a test)"}}); err != nil {
+			return err
+		}
+		_, _, err := c.receive(nil)
+		return err
 	case roleBabble:
 		if err := c.receiveJSON(frameSettings, &s); err != nil {
 			return err
@@ -69,7 +82,7 @@ func play(role string) error {
 	return errors.New(role)
 }
 
-func probe(confined []string) error {
+func probe(confined Confinement) error {
 	var allowed []string
 	try := func(what string, err error) {
 		if err == nil {
@@ -83,7 +96,7 @@ func probe(confined []string) error {
 	_, err = net.Dial("udp", "127.0.0.1:9")
 	try("network", err)
 	try("run", exec.Command("/bin/true").Run())
-	fmt.Printf("confined %q allowed %q\n", confined, allowed)
+	fmt.Printf("confined %s allowed %q\n", confined, allowed)
 	return nil
 }
 
@@ -370,4 +383,32 @@ func FuzzReceive(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestUnconfinedIsRefusedUnlessConfigured(t *testing.T) {
+	p := pool(t, roleLoose, nil)
+	for range 2 {
+		c, err := p.Confinement(t.Context())
+		if !errors.Is(err, ErrUnconfined) || !strings.Contains(err.Error(), "system calls (for a test)") || c.Unconfined == "" {
+			t.Errorf("confinement %v, error %v", c, err)
+		}
+	}
+	if _, err := p.Extract(t.Context(), "a.txt", "", -1, strings.NewReader("text")); !errors.Is(err, ErrUnconfined) {
+		t.Errorf("a file was given to a child that is not confined: %v", err)
+	}
+	if p.running() != 0 {
+		t.Error("the child was kept")
+	}
+	p = pool(t, roleLoose, func(o *Options) { o.Unconfined = true })
+	if c, err := p.Confinement(t.Context()); err != nil || !strings.Contains(c.String(), "NOT confined") {
+		t.Errorf("confinement %v, error %v", c, err)
+	}
+	if p.running() == 0 {
+		t.Error("no child runs")
+	}
+	p = pool(t, roleServe, nil)
+	if c, err := p.Confinement(t.Context()); err != nil || c.String() == "" {
+		t.Errorf("confinement %v, error %v", c, err)
+	}
+	p.want(t, "a.txt", []byte("text"), "text", "")
 }

@@ -3,8 +3,8 @@
 //
 // A Pool feeds files to a few child processes, which are started once and used
 // again: starting one takes as long as reading a dozen documents. A child may
-// not open files, use the network, or use more memory or time than it was given;
-// one that fails is killed and replaced, and the file that it failed over is
+// do nothing but read, write and compute (on Linux), and use no more memory or
+// time than it was given; one that fails is killed and replaced, and the file that it failed over is
 // reported with the reason. Package document does the reading.
 package extract
 
@@ -47,6 +47,9 @@ type Options struct {
 	// MemoryBytes is the memory that a child may use. 0 means 256 MiB and six
 	// times MaxInputBytes.
 	MemoryBytes int64
+	// Unconfined allows children that the system does not confine as it should. By
+	// default Extract fails with ErrUnconfined then.
+	Unconfined bool
 	// Logger hears of children that failed; nil discards.
 	Logger *slog.Logger
 }
@@ -93,6 +96,9 @@ type Pool struct {
 
 	closing   chan struct{}
 	closeOnce sync.Once
+
+	mu          sync.Mutex
+	confinement *Confinement // of the last child that was started; nil before. Guarded by mu
 }
 
 // New returns a Pool. Nothing is started yet.
@@ -174,6 +180,9 @@ func (p *Pool) acquire(ctx context.Context) (*child, error) {
 		return nil, ErrClosed
 	default:
 	}
+	if k := p.known(); k != nil && k.Unconfined != "" && !p.opts.Unconfined {
+		return nil, fmt.Errorf("%w: without %s", ErrUnconfined, k.Unconfined) // another one would not be either
+	}
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -184,12 +193,46 @@ func (p *Pool) acquire(ctx context.Context) (*child, error) {
 			return c, nil
 		}
 		c, err := startChild(ctx, p.opts)
+		if c != nil {
+			p.mu.Lock()
+			p.confinement = &c.confinement
+			p.mu.Unlock()
+		}
 		if err != nil {
 			p.slots <- nil
 			return nil, fmt.Errorf("extract: start %s: %w", strings.Join(p.opts.Command, " "), err)
 		}
 		return c, nil
 	}
+}
+
+// Confinement says how children are confined. If none was started yet, one is.
+// The error is ErrUnconfined if no child may run, which is described all the same,
+// or that of a child that cannot be started.
+func (p *Pool) Confinement(ctx context.Context) (Confinement, error) {
+	known := p.known()
+	if known == nil {
+		c, err := p.acquire(ctx)
+		if err != nil && !errors.Is(err, ErrUnconfined) {
+			return Confinement{}, err
+		}
+		if err == nil {
+			p.slots <- c
+		}
+		if known = p.known(); known == nil {
+			return Confinement{}, errors.New("extract: a process did not say how it is confined")
+		}
+	}
+	if known.Unconfined != "" && !p.opts.Unconfined {
+		return *known, fmt.Errorf("%w: without %s", ErrUnconfined, known.Unconfined)
+	}
+	return *known, nil
+}
+
+func (p *Pool) known() *Confinement {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.confinement
 }
 
 // Close ends all children, and waits for files that are being read: cancel their

@@ -31,7 +31,7 @@ const (
 const (
 	// version is that of the protocol. A running instance starts its own
 	// program, which is the same file unless it was replaced meanwhile.
-	version = 1
+	version = 2
 	// chunkBytes is the payload of a data or text frame.
 	chunkBytes = 64 << 10
 	// maxFrame bounds every payload: names in JSON are the largest.
@@ -49,10 +49,8 @@ type settings struct {
 }
 
 type ready struct {
-	Version int `json:"version"`
-	// Confined names the means that this system has given: what is missing is no
-	// error, the others still hold.
-	Confined []string `json:"confined"`
+	Version     int         `json:"version"`
+	Confinement Confinement `json:"confinement"`
 }
 
 type begin struct {

@@ -26,8 +26,8 @@ const (
 const memoryCheck = 50 * time.Millisecond
 
 // Serve is the child: it reads files from stdin and answers on stdout until
-// stdin ends. It takes from its process the right to open files and to use the
-// network, limits its memory, and ends the process when a file takes too long:
+// stdin ends. It takes from its process all rights but those to read, write and
+// compute, limits its memory, and ends the process when a file takes too long:
 // call it in a process that is there for nothing else.
 func Serve(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	c := newConn(stdin, stdout)
@@ -46,7 +46,7 @@ func Serve(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 		defer close(watched)
 		watch(ctx, s.MemoryBytes)
 	}()
-	if err := c.sendJSON(frameReady, ready{Version: version, Confined: confine(s.MemoryBytes)}); err != nil {
+	if err := c.sendJSON(frameReady, ready{Version: version, Confinement: confine(s.MemoryBytes)}); err != nil {
 		return err
 	}
 	for {

@@ -145,6 +145,8 @@ type Index struct {
 	// MaxAttachmentBytes is the size in bytes above which an attachment is not read,
 	// 64 KiB to 1 GiB. Reading may take six times as much memory. Default 32 MiB.
 	MaxAttachmentBytes Bytes `yaml:"max_attachment_bytes"`
+	// Unconfined lets the processes that read attachments run on a Linux that does not confine them. Default false.
+	Unconfined bool `yaml:"unconfined"`
 }
 
 // Session is how a mailbox is polled.

@@ -208,7 +208,7 @@ func TestWhatIsNotGivenHasTheDocumentedDefault(t *testing.T) {
 		t.Errorf("mailbox %+v", m)
 	}
 	if got.TimeZone.Location != time.Local || got.NATS != (NATS{}) || got.Web.Listen != "" || got.Poller != (Poller{16, 4}) ||
-		got.Archive.VolumeSize != 1<<30 || got.Index != (Index{true, 32 << 20}) || got.Log != (Log{slog.LevelInfo, "text"}) {
+		got.Archive.VolumeSize != 1<<30 || got.Index != (Index{true, 32 << 20, false}) || got.Log != (Log{slog.LevelInfo, "text"}) {
 		t.Errorf("got %+v", *got)
 	}
 }

@@ -16,6 +16,12 @@ func (s *Server) mailboxProblems(ctx context.Context, st *Status) error {
 	if s.opts.Problems != nil {
 		st.Problem = append(st.Problem, s.opts.Problems()...)
 	}
+	if s.opts.Attachments != nil {
+		var problem string
+		if st.Attachments, problem = s.opts.Attachments(ctx); problem != "" {
+			st.Problem = append(st.Problem, problem)
+		}
+	}
 	boxes, err := s.boxes(ctx)
 	if err != nil {
 		return err

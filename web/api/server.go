@@ -41,6 +41,8 @@ type Options struct {
 	Location  *time.Location // whose days are meant; time.Local if nil
 	DataDir   string
 	Running   bool // polls are scheduled
+	// Attachments says how attached files are read, and what is wrong with that, if anything; nil if nobody knows.
+	Attachments func(context.Context) (how, problem string)
 	// Problems says what else needs an operator; nil if nothing ever does.
 	Problems func() []string
 	// Watch returns a context that ends when the instance fails, with the reason as its cause; nil if it never does. What waits for

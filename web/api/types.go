@@ -105,7 +105,9 @@ type Status struct {
 	FreeBytes int64           `json:"free_bytes,omitempty"`
 	Streams   pipeline.Status `json:"streams"`
 	Anchors   []AnchorStatus  `json:"anchors,omitempty"`
-	Problem   []string        `json:"problems,omitempty"` // what needs an operator
+	// Attachments says how the text of attached files is read, and how far the processes that do it are confined.
+	Attachments string   `json:"attachments,omitempty"`
+	Problem     []string `json:"problems,omitempty"` // what needs an operator
 	// Unconfirmed is, by mailbox, how many messages on the server have an archived copy that is not
 	// confirmed to be whole.
 	Unconfirmed map[string]int `json:"unconfirmed,omitempty"`

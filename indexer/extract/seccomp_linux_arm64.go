@@ -2,6 +2,5 @@ package extract
 
 import "golang.org/x/sys/unix"
 
+// auditArch is the system call convention that the numbers of systemCallFilter belong to.
 const auditArch = unix.AUDIT_ARCH_AARCH64
-
-var oldCalls []uint32 // arm64 never had any

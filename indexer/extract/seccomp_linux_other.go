@@ -3,5 +3,3 @@
 package extract
 
 const auditArch = 0 // no filter has been tried here
-
-var oldCalls []uint32
