@@ -116,7 +116,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		},
 		Log:     Log{Level: slog.LevelDebug, Format: "json"},
 		Poller:  Poller{Sessions: 1000, SessionsPerHost: 1},
-		Index:   Index{MaxAttachmentBytes: 100_000_000},
+		Index:   Index{MaxAttachmentBytes: 100_000_000, Unconfined: true},
 		Archive: Archive{VolumeSize: 512 << 20, Verify: Verify{Schedule: "0 3 * * 0", Rate: 50e6}},
 		Anchors: []Anchor{
 			{TSA: "https://tsa.example.org/stamp", CAFile: in("tsa.pem"), Method: "POST", Schedule: "@daily"},

@@ -195,7 +195,7 @@ func (d *decoder) failInherited(path, key, format string, args ...any) {
 }
 
 func (d *decoder) checkTLS(path string, m *Mailbox) {
-	if m.TLS == TLSNone && !m.AllowPlaintext && !isLoopback(m.Host) {
+	if m.TLS == TLSNone && !m.AllowPlaintext && (!isLoopback(m.Host) || m.Proxy.URL != "") { // a proxy may be elsewhere, and what it calls localhost is not this machine
 		d.failInherited(path, "tls", "tls: none sends the password and the mail in the clear; "+
 			"use implicit or starttls, or add allow_plaintext: true")
 	}
