@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/postkeep/postkeep/archive/catalog"
 	"github.com/postkeep/postkeep/archive/setsum"
 )
 
@@ -69,12 +70,29 @@ func (s *Store) Disagreed() <-chan struct{} { return s.mend }
 func (s *Store) agreed(ctx context.Context) (setsum.Totals, error) {
 	live, err := s.agree(ctx)
 	if errors.Is(err, ErrDisagree) {
-		select {
-		case s.mend <- struct{}{}:
-		default: // it was asked for
-		}
+		s.askForRebuild()
 	}
 	return live, err
+}
+
+func (s *Store) askForRebuild() {
+	select {
+	case s.mend <- struct{}{}:
+	default: // it was asked for
+	}
+}
+
+// recounted counts the rows of the catalog: a damaged file may have lost some and not the sums that were kept of them, which agree goes by.
+// It takes a second for some hundred thousand deposits, and is called without mu.
+func (s *Store) recounted(ctx context.Context) error {
+	err := s.catalog.Recount(ctx)
+	if !errors.Is(err, catalog.ErrUnusable) {
+		return err
+	}
+	err = fmt.Errorf("%w: %w: it is rebuilt (or: postkeep rebuild catalog)", ErrDisagree, err)
+	s.disagreeing(err)
+	s.askForRebuild()
+	return err
 }
 
 // Live is what the archive has now.

@@ -3,6 +3,7 @@ package archive
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -92,6 +93,43 @@ func TestNothingIsDisposedOfByACatalogThatLacksDeposits(t *testing.T) {
 	}
 	if live := d.live(m.ID); len(live) != 1 || live[0].Mailbox != "legal" || content(t, d.s, m.ID) != "Subject: common\r\n\r\nx" {
 		t.Errorf("what stays: %+v", live)
+	}
+}
+
+// TestNothingIsDisposedOfByACatalogThatLostRows lets the catalog's file lose the row of another mailbox's deposit, and keep the sum of its
+// deposits.
+func TestNothingIsDisposedOfByACatalogThatLostRows(t *testing.T) {
+	d, m := common(t)
+	made := d.plan()
+	db, err := sql.Open("sqlite", filepath.Join(d.dir, catalogName))
+	if err == nil {
+		_, err = db.ExecContext(t.Context(), "DELETE FROM deposits WHERE mailbox = 'legal'")
+		err = errors.Join(err, db.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, planErr := d.c.Plan(t.Context(), "olga", true)
+	_, applyErr := d.c.Apply(t.Context(), made.ID, "olga", true)
+	_, _, eraseErr := d.c.Erase(t.Context(), m.ID, "a request", "olga", true)
+	for _, err := range []error{planErr, applyErr, eraseErr} {
+		if !errors.Is(err, ErrDisagree) || !strings.Contains(err.Error(), `mailbox "legal"`) {
+			t.Errorf("%v, want it to be refused", err)
+		}
+	}
+	if !d.inVolumes("Subject: common") {
+		t.Fatal("the bytes that a live deposit needs are gone")
+	}
+	select {
+	case <-d.s.Disagreed():
+	default:
+		t.Error("nobody is asked to rebuild the catalog")
+	}
+	if err := d.s.RebuildCatalog(t.Context(), undescribed); err != nil {
+		t.Fatal(err)
+	}
+	if live := d.live(m.ID); len(live) != 2 {
+		t.Errorf("%d deposits live after the rebuild, want 2", len(live))
 	}
 }
 

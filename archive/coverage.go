@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -235,6 +236,48 @@ func (s *Store) recordLate(ctx context.Context, h Hold, late []LateMessage, acto
 	defer s.mu.Unlock()
 	_, err := s.enact(ctx, events...)
 	return err
+}
+
+// findLate records what holds came too late for, where the program ended before PlaceHold had done so. It is called before
+// interrupted disposals are finished.
+func (c *Compliance) findLate(ctx context.Context) error {
+	s := c.store
+	going, err := s.going(ctx)
+	if err != nil || len(going) == 0 {
+		return err
+	}
+	intents, err := s.intents(ctx)
+	if err != nil {
+		return err
+	}
+	placed, err := s.orders(ctx, orderHold)
+	if err != nil {
+		return err
+	}
+	holds, err := s.Holds(ctx, false)
+	if err != nil {
+		return err
+	}
+	for i := range holds {
+		at := slices.IndexFunc(placed, func(k keyed) bool { return k.Key == holds[i].ID })
+		missed := maps.Clone(going)
+		maps.DeleteFunc(missed, func(_, plan string) bool { // decided after the hold, which was asked then
+			return !slices.ContainsFunc(intents, func(one intent) bool { return one.plan == plan && one.index < placed[at].Index })
+		})
+		known, err := s.Late(ctx, holds[i].ID)
+		if err != nil {
+			return err
+		}
+		for _, l := range known {
+			delete(missed, l.ID)
+		}
+		if late := c.tooLate(ctx, holds[i], missed); len(late) > 0 {
+			if err := s.recordLate(ctx, holds[i], late, systemActor); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Late lists what the hold with the id came too late for.

@@ -100,6 +100,38 @@ func TestAHoldSaysWhatItCameTooLateFor(t *testing.T) {
 	}
 }
 
+// TestAHoldSaysWhatItCameTooLateForAlsoAfterAStop: the program ends when the hold is in force, and nothing else of it is recorded.
+func TestAHoldSaysWhatItCameTooLateForAlsoAfterAStop(t *testing.T) {
+	d := deskFor(t)
+	late := delivery("sales", "1", "Subject: smith one\r\n\r\nx")
+	other := delivery("sales", "2", "Subject: jones\r\n\r\nx")
+	d.put(late, other)
+	d.now = d.now.Add(11 * day)
+	d.rule(retention.Rule{Name: "ten", Mailbox: "sales", Max: tenDays})
+	d.hold(hold.Hold{Name: "before", Query: "nobody"})
+	if _, err := d.c.settle(t.Context(), d.plan().ID, "olga", true); err != nil {
+		t.Fatal(err)
+	}
+	after, _, err := d.c.place(t.Context(), hold.Hold{Name: "after", Reason: "r", Query: "smith"}, "olga")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // once
+		d.reopen(d.options())
+	}
+	before, err := d.s.hold(t.Context(), "before")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := d.s.Late(t.Context(), after.ID)
+	if err != nil || len(got) != 2 || !slices.ContainsFunc(got, func(l LateMessage) bool { return l.ID == late.ID && l.InDoubt }) {
+		t.Errorf("too late for %+v, %v, want both, in doubt: the index has lost them", got, err)
+	}
+	if got, err := d.s.Late(t.Context(), before.ID); err != nil || len(got) > 0 {
+		t.Errorf("the hold that was asked before it was decided: %+v, %v", got, err)
+	}
+}
+
 // TestAnotherReadingNeverShrinksAHold: what it has covered it covers until it is released, whatever is found later.
 func TestAnotherReadingNeverShrinksAHold(t *testing.T) {
 	d := deskFor(t)

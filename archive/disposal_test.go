@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -409,7 +410,8 @@ func TestAFaultAtAnyOperationOfADisposal(t *testing.T) {
 	p := ready.plan()
 	ready.close()
 	for name, fault := range map[string]disktest.Fault{
-		"fail":      {Mode: disktest.Fail},
+		"fail":      {Mode: disktest.Fail, Err: syscall.EIO},
+		"full":      {Mode: disktest.Fail, Err: syscall.ENOSPC, Lasts: true},
 		"persisted": {Mode: disktest.FailPersisted, Crash: true},
 		"torn":      {Mode: disktest.Torn, Bytes: 7, Crash: true}, // what is no write fails
 	} {

@@ -11,7 +11,7 @@ import (
 type Login struct {
 	// How they logged in, in words: "password and code", "identity provider", "token", "socket".
 	How string
-	// Account means that they have an account of their own, made at Created.
+	// Account means that they have an account of their own, made at Created, or then last put into their hands by somebody else.
 	Account bool
 	Created time.Time
 	// Interactive means that they logged in themselves, and not by a token or a link that somebody else may have made.
@@ -65,7 +65,7 @@ func second(ctx context.Context, what string, asked Asked, actor string) error {
 		}
 		return fmt.Errorf("%w: %s takes the approval of a person who has an account and logs in on the pages; this login is: %s", ErrApproval, what, how)
 	case !l.Created.Before(asked.At):
-		return fmt.Errorf("%w: the account %s was made after %s: that takes a person who had one before", ErrApproval, actor, what)
+		return fmt.Errorf("%w: the account %s was made, or was given a password, the role or access by somebody else, after %s: that takes a person who had it before", ErrApproval, actor, what)
 	case l.Apart == nil:
 		return fmt.Errorf("%w: nobody knows who has set the credentials of %s", ErrApproval, actor)
 	}

@@ -193,6 +193,9 @@ func (c *Compliance) Plan(ctx context.Context, actor string, clockConfirmed bool
 	if err := s.lookAtClock(ctx, clockConfirmed, actor); err != nil {
 		return Plan{}, err
 	}
+	if err := s.recounted(ctx); err != nil {
+		return Plan{}, err
+	}
 	if err := c.completeNow(ctx); err != nil {
 		return Plan{}, err
 	}

@@ -258,6 +258,9 @@ func (c *Compliance) Resume(ctx context.Context) error {
 	}
 	defer release()
 	var errs []error
+	if err := c.findLate(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("find out what holds came too late for: %w", err))
+	}
 	for _, plan := range slices.Compact(pending) {
 		c.store.opts.Logger.Warn("finishing an interrupted disposal", "plan", plan)
 		if err := c.carryOut(ctx, plan); err != nil {
@@ -296,6 +299,9 @@ func (c *Compliance) Apply(ctx context.Context, id, actor string, clockConfirmed
 }
 
 func (c *Compliance) apply(ctx, work context.Context, id, actor string, clockConfirmed bool) (Disposal, error) {
+	if err := c.store.recounted(ctx); err != nil {
+		return Disposal{}, err
+	}
 	d, err := c.settle(ctx, id, actor, clockConfirmed)
 	if err != nil {
 		return Disposal{}, err

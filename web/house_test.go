@@ -32,7 +32,7 @@ const password = "correct horse battery"
 // house is a server with people and no archive behind it, which is all that the
 // way in needs.
 type house struct {
-	t        *testing.T
+	t        testing.TB
 	web      *web.Server
 	users    *users.Store
 	recorded []string // actor and what, in order
@@ -49,7 +49,7 @@ func inHouse(t *testing.T, opts web.Options, test func(*testing.T, *house)) {
 	})
 }
 
-func newHouse(t *testing.T, opts web.Options, store *users.Store) *house {
+func newHouse(t testing.TB, opts web.Options, store *users.Store) *house {
 	t.Helper()
 	h := &house{t: t, users: store, url: "http://archive.example.com"}
 	if opts.Secure {
@@ -74,7 +74,7 @@ func newHouse(t *testing.T, opts web.Options, store *users.Store) *house {
 const littleMemory = 64
 
 // people is a store with one person of each role, named after it.
-func people(t *testing.T, dir string) *users.Store {
+func people(t testing.TB, dir string) *users.Store {
 	t.Helper()
 	s, err := users.Open(dir, users.Options{HashMemory: littleMemory})
 	if err != nil {
@@ -111,13 +111,13 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // browser is somebody with a browser: it keeps cookies and follows no redirect.
 type browser struct {
-	t    *testing.T
+	t    testing.TB
 	ctx  context.Context
 	base string
 	http.Client
 }
 
-func newBrowser(t *testing.T, h http.Handler, base, from string) *browser {
+func newBrowser(t testing.TB, h http.Handler, base, from string) *browser {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {

@@ -98,20 +98,18 @@ func TestNobodyApprovesWhoCouldBeTheOneWhoAsked(t *testing.T) {
 		}, http.StatusOK, ""},
 		"a password that the one who asks has reset": {func(t *testing.T, s *site) (string, *browser) {
 			ada := s.as("ada", password)
-			id := release(t, ada.asks)
 			ada.ask(http.StatusOK, http.MethodPatch, "users/otto", `{"password":"`+other+`"}`)
-			return id, s.as("otto", other)
+			return release(t, ada.asks), s.as("otto", other)
 		}, http.StatusConflict, "ada set the password of otto"},
 		"a token that an administrator made of the one who asks, and a password that she has reset": {func(t *testing.T, s *site) (string, *browser) {
 			ada := s.as("ada", password)
 			var tok struct{ Token string }
 			s.check(json.Unmarshal([]byte(ada.ask(http.StatusOK, http.MethodPost, "users/olga/tokens", `{"name":"report"}`).body), &tok))
 			nobody := s.browser("")
-			id := release(t, func(method, path, body string) answer {
-				return nobody.do(method, "/api/v1/"+path, body, "Authorization", "Bearer "+tok.Token)
-			})
 			ada.ask(http.StatusOK, http.MethodPatch, "users/otto", `{"password":"`+other+`"}`)
-			return id, s.as("otto", other)
+			return release(t, func(method, path, body string) answer {
+				return nobody.do(method, "/api/v1/"+path, body, "Authorization", "Bearer "+tok.Token)
+			}), s.as("otto", other)
 		}, http.StatusConflict, "ada made a token of olga"},
 		"two officers that one administrator has made": {func(t *testing.T, s *site) (string, *browser) {
 			ada, eve := s.as("ada", password), s.as("eve", password)
@@ -131,16 +129,15 @@ func TestNobodyApprovesWhoCouldBeTheOneWhoAsked(t *testing.T) {
 		}, http.StatusOK, ""},
 		"an administrator that the one who asks has taken over has reset it": {func(t *testing.T, s *site) (string, *browser) {
 			ada := s.as("ada", password)
-			id := release(t, ada.asks)
 			ada.ask(http.StatusOK, http.MethodPatch, "users/eve", `{"password":"`+other+`"}`)
 			s.as("eve", other).ask(http.StatusOK, http.MethodPatch, "users/otto", `{"password":"`+other+`"}`)
-			return id, s.as("otto", other)
+			return release(t, ada.asks), s.as("otto", other)
 		}, http.StatusConflict, "ada set the password of eve"},
 		"a new own password after a code from before the reset": {func(t *testing.T, s *site) (string, *browser) {
 			s.check(s.users.SetTOTP("otto", secret, codeAt(t, secret, time.Now())))
 			ada := s.as("ada", password)
-			id := release(t, ada.asks)
 			ada.ask(http.StatusOK, http.MethodPatch, "users/otto", `{"password":"`+other+`"}`)
+			id := release(t, ada.asks)
 			otto := s.as("otto", other, secret)
 			otto.ask(http.StatusOK, http.MethodPut, "me/password", `{"old":"`+other+`","new":"a password of my own"}`)
 			return id, otto
@@ -148,8 +145,8 @@ func TestNobodyApprovesWhoCouldBeTheOneWhoAsked(t *testing.T) {
 		"a code from after the reset": {func(t *testing.T, s *site) (string, *browser) {
 			s.check(s.users.SetTOTP("otto", secret, codeAt(t, secret, time.Now())))
 			ada := s.as("ada", password)
-			id := release(t, ada.asks)
 			ada.ask(http.StatusOK, http.MethodPatch, "users/otto", `{"password":"`+other+`","codes":false}`)
+			id := release(t, ada.asks)
 			s.as("otto", other).ask(http.StatusOK, http.MethodPut, "me/codes", `{"secret":"`+secret+`","code":"`+codeAt(t, secret, time.Now())+`","password":"`+other+`"}`)
 			otto := s.as("otto", other, secret)
 			otto.ask(http.StatusOK, http.MethodPut, "me/password", `{"old":"`+other+`","new":"a password of my own"}`)
@@ -157,11 +154,10 @@ func TestNobodyApprovesWhoCouldBeTheOneWhoAsked(t *testing.T) {
 		}, http.StatusConflict, "ada set the password of otto"},
 		"the system user who asked has set the password": {func(t *testing.T, s *site) (string, *browser) {
 			by := func(method, path, body string) answer { return s.local(`root (login "kim")`, method, path, body) }
-			id := release(t, by)
 			if got := by(http.MethodPatch, "users/otto", `{"password":"`+other+`"}`); got.code != http.StatusOK {
 				t.Fatal(got.body)
 			}
-			return id, s.as("otto", other)
+			return release(t, by), s.as("otto", other)
 		}, http.StatusConflict, "kim set the password of otto"},
 		"the system user asked, and has set nothing": {func(t *testing.T, s *site) (string, *browser) {
 			return release(t, func(method, path, body string) answer { return s.local("root", method, path, body) }), s.as("otto", password)

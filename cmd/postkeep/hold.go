@@ -50,17 +50,10 @@ carried out: what the hold came too late for is listed.`,
 				if err != nil {
 					return err
 				}
-				if _, err := fmt.Fprintf(a.stdout, "hold %q is in force\n", h.Name); err != nil {
-					return err
-				}
-				d, err := c.Hold(cmd.Context(), h.Name)
-				if err != nil {
-					return fmt.Errorf("the hold is in force; what it covers is not known yet: %w", err)
-				}
-				if _, err = fmt.Fprintf(a.stdout, "it covers %s now, and what arrives later\n", messages(d.Hits)); err != nil {
-					return err
-				}
-				return a.printLate(placed.Late)
+				return a.printPlaced(placed, func() (int64, error) {
+					d, err := c.Hold(cmd.Context(), h.Name)
+					return d.Hits, err
+				})
 			})
 		},
 	}
@@ -87,6 +80,22 @@ func (a *app) placeHold(ctx context.Context, c *api.Client, h hold.Hold, yes boo
 		return placed, err
 	}
 	return c.PlaceHold(ctx, h, true)
+}
+
+// printPlaced says what a new hold came too late for, and then what it covers: that cannot be told while a disposal is carried out.
+func (a *app) printPlaced(placed archive.Hold, covers func() (int64, error)) error {
+	if _, err := fmt.Fprintf(a.stdout, "hold %q is in force\n", placed.Name); err != nil {
+		return err
+	}
+	if err := a.printLate(placed.Late); err != nil {
+		return err
+	}
+	hits, err := covers()
+	if err != nil {
+		return fmt.Errorf("the hold is in force; what it covers is not known yet: %w", err)
+	}
+	_, err = fmt.Fprintf(a.stdout, "it covers %s now, and what arrives later\n", messages(hits))
+	return err
 }
 
 // printLate lists what a hold came too late for.

@@ -98,7 +98,7 @@ func TestSetupLinkIsNotLoggedAndDiesWithTheFirstUser(t *testing.T) {
 		return resp.StatusCode
 	}
 	client := &http.Client{Timeout: time.Minute}
-	get := func() (*http.Response, error) { return client.Get(link) } //nolint:noctx // the client has a timeout
+	get := func() (*http.Response, error) { return client.Get(link) }
 	if got := status(get); got != http.StatusOK {
 		t.Fatalf("the link: %d", got)
 	}
@@ -111,7 +111,7 @@ func TestSetupLinkIsNotLoggedAndDiesWithTheFirstUser(t *testing.T) {
 		t.Errorf("the link after there is a user: %d", got)
 	}
 	form := url.Values{"name": {"eve"}, "password": {"correct horse battery"}, "role": {"admin"}}
-	if got := status(func() (*http.Response, error) { return client.PostForm(link, form) }); got != http.StatusNotFound { //nolint:noctx // the client has a timeout
+	if got := status(func() (*http.Response, error) { return client.PostForm(link, form) }); got != http.StatusNotFound {
 		t.Errorf("a second first user: %d", got)
 	}
 	if list := s.ok("user", "list"); strings.Contains(list, "eve") {

@@ -2,6 +2,7 @@ package mailparse
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -126,8 +127,17 @@ func joined(tokens []string) []string {
 			out = append(out, t)
 		}
 	}
+	for i := len(out) - 2; i > 0; i-- { // held . smith @ example.com: the @ came after the dot
+		if out[i] == "." && strings.IndexByte(out[i+1], '@') > 0 && strings.IndexByte(out[i-1], '@') < 0 {
+			out[i-1] += "." + out[i+1]
+			out = slices.Delete(out, i, i+2)
+		}
+	}
 	return out
 }
+
+// unspacing takes away white space around what addresses are built of. Where it stands on both sides, it takes two passes.
+var unspacing = strings.NewReplacer(" .", ".", ". ", ".", " @", "@", "@ ", "@")
 
 // belongs reports whether word, which is not empty, goes on with the address that before begins.
 func belongs(before, word string) bool {
@@ -240,11 +250,12 @@ func (s *addrSet) scanField(f Field, charset string) {
 			s.scan(plain)
 		}
 	}
-	if !isApart(value) {
+	if !isApart(value) && !strings.Contains(value, " . ") {
 		return
 	}
 	value = stripComments(value)
 	s.scan(value)
+	s.scan(unspacing.Replace(unspacing.Replace(strings.Join(strings.Fields(value), " "))))
 	addrs, _ := cutSpecs(apart.Replace(value))
 	for _, a := range addrs {
 		s.scan(a)
@@ -307,7 +318,7 @@ func (s *addrSet) scan(text string) {
 		} else {
 			s.add(strings.ToLower(local + "@" + domain))
 		}
-		if strings.IndexByte(local, '=') >= 0 || strings.IndexByte(local, '%') >= 0 || isIMCEA(local) {
+		if strings.ContainsAny(local, "=%|!") || isIMCEA(local) {
 			s.addInner(local, domain)
 		}
 	}
@@ -316,16 +327,51 @@ func (s *addrSet) scan(text string) {
 // addInner adds the addresses that are written inside a local part.
 func (s *addrSet) addInner(local, domain string) {
 	add := func(addr string) { s.add(strings.ToLower(addr)) }
-	if i := strings.LastIndexByte(local, '='); i >= 0 && i < len(local)-1 { // smtp.mailfrom=a@b, prvs=…=a@b
+	// smtp.mailfrom=a@b, prvs=…=a@b, relay!a@b, sender|a@b
+	if i := strings.LastIndexAny(local, "=|!"); i >= 0 && i < len(local)-1 {
 		add(local[i+1:] + "@" + domain)
 	}
 	if user, host, ok := strings.Cut(local, "%"); ok && user != "" && strings.IndexByte(host, '.') > 0 { // a%b@relay
 		add(user + "@" + strings.ReplaceAll(host, "%", "@"))
 	}
+	if user, _, ok := strings.Cut(local, "/"); ok && hasFoldPrefix(user, "prvs=") { // prvs=a/…@b
+		add(user[len("prvs="):] + "@" + domain)
+	}
 	if hasFoldPrefix(local, "IMCEASMTP-") {
 		hex := strings.ReplaceAll(strings.ReplaceAll(local[len("IMCEASMTP-"):], "%", "%25"), "+", "%")
 		if inner, err := url.PathUnescape(hex); err == nil && isCleanAddr(inner) {
 			add(inner)
+		}
+	}
+	s.addReturn(local)
+}
+
+// maxReturnForms is how many ways of reading a return path are added: local parts have few separators.
+const maxReturnForms = 8
+
+// addReturn adds the address that forwarders and lists write into the local part of a return path: SRS0=…=…=b=a (Sender
+// Rewriting Scheme), list-return-1-a=b (VERP). Where a begins is not written, so that each way of reading it is added.
+func (s *addrSet) addReturn(local string) {
+	i := strings.LastIndexByte(local, '=')
+	if i <= 0 || i == len(local)-1 {
+		return
+	}
+	before, last := local[:i], local[i+1:]
+	add := func(user, host string) {
+		if addr := user + "@" + host; strings.IndexByte(host, '.') > 0 && isCleanAddr(addr) {
+			s.add(strings.ToLower(addr))
+		}
+	}
+	if hasFoldPrefix(local, "SRS0") || hasFoldPrefix(local, "SRS1") {
+		add(last, before[strings.LastIndexByte(before, '=')+1:])
+		return
+	}
+	begin := len(before)
+	for range maxReturnForms {
+		begin = strings.LastIndexAny(before[:begin], "+-=_")
+		add(before[begin+1:], last)
+		if begin < 0 {
+			return
 		}
 	}
 }

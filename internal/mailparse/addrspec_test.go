@@ -20,6 +20,7 @@ var oddAddresses = map[string]string{
 	"comment at the @":           "held(c1)@(c2)weiss.example",
 	"space at the dot":           "held@weiss  . example",
 	"space behind the dot":       "J <held@weiss. example>",
+	"spaces everywhere":          "held @ weiss . example",
 	"two in brackets":            "<held@weiss.example> <other@weiss.example>",
 	"second in brackets":         "<other@weiss.example> <held@weiss.example>",
 	"two without a comma":        "x@weiss.example held@weiss.example",
@@ -95,6 +96,15 @@ func TestWhatIsNoAddressIsUnclear(t *testing.T) {
 			t.Errorf("%s: flags %v, from %+v, to %+v", name, m.Flags, m.From, m.To)
 		}
 	}
+	for name, text := range map[string]string{
+		"CR behind LF":         "From: a@b.example\n\rCc: held@weiss.example\n\r\n\rx\n",
+		"text behind a field":  "From: a@b.example\r\nheld@weiss.example writes\r\n\r\nx\r\n",
+		"nothing but a header": "From: a@b.example\r\nand held@weiss.example",
+	} {
+		if m := parse(t, text); !m.HasFlag(FlagUnclear) || !m.HasFlag(FlagMalformed) {
+			t.Errorf("%s: flags %v, %v", name, m.Flags, m.Problems)
+		}
+	}
 	for _, header := range []string{
 		"From: a@b.example\r\nTo: undisclosed-recipients:;\r\n",
 		"From: a@b.example\r\nTo: Undisclosed Recipients\r\n",
@@ -123,13 +133,32 @@ func TestAddressesAnywhereInTheHeader(t *testing.T) {
 		"batv":              "Return-Path: <prvs=1234abcd=held@weiss.example>",
 		"encapsulated SMTP": "X-MS-To: IMCEASMTP-held+40weiss+2Eexample@gate.example",
 		"junk line":         "this line is no field held@weiss.example",
+		"spaces":            "Cc: held @ weiss . example",
+		"batv with a slash": "Return-Path: <prvs=held/1234abcd@weiss.example>",
+		"srs":               "Return-Path: <SRS0=HHH=TT=weiss.example=held@forward.example>",
+		"srs, twice":        "Return-Path: <SRS1=GGG=forward.example==HHH=TT=weiss.example=held@other.example>",
+		"verp":              "Return-Path: <list-return-12-held=weiss.example@l.example>",
+		"verp with a plus":  "Return-Path: <list-bounces+held=weiss.example@l.example>",
+		"forwarded":         "Return-Path: <b+caf_=held=weiss.example@b.example>",
+		"authenticated":     "X-Sender-Id: provider|x-authuser|held@weiss.example",
+		"uucp":              "X-Path: relay!held@weiss.example",
 	} {
 		m := parse(t, "From: a@b.example\r\n"+field+"\r\nSubject: k\r\n\r\nx\r\n")
 		if all, whole := m.HeaderAddresses(); !whole || !slices.Contains(all, "held@weiss.example") {
 			t.Errorf("%s: %s gives %q", name, field, all)
 		}
 	}
-	m := parse(t, "From: a@b.example\r\nMessage-ID: <1@held.example>\r\nReferences: <2@held.example>\r\n\r\nx\r\n")
+	for _, line := range []string{"From held@weiss.example Mon Mar  2 10:00:00 2026", ">From held@weiss.example Mon Mar  2 10:00:00 2026"} {
+		m := parse(t, line+"\r\nFrom: a@b.example\r\n\r\nx\r\n")
+		if all, whole := m.HeaderAddresses(); !whole || !slices.Contains(all, "held@weiss.example") || m.HasFlag(FlagUnclear) {
+			t.Errorf("%q gives %q, flags %v", line, all, m.Flags)
+		}
+	}
+	m := parse(t, "From: a@b.example\r\nCc: held . smith @ weiss . example\r\n\r\nx\r\n")
+	if len(m.Cc) != 1 || m.Cc[0] != (Address{Addr: "held.smith@weiss.example"}) {
+		t.Errorf("a local part with spaces at the dot is read as %+v", m.Cc)
+	}
+	m = parse(t, "From: a@b.example\r\nMessage-ID: <1@held.example>\r\nReferences: <2@held.example>\r\n\r\nx\r\n")
 	if all, _ := m.HeaderAddresses(); !slices.Equal(all, []string{"a@b.example"}) {
 		t.Errorf("ids of messages are taken for addresses: %q", all)
 	}

@@ -45,6 +45,7 @@ type headerReader struct {
 	buf    []byte // fields, unfolded, each ended by LF; "name:value"
 	field  int    // where the current field begins in buf
 	doubt  []byte // lines that may be junk or body, as received
+	from   []byte // the mbox From line in front, without what is beyond one piece
 	first  bool   // no line was seen
 	blank  bool   // the line before was white space only
 	ignore bool   // the rest of the current line is of no interest
@@ -52,7 +53,7 @@ type headerReader struct {
 
 func (h *headerReader) reset(message bool) {
 	h.message = message
-	h.buf, h.doubt = h.buf[:0], h.doubt[:0]
+	h.buf, h.doubt, h.from = h.buf[:0], h.doubt[:0], h.from[:0]
 	h.field, h.first, h.blank, h.ignore = 0, true, false, false
 }
 
@@ -69,6 +70,7 @@ func (h *headerReader) line(piece []byte, start bool) verdict {
 	}
 	if first && (bytes.HasPrefix(text, []byte("From ")) || bytes.HasPrefix(text, []byte(">From "))) {
 		h.note(issueFromLine)
+		h.from = append(h.from[:0], text...)
 		h.ignore, h.first = true, false
 		return headerGoesOn
 	}
@@ -271,6 +273,9 @@ func (h *headerReader) header() Header {
 		if ok {
 			fields = append(fields, Field{Name: name, Value: value})
 		}
+	}
+	if len(h.from) > 0 { // it names the sender of the envelope
+		fields = append(fields, Field{Value: string(h.from)})
 	}
 	return Header{fields: fields}
 }

@@ -125,6 +125,9 @@ func (w *walker) endHeader() {
 	doubt := w.hdr.doubt
 	w.hdr.doubt = nil
 	w.offset -= int64(len(doubt))
+	if w.message && bytes.IndexByte(doubt, '@') >= 0 { // of a field that could not be read, or of the text
+		w.hdr.problem(issueHeaderEnd)
+	}
 	w.open()
 	for l := range bytes.Lines(doubt) {
 		w.line(l, true, l[len(l)-1] == '\n')

@@ -115,7 +115,8 @@ type Principal struct {
 type Login struct {
 	// How is ByPassword or another way.
 	How string
-	// Account means that the principal is a user, who was made at Created.
+	// Account means that the principal is a user, who was made at Created, or was then last given by somebody else what makes them a
+	// second person: a password, the account back, or the role of an officer.
 	Account bool
 	Created time.Time
 	// Interactive means that they proved themselves who they are, and did not come by a token or link that somebody else may have made.

@@ -389,10 +389,9 @@ func (s *Server) myPassword(w http.ResponseWriter, r *http.Request) error {
 	}
 	by := setter(r)
 	return s.myCredentials(w, r, "own password", nil, func(people *users.Store, name string) error {
-		return people.Change(r.Context(), name, c.New, func(u *users.User) error {
+		return people.SetPassword(r.Context(), name, c.New, func(u *users.User) {
 			u.Prove(by.How, time.Now())
 			u.Note(users.SetPassword, by, time.Now())
-			return nil
 		})
 	})
 }

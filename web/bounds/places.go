@@ -9,13 +9,14 @@ import (
 )
 
 const (
-	// MaxConnections is how many there are at a time, and MaxConnectionsEach how many one address has: a browser opens six, an
-	// office behind one address has some dozens of people. Each takes a goroutine and some ten kilobytes, with TLS.
-	MaxConnections     = 1024
+	// MaxConnections is how many there are at a time. Each takes a goroutine and some ten kilobytes, with TLS.
+	MaxConnections = 1024
+	// MaxConnectionsEach is how many one address has: a browser opens six, an office behind one address has some dozens of people.
 	MaxConnectionsEach = 128
-	// MaxStrangers is how many requests of people who are not known are answered at a time, and MaxStrangersEach how many of one
-	// address. Each may have a head of 64 KiB and a form of MaxOpenForm, so that they take 64 MiB at most.
-	MaxStrangers     = 512
+	// MaxStrangers is how many requests of people who are not known are answered at a time. Each may have a head of 64 KiB and a
+	// form of MaxOpenForm, so that they take 64 MiB at most.
+	MaxStrangers = 512
+	// MaxStrangersEach is how many of these one address has.
 	MaxStrangersEach = 64
 	// refusalsEvery is how often the log says that connections were refused, at most.
 	refusalsEvery = time.Minute

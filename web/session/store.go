@@ -103,15 +103,16 @@ func (s *store) commit(token string, data []byte, ends time.Time, before bool) e
 		s.strangers = slices.DeleteFunc(s.strangers, func(t string) bool { k, ok := s.kept[t]; return !ok || k.of() })
 	}
 	was, there := s.kept[token]
+	wasKnown, wasStranger := there && was.of(), there && !was.of()
 	k := kept{data, ends}
 	switch {
-	case k.of() && !(there && was.of()):
+	case k.of() && !wasKnown:
 		if s.known >= maxSessions {
 			return errFull
 		}
 		s.drop(token)
 		s.known++
-	case !k.of() && !(there && !was.of()):
+	case !k.of() && !wasStranger:
 		s.drop(token)
 		for len(s.strangers) >= maxStrangers {
 			if oldest, ok := s.kept[s.strangers[0]]; ok && !oldest.of() {

@@ -17,7 +17,8 @@ func (s *Store) Rehearsal() *Store {
 	return &Store{opts: opts, gate: make(chan struct{}, hashersAtATime), decoy: s.decoy, users: s.List(), rehearsal: true}
 }
 
-// Change changes a user as a whole or not at all: what fn changes, and the password unless it is "". fn must not change the name.
+// Change is how somebody else changes a user, as a whole or not at all: what fn changes, and the password unless it is "". fn must not
+// change the name.
 func (s *Store) Change(ctx context.Context, name, password string, fn func(*User) error) error {
 	hashed := ""
 	if password != "" {
@@ -27,6 +28,7 @@ func (s *Store) Change(ctx context.Context, name, password string, fn func(*User
 		}
 	}
 	return s.Update(name, func(u *User) error {
+		before := *u
 		if err := fn(u); err != nil {
 			return err
 		}
@@ -34,6 +36,9 @@ func (s *Store) Change(ctx context.Context, name, password string, fn func(*User
 		u.Roles = slices.Compact(u.Roles)
 		if hashed != "" {
 			u.Password = hashed
+		}
+		if hashed != "" || before.Disabled && !u.Disabled || before.TOTP != "" && u.TOTP == "" {
+			u.Entrusted = s.opts.Now().UTC()
 		}
 		return nil
 	})

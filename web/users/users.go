@@ -62,7 +62,10 @@ type User struct {
 	// Changed is when password, codes or state last changed: sessions from
 	// before have ended.
 	Changed time.Time `json:"changed,omitzero"`
-	Created time.Time `json:"created"`
+	// Entrusted is when somebody else last gave them a password, the account back, or the role of an officer: before that
+	// nobody else's second person was them.
+	Entrusted time.Time `json:"entrusted,omitzero"`
+	Created   time.Time `json:"created"`
 	// CodesSince is when the one-time codes were turned on.
 	CodesSince time.Time `json:"codes_since,omitzero"`
 	// Set says who has set credentials. Nobody has in accounts from before it was recorded.
@@ -91,7 +94,15 @@ type SavedSearch struct {
 func (u *User) Principal() *access.Principal {
 	return &access.Principal{Name: u.Name, Roles: u.Roles, Scope: access.Scope{
 		All: slices.Contains(u.Roles, access.Officer), Mailboxes: u.Mailboxes, From: u.From, To: u.To,
-	}, Login: access.Login{Account: true, Created: u.Created}}
+	}, Login: access.Login{Account: true, Created: u.since()}}
+}
+
+// since is from when on the account is that of the person who has it now, as far as others had a say in that.
+func (u *User) since() time.Time {
+	if u.Entrusted.After(u.Created) {
+		return u.Entrusted
+	}
+	return u.Created
 }
 
 // Options are the settings of a Store. The zero value is fine.
@@ -288,9 +299,12 @@ func (s *Store) Update(name string, fn func(*User) error) error {
 		if i < 0 {
 			return nil, fmt.Errorf("%w: %s", ErrUnknown, name)
 		}
-		before := users[i]
+		before, officer := users[i], slices.Contains(users[i].Roles, access.Officer)
 		if err := fn(&users[i]); err != nil {
 			return nil, err
+		}
+		if !officer && slices.Contains(users[i].Roles, access.Officer) {
+			users[i].Entrusted = s.opts.Now().UTC()
 		}
 		if users[i].Name != name {
 			return nil, fmt.Errorf("%w: a name cannot change, the ledger has it", ErrInvalid)
@@ -300,14 +314,18 @@ func (s *Store) Update(name string, fn func(*User) error) error {
 	})
 }
 
-// SetPassword changes a password. It is the caller who asks for the old one.
-func (s *Store) SetPassword(ctx context.Context, name, password string) error {
+// SetPassword changes the password of somebody who does so themselves, and what also changes with it. It is the caller who asks for
+// the old one.
+func (s *Store) SetPassword(ctx context.Context, name, password string, also ...func(*User)) error {
 	hashed, err := s.hash(ctx, password)
 	if err != nil {
 		return err
 	}
 	return s.Update(name, func(u *User) error {
 		u.Password = hashed
+		for _, fn := range also {
+			fn(u)
+		}
 		return nil
 	})
 }

@@ -185,3 +185,43 @@ func TestPasswordsAreHashedAsRecommended(t *testing.T) {
 		t.Errorf("%s, %v", u.Password, err)
 	}
 }
+
+// TestAnAccountThatSomebodyElseHandsOverIsANewPerson: what takes two people goes by how long they have had it.
+func TestAnAccountThatSomebodyElseHandsOverIsANewPerson(t *testing.T) {
+	nothing := func(*users.User) error { return nil }
+	for name, c := range map[string]struct {
+		own bool
+		do  func(s *users.Store) error
+	}{
+		"a password": {do: func(s *users.Store) error { return s.Change(t.Context(), "anna", "another long password", nothing) }},
+		"the role of an officer": {do: func(s *users.Store) error {
+			return s.Update("anna", func(u *users.User) error { u.Roles = append(u.Roles, access.Officer); return nil })
+		}},
+		"the account back": {do: func(s *users.Store) error {
+			return errors.Join(s.Disable("anna", true), s.Change(t.Context(), "anna", "", func(u *users.User) error { u.Disabled = false; return nil }))
+		}},
+		"no codes any more": {do: func(s *users.Store) error {
+			return errors.Join(s.Update("anna", func(u *users.User) error { u.TOTP = "JBSWY3DPEHPK3PXP"; return nil }),
+				s.Change(t.Context(), "anna", "", func(u *users.User) error { u.TOTP = ""; return nil }))
+		}},
+		"a password of their own": {own: true, do: func(s *users.Store) error { return s.SetPassword(t.Context(), "anna", "another long password") }},
+		"another mailbox": {own: true, do: func(s *users.Store) error {
+			return s.Change(t.Context(), "anna", "", func(u *users.User) error { u.Mailboxes = append(u.Mailboxes, "legal"); return nil })
+		}},
+	} {
+		s, dir, now := withAnna(t)
+		made := *now
+		*now = now.Add(time.Hour)
+		if err := c.do(s); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		want := *now
+		if c.own {
+			want = made
+		}
+		u, err := open(t, dir, now).Get("anna")
+		if err != nil || !u.Principal().Login.Created.Equal(want) {
+			t.Errorf("%s: the account counts from %s, want %s; %v", name, u.Principal().Login.Created, want, err)
+		}
+	}
+}
