@@ -122,7 +122,9 @@ func (c *Certificate) list(ctx context.Context, s *Store) error {
 		c.Holds = append(c.Holds, d.Holds...)
 		for _, one := range d.Deposits {
 			ids[one.ID] = true
-			c.Deposits = append(c.Deposits, one.tombstone(&d, e))
+			grave := one.tombstone(&d, e)
+			grave.HeaderHash = "" // for the poller alone
+			c.Deposits = append(c.Deposits, grave)
 		}
 	}
 	c.Messages = len(ids)
@@ -233,5 +235,6 @@ func (d *doomed) tombstone(i *intentDetails, e ledger.Entry) Tombstone {
 	return Tombstone{
 		Index: d.Index, ID: d.ID, N: d.N, Mailbox: d.Mailbox, Size: d.Size, Received: d.Received, Archived: d.Archived,
 		Rule: d.Rule, Plan: i.Plan, Kind: i.Kind, Reason: i.Reason, Approver: i.Approver, By: e.Actor, Disposed: e.Time,
+		HeaderHash: d.HeaderHash,
 	}
 }

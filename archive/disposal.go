@@ -37,6 +37,8 @@ type Tombstone struct {
 	Approver string    `json:"approver,omitempty"`
 	By       string    `json:"by"`       // who had it disposed of
 	Disposed time.Time `json:"disposed"` // when that was decided
+	// HeaderHash is that of the deposit, "" in what was disposed of by earlier versions.
+	HeaderHash string `json:"header_hash,omitempty"`
 }
 
 // intentDetails are the details of the event after which a disposal is final.
@@ -72,6 +74,8 @@ type doomed struct {
 	Archived time.Time `json:"archived"`
 	Rule     string    `json:"rule,omitempty"`
 	Listing  string    `json:"listing"` // hex of listingHash
+	// HeaderHash tells another message that a server lists in the same way.
+	HeaderHash string `json:"header_hash,omitempty"`
 	// Volume and End say where its entry ends, and Bytes how long the record in it is.
 	Volume uint32 `json:"volume"`
 	End    int64  `json:"end"`
@@ -381,7 +385,7 @@ func (s *Store) doom(ctx context.Context, cs *candidates, rule map[int64]string,
 		d := doomed{
 			Index: one.index, ID: one.ID, N: one.N, Mailbox: one.Mailbox, Size: one.Size, Received: one.Received,
 			Archived: one.archived, Rule: rule[one.index], Volume: one.in, End: one.end, Bytes: one.bytes,
-			Listing: hex.EncodeToString(listingHash(one.Mailbox, one.UIDL, one.ListedSize)),
+			Listing: hex.EncodeToString(listingHash(one.Mailbox, one.UIDL, one.ListedSize)), HeaderHash: one.HeaderHash,
 		}
 		if err := shared.bytesOf(ctx, one, &d); err != nil {
 			return nil, err

@@ -58,7 +58,7 @@ func (s *Store) Known(ctx context.Context, mailbox string, listed []Listing) ([]
 		}
 		if len(all) == 0 || len(buried) > 0 && buried[len(buried)-1].Index > all[len(all)-1].Index {
 			for _, t := range buried {
-				out = append(out, Holding{Listing: Listing(l), ID: t.ID, Received: t.Received, Index: t.Index, Disposed: true})
+				out = append(out, Holding{Listing: Listing(l), ID: t.ID, HeaderHash: t.HeaderHash, Received: t.Received, Index: t.Index, Disposed: true})
 			}
 		}
 	}

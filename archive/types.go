@@ -89,8 +89,8 @@ type Holding struct {
 	Received   time.Time `json:"received"`
 	// Index is the ledger index of the deposit.
 	Index int64 `json:"index"`
-	// Disposed means that the message was archived and disposed of by a rule:
-	// known, but never fetched again.
+	// Disposed means that the message was archived and disposed of: known, but not fetched again unless
+	// its header is another one.
 	Disposed bool `json:"disposed,omitempty"`
 	// Confirmed means that the ledger has a PollReport by which the copy is whole. Only such a
 	// deposit is a reason to delete the message elsewhere.

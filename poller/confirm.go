@@ -80,19 +80,20 @@ func (s *session) avoid() {
 	}
 }
 
-// samples is how many of the messages that stay for ever a session confirms
-// all the same, at random. Servers reuse UIDLs, and a new message under an old
-// one, of the same size by chance, must not be taken for known for ever.
+// samples is how many of the messages that stay for ever, because of the policy or because
+// they were disposed of, a session confirms all the same, at random. Servers reuse
+// UIDLs, and a new message under an old one, of the same size by chance, must
+// not be taken for known for ever.
 const samples = 16
 
 func (s *session) sample() {
-	if !s.mailbox.Delete.Never || s.poller.opts.Now().Before(s.memory.NoTOPUntil) {
+	if s.poller.opts.Now().Before(s.memory.NoTOPUntil) {
 		return
 	}
 	picked := 0
 	for _, i := range rand.Perm(len(s.items)) {
 		it := &s.items[i]
-		if it.holding == nil || it.holding.Disposed || it.unconfirmed || it.holding.HeaderHash == "" {
+		if it.holding == nil || it.unconfirmed || it.holding.HeaderHash == "" || !s.mailbox.Delete.Never && !it.holding.Disposed {
 			continue
 		}
 		it.confirm = true
