@@ -246,11 +246,19 @@ func TestCustodyOfAMessageInTwoMailboxes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.s.SealExport(t.Context(), "olga", begun, strings.Repeat("ab", 32), 2); err != nil {
+	if _, err := d.s.SealExport(t.Context(), "olga", begun, ExportSealed{Manifest: strings.Repeat("ab", 32), Messages: 2, IDs: strings.Repeat("cd", 32)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.s.BeginExport(t.Context(), "olga", ExportBegun{Query: "two"}, []int64{receipts[1].Index}); err != nil {
+	given, err := d.s.BeginExport(t.Context(), "olga", ExportBegun{Query: "two"}, []int64{receipts[1].Index})
+	if err != nil {
 		t.Fatal(err)
+	}
+	d.s.GiveUpExport(given)
+	for what, n := range map[string]int64{"sealed": begun, "given up": given, "never begun": 0} {
+		again := ExportSealed{Manifest: strings.Repeat("ef", 32), Messages: 1, IDs: strings.Repeat("cd", 32)}
+		if _, err := d.s.SealExport(t.Context(), "olga", n, again); !errors.Is(err, ErrNoExport) {
+			t.Errorf("an export that was %s is sealed: %v", what, err)
+		}
 	}
 
 	c, err := d.s.Custody(t.Context(), a.ID)

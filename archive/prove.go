@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/postkeep/postkeep/archive/ledger"
@@ -32,7 +33,7 @@ type ExportBegun struct {
 }
 
 // An ExportSealed is what the ledger says of a finished export: with the hash of
-// its manifest every byte of it.
+// its manifest every byte of it. Without IDs it was written by an older version, which recorded the hash that the client told.
 type ExportSealed struct {
 	Stage    string `json:"stage"` // stageSealed
 	Begun    int64  `json:"begun"` // ledger index of the ExportBegun
@@ -40,6 +41,32 @@ type ExportSealed struct {
 	Format   string `json:"format"`
 	Manifest string `json:"manifest_sha256"` // lower-case hex
 	Messages int64  `json:"messages"`        // that the manifest lists
+	// IDs is the SHA-256 of their ids in the order of the manifest, each followed by a line feed, in lower-case hex.
+	IDs string `json:"ids_sha256,omitempty"`
+}
+
+// openExports are those that were begun and neither sealed nor given up: each is sealed once at most, by the process that made it.
+type openExports struct {
+	mu    sync.Mutex
+	begun map[int64]bool // guarded by mu
+}
+
+func (o *openExports) add(begun int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.begun == nil {
+		o.begun = map[int64]bool{}
+	}
+	o.begun[begun] = true
+}
+
+// take reports whether the export was open, which it is no more.
+func (o *openExports) take(begun int64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	was := o.begun[begun]
+	delete(o.begun, begun)
+	return was
 }
 
 const (
@@ -57,7 +84,7 @@ type Seal struct {
 }
 
 var (
-	// ErrNoExport means that no export began with the given event.
+	// ErrNoExport means that no export began with the given event, or that it was sealed or given up already.
 	ErrNoExport = errors.New("no such export")
 	// ErrExportRequest means that a manifest hash or a checkpoint is none.
 	ErrExportRequest = errors.New("cannot seal or prove an export")
@@ -69,7 +96,7 @@ const depositsPerEvent = 40_000
 
 // BeginExport records that messages are about to leave the archive, and returns
 // the index by which the export is sealed later. deposits has the ledger index of a deposit of each
-// of them, in any order; it is sorted. BeginExport fills in the stage and the deposits.
+// of them, in any order; it is sorted. BeginExport fills in the stage and the deposits. The caller seals the export or gives it up.
 func (s *Store) BeginExport(ctx context.Context, actor string, e ExportBegun, deposits []int64) (int64, error) {
 	slices.Sort(deposits)
 	n := min(len(deposits), depositsPerEvent)
@@ -82,17 +109,30 @@ func (s *Store) BeginExport(ctx context.Context, actor string, e ExportBegun, de
 		e.Stage, e.Begun, e.Deposits = stageCovers, begun, NewRuns(part)
 		_, err = s.Record(ctx, Action{Type: ActionExport, Actor: actor, Details: e})
 	}
+	if err == nil {
+		s.exports.add(begun)
+	}
 	return begun, err
 }
 
-// SealExport records the manifest of an export that began with the event begun. Where the data directory cannot be written to, nothing
-// is signed, and the index of the Seal is -1.
-func (s *Store) SealExport(ctx context.Context, actor string, begun int64, manifest string, messages int64) (Seal, error) {
-	if !validID(manifest) {
-		return Seal{}, fmt.Errorf("%w: manifest hash %.100q is not a SHA-256 in lower-case hexadecimal", ErrExportRequest, manifest)
+// GiveUpExport ends an export that is not sealed, and does nothing to others.
+func (s *Store) GiveUpExport(begun int64) { s.exports.take(begun) }
+
+// SealExport records the manifest of an export that began with the event begun, once: the manifest is the one that this process has
+// made, never one that a client tells of. e has the hashes and the number of messages; SealExport fills in the rest. Where the data
+// directory cannot be written to, nothing is signed, and the index of the Seal is -1.
+func (s *Store) SealExport(ctx context.Context, actor string, begun int64, e ExportSealed) (Seal, error) {
+	for _, hash := range []string{e.Manifest, e.IDs} {
+		if !validID(hash) {
+			return Seal{}, fmt.Errorf("%w: %.100q is not a SHA-256 in lower-case hexadecimal", ErrExportRequest, hash)
+		}
 	}
+	if !s.exports.take(begun) {
+		return Seal{}, fmt.Errorf("%w: %d", ErrNoExport, begun)
+	}
+	e.Stage, e.Begun = stageSealed, begun
 	if s.outside() {
-		err := s.note(Action{Type: ActionExport, Actor: actor, Details: ExportSealed{Stage: stageSealed, Begun: begun, Manifest: manifest, Messages: messages}})
+		err := s.note(Action{Type: ActionExport, Actor: actor, Details: e})
 		return Seal{Index: noIndex}, err
 	}
 	var b ExportBegun
@@ -106,9 +146,8 @@ func (s *Store) SealExport(ctx context.Context, actor string, begun int64, manif
 	if event.Type != ledger.TypeExport || event.Actor != actor || json.Unmarshal(event.Details, &b) != nil || b.Stage != stageBegun {
 		return Seal{}, fmt.Errorf("%w: %d", ErrNoExport, begun)
 	}
-	index, err := s.Record(ctx, Action{Type: ActionExport, Actor: actor, Details: ExportSealed{
-		Stage: stageSealed, Begun: begun, Query: b.Query, Format: b.Format, Manifest: manifest, Messages: messages,
-	}})
+	e.Query, e.Format = b.Query, b.Format
+	index, err := s.Record(ctx, Action{Type: ActionExport, Actor: actor, Details: e})
 	if err != nil {
 		return Seal{}, err
 	}

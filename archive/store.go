@@ -154,6 +154,8 @@ type Store struct {
 	queue   sync.Mutex
 	reports []*queuedReport // of polls, to be written in one commit
 
+	exports openExports
+
 	deadLetters sync.Mutex // held while one is recorded, which counts them; taken before mu
 }
 

@@ -85,8 +85,6 @@ func mayUse() map[string]string {
 		"GET /api/v1/messages/{id}/structure":                     readers,
 		"GET /api/v1/messages/{id}/parts/{path}":                  readers,
 		"POST /api/v1/exports":                                    readers,
-		"POST /api/v1/exports/{id}/seal":                          readers,
-		"POST /api/v1/exports/{id}/proofs":                        readers,
 		"GET /api/v1/audit":                                       officers,
 		"GET /api/v1/completeness":                                officers,
 		"GET /api/v1/holds":                                       officers,

@@ -35,7 +35,7 @@ func datColumns() []string {
 func openConcordance(v *volume) (format, error) {
 	dat, err := v.grow("loadfile.dat")
 	c := &concordanceFormat{v, dat}
-	if err != nil || dat.size > 0 {
+	if err != nil {
 		return c, err
 	}
 	if _, err := io.WriteString(dat, "\ufeff"); err != nil {
@@ -98,5 +98,4 @@ func datField(s string) string {
 	return oneLine(s)
 }
 
-func (c *concordanceFormat) replay(Entry)  {}
 func (c *concordanceFormat) finish() error { return nil }

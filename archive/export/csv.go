@@ -24,9 +24,6 @@ func openCSV(v *volume) (format, error) {
 	}
 	c := &csvFormat{v, f, csv.NewWriter(f)}
 	c.w.UseCRLF = true
-	if f.size > 0 {
-		return c, nil
-	}
 	if _, err := f.Write([]byte("\ufeff")); err != nil {
 		return nil, err
 	}
@@ -61,7 +58,6 @@ func (c *csvFormat) row(row []string) error {
 	return c.w.Error()
 }
 
-func (c *csvFormat) replay(Entry)  {}
 func (c *csvFormat) finish() error { return nil }
 
 // oneLine replaces control characters.

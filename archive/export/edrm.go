@@ -30,7 +30,7 @@ const edrmHead = xml.Header + `<Root MajorVersion="1" MinorVersion="2" Descripti
 func openEDRM(v *volume) (format, error) {
 	f, err := v.grow("edrm.xml")
 	e := &edrmFormat{v: v, f: f}
-	if err != nil || f.size > 0 {
+	if err != nil {
 		return e, err
 	}
 	_, err = io.WriteString(f, edrmHead)
@@ -77,7 +77,10 @@ func (e *edrmFormat) add(ctx context.Context, it *item) error {
 	if err := e.batch(); err != nil {
 		return err
 	}
-	e.replay(*it.entry)
+	e.messages++
+	for _, d := range docs[1:] {
+		e.relations = append(e.relations, [2]string{docs[0].number, d.number})
+	}
 	for i := range docs {
 		if err := e.document(it, docs, i); err != nil {
 			return err
@@ -98,20 +101,6 @@ func (e *edrmFormat) batch() error {
 	}
 	_, err := io.WriteString(e.f, " <Batch>\n  <Documents>\n")
 	return err
-}
-
-// replay counts a message of the batch and remembers its relationships.
-func (e *edrmFormat) replay(entry Entry) {
-	if e.messages == batchMessages {
-		e.messages, e.relations = 0, nil
-	}
-	e.messages++
-	parent := entry.Files[0].Document
-	prefix := e.v.x.opts.Bates.Prefix
-	n, err := strconv.ParseInt(strings.TrimPrefix(parent, prefix), 10, 64)
-	for i := int64(1); i < entry.Documents && err == nil; i++ {
-		e.relations = append(e.relations, [2]string{parent, batesNumber(prefix, n+i)})
-	}
 }
 
 func (e *edrmFormat) endBatch() error {

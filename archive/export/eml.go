@@ -49,5 +49,4 @@ func (f *emlFormat) add(ctx context.Context, it *item) error {
 	return err
 }
 
-func (f *emlFormat) replay(Entry)  {}
 func (f *emlFormat) finish() error { return nil }

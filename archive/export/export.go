@@ -2,7 +2,7 @@
 // read, with a manifest and a proof beside them, and checks such exports
 // without the archive.
 //
-// Run makes an export of what a Source gives it; Verify checks one. The bytes of
+// Make makes an export of what a Source gives it, as a stream; Fetch turns the stream into files; Verify checks them. The bytes of
 // every message are hashed before they are written; a message whose SHA-256 is
 // not its id stops the export. docs/formats/export.md describes the files.
 package export
@@ -28,6 +28,8 @@ var (
 	ErrForeign = errors.New("destination holds something else")
 	// ErrSpace means that the file system has too little room for the export.
 	ErrSpace = errors.New("not enough free space")
+	// ErrChanged means that an export cannot go on where it was: what is known of the messages that are there has changed.
+	ErrChanged = errors.New("the archive knows other things of the messages that are there already than when they were exported")
 	// ErrOptions means that the options do not fit together.
 	ErrOptions = errors.New("export options")
 )
@@ -75,24 +77,12 @@ type Plan struct {
 	Octets   int64 // of the messages together
 }
 
-// A Request says which messages a Source is asked for.
-type Request struct {
-	Query  string
-	Format Format
-	// NewestFirst asks for the order of receipt backwards.
-	NewestFirst bool
-	// Skip is how many messages are there already from an interrupted export, and
-	// SkipHash the hex SHA-256 of their ids, each followed by a line feed. A Source in which
-	// these are not the first messages any more fails.
-	Skip     int64
-	SkipHash string
-}
-
 // A Sealing is what a Source records of a finished export.
 type Sealing struct {
 	Export   int64  // of the Plan
 	Manifest string // hex SHA-256 of manifest.json
 	Messages int64  // that it lists
+	IDs      string // hex SHA-256 of their ids in this order, each followed by a line feed
 }
 
 // A Seal is where the ledger has the export, and a checkpoint that covers it.
@@ -104,10 +94,11 @@ type Seal struct {
 
 // A Source is the archive as an export needs it.
 type Source interface {
-	// Messages records that an export begins, calls begin once, and fn with every
-	// message in a fixed order. The body is valid during the call.
+	// Messages records that an export begins, calls begin once, and fn with every message in a fixed order: that of receipt, or
+	// backwards for Request.OnePerThread. The body is valid during the call. If the first messages are not those that Request.Resume
+	// names, it fails; it gives them all the same.
 	Messages(ctx context.Context, r Request, begin func(Plan) error, fn func(Message) error) error
-	// Seal records the manifest.
+	// Seal records the manifest, once.
 	Seal(ctx context.Context, s Sealing) (Seal, error)
 	// Prove calls fn with the proofs of these events, in this order, for a checkpoint
 	// that Seal returned. It is asked for at most proofBatch events at once, and several times at once.
@@ -127,7 +118,7 @@ type Bates struct {
 	Start  int64  // number of the first document; 1 if 0
 }
 
-// Options say what to export, and what it needs from its surroundings.
+// Options say what to export, and what writing it needs from its surroundings.
 type Options struct {
 	// Query selects the messages, in the language of the Source.
 	Query string
@@ -153,10 +144,6 @@ type Options struct {
 	// EncryptTo are age recipients; without any the export is not encrypted.
 	EncryptTo []age.Recipient
 
-	// Parser reads messages. Required.
-	Parser Parser
-	// Extractor reads attachments that are not text; nil leaves them without text.
-	Extractor Extractor
 	// SyncDir makes the entries of a directory durable. Required.
 	SyncDir func(dir string) error
 	// SyncFile makes a file durable that was written and closed; fsync if nil. It is called for several at a time.
@@ -171,7 +158,7 @@ type Options struct {
 
 func (o *Options) fill() error {
 	if o.Bates.Prefix == "" {
-		o.Bates.Prefix = "PK"
+		o.Bates.Prefix = defaultPrefix
 	}
 	if o.Bates.Start == 0 {
 		o.Bates.Start = 1
@@ -189,19 +176,18 @@ func (o *Options) fill() error {
 		o.Progress = func(int64) {}
 	}
 	switch {
-	case o.Parser == nil || o.SyncDir == nil || o.Out == "":
-		return fmt.Errorf("%w: Parser, SyncDir and Out are required", ErrOptions)
-	case traits(o.Format).open == nil:
-		return fmt.Errorf("%w: there is no format %q", ErrOptions, o.Format)
-	case o.AttachmentText && !traits(o.Format).text:
-		return fmt.Errorf("%w: %s has no place for the text of attachments", ErrOptions, o.Format)
-	case o.SplitBytes < 0 || o.SplitBytes > 0 && o.single():
+	case o.SyncDir == nil || o.Out == "":
+		return fmt.Errorf("%w: SyncDir and Out are required", ErrOptions)
+	case o.SplitBytes > 0 && o.single():
 		return fmt.Errorf("%w: only a directory can be split", ErrOptions)
-	case o.Bates.Start < 0 || len(o.Bates.Prefix) > maxBatesPrefix || !plain(o.Bates.Prefix):
-		return fmt.Errorf("%w: Bates numbers want a prefix of at most %d letters, digits, '-', '_' or '.', and a start of 0 or more", ErrOptions, maxBatesPrefix)
 	}
-	return nil
+	r := o.request()
+	_, err := r.fill()
+	return err
 }
+
+// defaultPrefix begins the numbers of documents.
+const defaultPrefix = "PK"
 
 // maxBatesPrefix keeps numbers usable as file names.
 const maxBatesPrefix = 64

@@ -18,6 +18,7 @@ import (
 // fake is a source with a real ledger.
 type fake struct {
 	log      *ledger.Log
+	old      bool // it seals as older versions did
 	messages []Message
 	bodies   []func() io.Reader
 }
@@ -54,11 +55,11 @@ func (f *fake) text(t *testing.T, raw string) {
 	f.add(t, hex.EncodeToString(sum[:]), int64(len(raw)), func() io.Reader { return strings.NewReader(raw) })
 }
 
-func (f *fake) Messages(_ context.Context, r Request, begin func(Plan) error, fn func(Message) error) error {
+func (f *fake) Messages(_ context.Context, _ Request, begin func(Plan) error, fn func(Message) error) error {
 	if err := begin(Plan{Messages: int64(len(f.messages))}); err != nil {
 		return err
 	}
-	for i, m := range f.messages[r.Skip:] {
+	for i, m := range f.messages {
 		m.Body = f.bodies[i]()
 		if err := fn(m); err != nil {
 			return err
@@ -68,8 +69,11 @@ func (f *fake) Messages(_ context.Context, r Request, begin func(Plan) error, fn
 }
 
 func (f *fake) Seal(ctx context.Context, s Sealing) (Seal, error) {
-	index, err := f.log.Append(ctx, []ledger.Event{{Type: ledger.TypeExport, Actor: "test",
-		Details: map[string]any{"manifest_sha256": s.Manifest, "messages": s.Messages}}})
+	details := map[string]any{"manifest_sha256": s.Manifest, "messages": s.Messages}
+	if !f.old {
+		details["ids_sha256"] = s.IDs
+	}
+	index, err := f.log.Append(ctx, []ledger.Event{{Type: ledger.TypeExport, Actor: "test", Details: details}})
 	return Seal{Index: index, Key: f.log.Verifier(), Checkpoint: string(f.log.Checkpoint())}, err
 }
 
@@ -94,7 +98,7 @@ func (f *fake) Prove(ctx context.Context, _ int64, checkpoint string, indexes []
 type unread struct{ Parser }
 
 func testOptions(format Format, out string) Options {
-	return Options{Format: format, Out: out, Parser: unread{}, SyncDir: func(string) error { return nil }}
+	return Options{Format: format, Out: out, SyncDir: func(string) error { return nil }}
 }
 
 func TestWrongBytesStopTheExport(t *testing.T) {
@@ -169,5 +173,51 @@ func TestDirectoriesAreSyncedWhenEverythingHasItsName(t *testing.T) {
 	opts.SyncDir = func(string) error { return io.ErrShortWrite }
 	if _, err := Run(t.Context(), f, opts); !errors.Is(err, io.ErrShortWrite) {
 		t.Errorf("a failed sync: %v", err)
+	}
+}
+
+// TestExportSealedByAnOlderVersionSaysSo has no problem with it: it is not forged because of that.
+func TestExportSealedByAnOlderVersionSaysSo(t *testing.T) {
+	for _, old := range []bool{false, true} {
+		f := newFake(t)
+		f.old = old
+		f.text(t, "a\n")
+		dir := filepath.Join(t.TempDir(), "out")
+		if _, err := Run(t.Context(), f, testOptions(EML, dir)); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := Verify(t.Context(), dir, VerifyOptions{}); err != nil || len(v.Problems) > 0 || v.MadeByArchive == old {
+			t.Errorf("sealed by an older version: %v: %+v, %v", old, v, err)
+		}
+	}
+}
+
+// TestStreamWritesNothingOutsideOfTheExport gets names from an instance that means ill.
+func TestStreamWritesNothingOutsideOfTheExport(t *testing.T) {
+	for _, name := range []string{"../x", "/tmp/x", "a/../../x", "", ".", "a\\..\\x", "x\x00", lockName, "export-1.tmp", strings.Repeat("x", maxName+1)} {
+		for _, o := range []op{opMkdir, opCreate, opGrow} {
+			var b strings.Builder
+			s := newStreamSink(&b)
+			err := s.sendJSON(opPlan, streamedPlan{})
+			if o == opGrow {
+				g := streamGrowing{s: s, file: 1, name: name}
+				err = errors.Join(err, g.begin(0))
+			} else {
+				err = errors.Join(err, s.send(o, 0, []byte(name)))
+			}
+			if err = errors.Join(err, s.out.Flush()); err != nil {
+				t.Fatal(err)
+			}
+			root := t.TempDir()
+			_, err = Fetch(t.Context(), func(context.Context, Request) (io.ReadCloser, error) {
+				return io.NopCloser(strings.NewReader(b.String())), nil
+			}, testOptions(EML, filepath.Join(root, "out")))
+			if err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("%q, %q: the name was taken: %v", o, name, err)
+			}
+			if left, err := os.ReadDir(root); err != nil || len(left) > 0 {
+				t.Errorf("%q, %q: %v is left, %v", o, name, left, err)
+			}
+		}
 	}
 }

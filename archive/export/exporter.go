@@ -3,7 +3,6 @@ package export
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -12,12 +11,13 @@ import (
 
 // An exporter is one export that is being made.
 type exporter struct {
-	opts Options
-	sink sink
-	dir  *dirSink // the same, nil for a zip
+	opts making
+	sink *streamSink
+	plan Plan
 
-	manifest growing
-	tally    *tally // over manifest
+	manifest *streamGrowing
+	listed   spool  // the same
+	tally    *tally // over both
 	entries  int64  // lines of the manifest
 
 	volume *volume
@@ -39,16 +39,13 @@ type volume struct {
 	messages int64
 	format   format
 	shared   []*sharedFile
-	resume   map[string]File // how far the shared files are there
-	size     int64           // octets written
+	size     int64 // octets written
 }
 
 // A format writes what a volume holds.
 type format interface {
 	// add writes a message. It notes the files in the entry.
 	add(ctx context.Context, it *item) error
-	// replay is called instead of add for a message that an interrupted export has written.
-	replay(e Entry)
 	// finish writes what comes behind the last message.
 	finish() error
 }
@@ -105,14 +102,11 @@ func traits(f Format) trait {
 	return trait{}
 }
 
-// newVolume begins a volume. resume says how far its shared files are there.
-func (x *exporter) newVolume(number int, resume []File) (err error) {
-	v := &volume{x: x, number: number, resume: map[string]File{}}
+// newVolume begins a volume.
+func (x *exporter) newVolume(number int) (err error) {
+	v := &volume{x: x, number: number}
 	if number > 0 {
 		v.prefix = fmt.Sprintf("VOL%03d/", number)
-	}
-	for _, f := range resume {
-		v.resume[f.Path] = f
 	}
 	x.volume = v
 	v.format, err = traits(x.opts.Format).open(v)
@@ -169,29 +163,18 @@ func (v *volume) write(ctx context.Context, it *item, name, document string, r i
 // A sharedFile holds something of many messages.
 type sharedFile struct {
 	*tally
-	g    growing
+	g    *streamGrowing
 	name string
 }
 
-// grow begins a shared file, or goes on with it.
+// grow begins a shared file.
 func (v *volume) grow(name string) (*sharedFile, error) {
 	name = v.prefix + name
-	from := v.resume[name]
-	g, err := v.x.sink.grow(name, from.Size)
+	g, err := v.x.sink.grow(name)
 	if err != nil {
 		return nil, err
 	}
 	s := &sharedFile{tally: newTally(g), g: g, name: name}
-	if from.Size > 0 { // hashed again: the state of a hash is not in the manifest
-		r, err := g.reader()
-		if err != nil {
-			return nil, err
-		}
-		s.size, err = io.Copy(s.hash, r)
-		if err = errors.Join(err, r.Close()); err != nil {
-			return nil, err
-		}
-	}
 	v.shared = append(v.shared, s)
 	return s, nil
 }
@@ -256,20 +239,13 @@ func (x *exporter) add(ctx context.Context, a *arrival) error {
 // note appends the entry of a message, behind everything that it lists.
 func (x *exporter) note(e Entry) error {
 	for _, s := range x.volume.shared {
-		if err := s.g.flush(); err != nil {
-			return err
-		}
 		e.Shared = append(e.Shared, s.file(s.name))
 	}
 	if err := x.line(e); err != nil {
 		return err
 	}
-	if err := x.manifest.flush(); err != nil {
-		return err
-	}
 	x.count(&e)
-	x.opts.Progress(e.Size)
-	return nil
+	return x.told(&e)
 }
 
 // count adds an entry of a message to what is known of the export.
@@ -282,7 +258,6 @@ func (x *exporter) count(e *Entry) {
 		x.result.Octets += e.Size
 		x.docs += e.Documents
 	case omittedDamaged:
-		x.result.Damaged = append(x.result.Damaged, e.ID)
 	default:
 		x.result.Omitted++
 	}
@@ -303,7 +278,7 @@ func (x *exporter) message(ctx context.Context, a *arrival, e *Entry) error {
 		if err := x.endVolume(); err != nil {
 			return err
 		}
-		if err := x.newVolume(x.volume.number+1, nil); err != nil {
+		if err := x.newVolume(x.volume.number + 1); err != nil {
 			return err
 		}
 		e.Volume = x.volume.number
@@ -337,26 +312,6 @@ func (x *exporter) endVolume() error {
 		}
 	}
 	return nil
-}
-
-// each calls fn with the entries of the finished manifest.
-func (x *exporter) each(fn func(Entry) error) error {
-	r, err := x.manifest.reader()
-	if err != nil {
-		return err
-	}
-	defer r.Close() // only read
-	m, err := newManifestReader(r)
-	for err == nil {
-		var e Entry
-		if e, err = m.next(); err == nil {
-			err = fn(e)
-		}
-	}
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
 }
 
 type contextReader struct {

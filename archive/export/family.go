@@ -24,7 +24,7 @@ func batesNumber(prefix string, n int64) string { return fmt.Sprintf("%s%0*d", p
 
 // bates is the number of the nth document, counted from 0.
 func (x *exporter) bates(n int64) string {
-	return batesNumber(x.opts.Bates.Prefix, x.opts.Bates.Start+n)
+	return batesNumber(x.opts.BatesPrefix, x.opts.BatesStart+n)
 }
 
 // family writes natives and text of a message and its attachments, and returns

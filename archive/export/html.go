@@ -41,13 +41,7 @@ func openHTML(v *volume) (format, error) {
 		},
 		"date": func(t time.Time) string { return t.In(v.x.opts.Location).Format("2006-01-02 15:04:05 -0700") },
 	}).Parse(htmlPages)
-	h := &htmlFormat{v: v, pages: pages}
-	for name := range v.resume { // the list page that was being written
-		if err == nil {
-			h.list, err = v.grow(strings.TrimPrefix(name, v.prefix))
-		}
-	}
-	return h, err
+	return &htmlFormat{v: v, pages: pages}, err
 }
 
 // A htmlMessage is what the pages show of a message.
@@ -94,14 +88,6 @@ func (h *htmlFormat) add(ctx context.Context, it *item) error {
 	}
 	h.shown++
 	return h.pages.ExecuteTemplate(h.list, "row", m)
-}
-
-func (h *htmlFormat) replay(Entry) {
-	if h.lists == 0 || h.shown == listMessages {
-		h.lists++
-		h.shown = 0
-	}
-	h.shown++
 }
 
 func listName(n int) string { return fmt.Sprintf("list-%04d.html", n) }

@@ -35,20 +35,7 @@ const maxManifestLine = 64 << 20
 // A head says what was asked for. The same head and the same messages give the same files.
 type head struct {
 	Format  string  `json:"format"` // ManifestFormat
-	Request request `json:"request"`
-}
-
-type request struct {
-	Query          string `json:"query"`
-	Format         Format `json:"format"`
-	Deduplicate    bool   `json:"deduplicate,omitempty"`
-	OnePerThread   bool   `json:"one_per_thread,omitempty"`
-	SplitBytes     int64  `json:"split_bytes,omitempty"`
-	AttachmentText bool   `json:"attachments_text,omitempty"`
-	TimeZone       string `json:"time_zone"`
-	BatesPrefix    string `json:"bates_prefix,omitempty"`
-	BatesStart     int64  `json:"bates_start,omitempty"`
-	MboxName       string `json:"mbox_name,omitempty"`
+	Request Request `json:"request"`
 }
 
 // A Deposit is one copy of a message that was received.
@@ -133,7 +120,8 @@ func encode(v any) ([]byte, error) {
 }
 
 // headLine is the first line of a manifest.
-func headLine(r request) ([]byte, error) {
+func headLine(r Request) ([]byte, error) {
+	r.Resume = nil
 	line, err := encode(head{ManifestFormat, r})
 	if err != nil {
 		return nil, err

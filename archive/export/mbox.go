@@ -20,7 +20,7 @@ const maxFromAddress = 254
 type mboxFormat struct{ mbox *sharedFile }
 
 func openMbox(v *volume) (format, error) {
-	s, err := v.grow(v.x.opts.mboxName())
+	s, err := v.grow(v.x.opts.MboxName)
 	return &mboxFormat{s}, err
 }
 
@@ -49,7 +49,6 @@ func (f *mboxFormat) add(ctx context.Context, it *item) error {
 	return nil
 }
 
-func (f *mboxFormat) replay(Entry)  {}
 func (f *mboxFormat) finish() error { return nil }
 
 // fromAddress keeps an address that other programs can read back from a From_

@@ -23,7 +23,7 @@ func key(parts ...string) string {
 // omit decides whether a message is left out, notes the reason in its entry, and
 // the keys by which later ones are compared with it. Seen holds the keys so far;
 // it is all that grows with the number of messages, by some hundred bytes each.
-func (o *Options) omit(it *item, seen map[string]bool) bool {
+func (o *making) omit(it *item, seen map[string]bool) bool {
 	c, e := it.content, it.entry
 	if o.OnePerThread {
 		ids := append(append([]string{c.MessageID}, c.InReplyTo...), c.References...)

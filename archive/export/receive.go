@@ -17,6 +17,8 @@ const (
 	// spoolMemory octets are not: they are streamed in their turn.
 	aheadMessages = 512
 	aheadBytes    = 8 << 20
+	// streamed is how much of that is in the buffers of the stream, on both sides.
+	streamed = 2 * writeBuffer
 	// contentFactor is what a message with its content holds, for every octet of it: text is decoded, and attachments have some, too.
 	contentFactor = 4
 	// arrivalRoom is what a message holds whatever its size, in bytes.
@@ -34,7 +36,7 @@ type arrival struct {
 
 // receive exports the messages of the source, in their order.
 func (x *exporter) receive(ctx context.Context, src Source, r Request, begin func(Plan) error) error {
-	limits := inorder.Limits{Workers: runtime.GOMAXPROCS(0), Jobs: aheadMessages, Bytes: aheadBytes}
+	limits := inorder.Limits{Workers: runtime.GOMAXPROCS(0), Jobs: aheadMessages, Bytes: aheadBytes - streamed}
 	return inorder.Do(ctx, limits, func(ctx context.Context, take func(*arrival, int64) error) error {
 		return src.Messages(ctx, r, begin, func(m Message) error { return x.arrive(ctx, m, take) })
 	}, x.check, func(a *arrival) error {

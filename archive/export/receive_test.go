@@ -3,7 +3,6 @@ package export
 import (
 	"archive/zip"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -103,19 +102,10 @@ func TestErrorEndsTheExportInItsTurn(t *testing.T) {
 			}
 		}
 		f.bodies[bad] = func() io.Reader { return strings.NewReader(mixed(30)[bad]) }
-		if r, err := Run(t.Context(), resuming{f}, testOptions(EML, dir)); err != nil || r.Messages != 30 {
+		if r, err := Run(t.Context(), f, testOptions(EML, dir)); err != nil || r.Messages != 30 {
 			t.Errorf("%s: goes on with %d messages: %v", name, r.Messages, err)
 		}
 	}
-}
-
-// resuming is a fake whose bodies are those of the messages behind the skipped ones.
-type resuming struct{ *fake }
-
-func (r resuming) Messages(ctx context.Context, req Request, begin func(Plan) error, fn func(Message) error) error {
-	rest := *r.fake
-	rest.bodies = rest.bodies[req.Skip:]
-	return rest.Messages(ctx, req, begin, fn)
 }
 
 // TestWhatIsReadAheadIsBounded counts the octets that the source has given and that are not written yet.

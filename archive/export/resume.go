@@ -17,11 +17,22 @@ import (
 
 // A resumed is how far an interrupted or finished export is there.
 type resumed struct {
-	offset  int64     // in the manifest, behind the last entry that holds; 0 if there is none
-	hash    hash.Hash // of the manifest up to there
-	entries int64     // up to there
-	volume  int
-	shared  []File // of the volume, behind that entry
+	offset int64     // in the manifest, behind the last entry that holds; 0 if there is none
+	hash   hash.Hash // of the manifest up to there
+	shared []File    // of the volume, behind that entry
+}
+
+// size is how much is there of a file that grows.
+func (r *resumed) size(name string) int64 {
+	if name == manifestName {
+		return r.offset
+	}
+	for _, f := range r.shared {
+		if f.Path == name {
+			return f.Size
+		}
+	}
+	return 0
 }
 
 // acquire takes the lock of the destination.
@@ -54,34 +65,34 @@ func (s *dirSink) unlock() error {
 
 // inspect looks at what is in the destination. It changes nothing before it
 // knows that it is the same export.
-func (x *exporter) inspect(ctx context.Context, found resumed) (resumed, error) {
-	name := x.dir.place(manifestName)
-	f, err := os.Open(name + partialSuffix)
+func (f *fetching) inspect(ctx context.Context) (found resumed, err error) {
+	name := f.dir.place(manifestName)
+	m, err := os.Open(name + partialSuffix)
 	if errors.Is(err, fs.ErrNotExist) {
-		f, err = os.Open(name)
+		m, err = os.Open(name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return found, x.empty()
+		return found, f.empty()
 	}
 	if err != nil {
 		return found, err
 	}
-	defer f.Close() // only read
-	if found, err = x.compare(ctx, f, found); err != nil {
+	defer m.Close() // only read
+	if found, err = f.compare(ctx, m); err != nil {
 		return found, err
 	}
-	x.dir.resumed = true
+	f.dir.resumed = true
 	for _, suffix := range []string{"", partialSuffix} {
-		if err := os.Remove(x.dir.place(proofName) + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(f.dir.place(proofName) + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return found, err
 		}
 	}
-	return found, x.removeTemp()
+	return found, f.removeTemp()
 }
 
 // empty fails if there is anything in the way.
-func (x *exporter) empty() error {
-	return x.dir.walk(func(name string) error {
+func (f *fetching) empty() error {
+	return f.dir.walk(func(name string) error {
 		if name == lockName || tempName.MatchString(name) {
 			return nil
 		}
@@ -90,22 +101,22 @@ func (x *exporter) empty() error {
 }
 
 // removeTemp removes the temporary files of an export that was killed.
-func (x *exporter) removeTemp() error {
-	if x.dir.prefix != "" {
+func (f *fetching) removeTemp() error {
+	if f.dir.prefix != "" {
 		return nil // they may belong to another one
 	}
-	entries, err := os.ReadDir(x.dir.dir)
+	entries, err := os.ReadDir(f.dir.dir)
 	for _, e := range entries {
 		if err == nil && tempName.MatchString(e.Name()) {
-			err = os.Remove(x.dir.place(e.Name()))
+			err = os.Remove(f.dir.place(e.Name()))
 		}
 	}
 	return err
 }
 
 // compare reads the manifest and stops at the first entry that does not hold.
-func (x *exporter) compare(ctx context.Context, r io.Reader, found resumed) (resumed, error) {
-	want, err := headLine(x.opts.request())
+func (f *fetching) compare(ctx context.Context, r io.Reader) (found resumed, _ error) {
+	want, err := headLine(f.opts.request())
 	if err != nil {
 		return found, err
 	}
@@ -119,7 +130,7 @@ func (x *exporter) compare(ctx context.Context, r io.Reader, found resumed) (res
 	if !bytes.Equal(m.request, want) {
 		return found, fmt.Errorf("%w: an export of another query, format or other options; choose another place", ErrForeign)
 	}
-	shared := sharedReaders{dir: x.dir, at: map[string]*sharedReader{}}
+	shared := sharedReaders{dir: f.dir, at: map[string]*sharedReader{}}
 	defer shared.close()
 	for entries := int64(1); ctx.Err() == nil; entries++ {
 		e, err := m.next()
@@ -130,13 +141,15 @@ func (x *exporter) compare(ctx context.Context, r io.Reader, found resumed) (res
 		if e.File != nil {
 			files = []File{*e.File}
 		}
-		if ok, err := x.holds(ctx, files, e.Shared, &shared); err != nil || !ok {
+		if ok, err := f.holds(ctx, files, e.Shared, &shared); err != nil || !ok {
 			return found, err
 		}
 		if e.File != nil {
 			continue
 		}
-		found = resumed{offset: m.offset, entries: entries, volume: e.Volume, shared: e.Shared}
+		found = resumed{offset: m.offset, shared: e.Shared}
+		f.done++
+		f.ids.Write([]byte(e.ID + "\n"))
 		if found.hash, err = cloneHash(m.hash); err != nil {
 			return found, err
 		}
@@ -154,9 +167,9 @@ func cloneHash(h hash.Hash) (hash.Hash, error) {
 
 // holds reports whether files are what an entry says, and shared files as far as it
 // says.
-func (x *exporter) holds(ctx context.Context, files, reached []File, shared *sharedReaders) (bool, error) {
-	for _, f := range files {
-		r, err := os.Open(x.dir.place(f.Path))
+func (f *fetching) holds(ctx context.Context, files, reached []File, shared *sharedReaders) (bool, error) {
+	for _, file := range files {
+		r, err := os.Open(f.dir.place(file.Path))
 		if errors.Is(err, fs.ErrNotExist) {
 			return false, nil
 		}
@@ -164,17 +177,17 @@ func (x *exporter) holds(ctx context.Context, files, reached []File, shared *sha
 			return false, err
 		}
 		t := newTally(io.Discard)
-		_, err = io.Copy(t, contextReader{ctx, io.LimitReader(r, f.Size+1)})
+		_, err = io.Copy(t, contextReader{ctx, io.LimitReader(r, file.Size+1)})
 		if err = errors.Join(err, r.Close()); err != nil {
 			return false, err
 		}
-		if t.size != f.Size || hex.EncodeToString(t.hash.Sum(nil)) != f.SHA256 {
+		if t.size != file.Size || hex.EncodeToString(t.hash.Sum(nil)) != file.SHA256 {
 			return false, nil
 		}
-		x.dir.made[path.Dir(f.Path)] = true
+		f.dir.made[path.Dir(file.Path)] = true
 	}
-	for _, f := range reached {
-		if ok, err := shared.reach(ctx, f); err != nil || !ok {
+	for _, file := range reached {
+		if ok, err := shared.reach(ctx, file); err != nil || !ok {
 			return false, err
 		}
 	}
@@ -221,30 +234,4 @@ func (s *sharedReaders) close() {
 	for _, r := range s.at {
 		_ = r.f.Close() // only read
 	}
-}
-
-// replay counts what is there already.
-func (x *exporter) replay(found resumed) error {
-	r, err := x.manifest.reader()
-	if err != nil {
-		return err
-	}
-	defer r.Close() // only read
-	m, err := newManifestReader(io.LimitReader(r, found.offset))
-	for err == nil && m.offset < found.offset {
-		var e Entry
-		if e, err = m.next(); err != nil || e.File != nil {
-			continue
-		}
-		x.count(&e)
-		if e.Volume != x.volume.number || e.Omitted != "" {
-			continue
-		}
-		x.volume.messages++
-		for _, f := range e.Files {
-			x.volume.size += f.Size
-		}
-		x.volume.format.replay(e)
-	}
-	return err
 }

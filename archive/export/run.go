@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
-	_ "embed"
+	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -33,8 +36,8 @@ func (o *Options) beside() bool {
 	return err != nil || !fi.IsDir()
 }
 
-func (o *Options) request() request {
-	r := request{
+func (o *Options) request() Request {
+	r := Request{
 		Query: o.Query, Format: o.Format, Deduplicate: o.Deduplicate, OnePerThread: o.OnePerThread,
 		SplitBytes: o.SplitBytes, AttachmentText: o.AttachmentText, TimeZone: o.Location.String(),
 	}
@@ -42,91 +45,91 @@ func (o *Options) request() request {
 		r.BatesPrefix, r.BatesStart = o.Bates.Prefix, o.Bates.Start
 	}
 	if o.Format == Mbox {
-		r.MboxName = o.mboxName()
+		r.MboxName = defaultMbox
+		if o.beside() {
+			r.MboxName = filepath.Base(o.Out)
+		}
 	}
 	return r
 }
 
-func (o *Options) mboxName() string {
-	if o.beside() {
-		return filepath.Base(o.Out)
-	}
-	return "mail.mbox"
+// An Opener asks for an export: what it returns is what Make writes. Closing it ends the export.
+type Opener func(ctx context.Context, r Request) (io.ReadCloser, error)
+
+// A fetching is an export whose files are being written.
+type fetching struct {
+	opts  Options
+	sink  sink
+	dir   *dirSink // the same, nil for a zip
+	found resumed
+
+	open     map[uint64]growing
+	manifest growing
+	created  io.WriteCloser // file 0, nil if there is none
+	done     int64          // messages that are there
+	ids      hash.Hash      // of those that were found
+	settled  bool
+	result   Result
 }
 
-// Run makes an export. In a directory, or an mbox file, it goes on with the same
+// Fetch writes the files of an export. In a directory, or an mbox file, it goes on with the same
 // export that was interrupted or has been finished before: what is there is
-// compared with its manifest, and not asked for again. Nothing that is not
+// compared with its manifest, and not sent again. Nothing that is not
 // part of this export is changed.
-//
-// Memory does not grow with the number or size of messages, but for
-// Deduplicate and OnePerThread.
-func Run(ctx context.Context, src Source, opts Options) (_ Result, err error) {
+func Fetch(ctx context.Context, open Opener, opts Options) (_ Result, err error) {
 	if err := opts.fill(); err != nil {
 		return Result{}, err
 	}
-	x := &exporter{opts: opts, keys: map[string]bool{}, ids: sha256.New()}
+	f := &fetching{opts: opts, ids: sha256.New()}
 	defer func() {
-		if x.sink != nil {
-			err = errors.Join(err, x.body.reset(), x.file.reset(), x.sink.abort(err == nil || x.done > 0 || x.dir != nil && x.dir.resumed))
+		if f.sink != nil {
+			err = errors.Join(err, f.sink.abort(err == nil || f.done > 0 || f.dir != nil && f.dir.resumed))
 		}
 		if err != nil {
 			err = fmt.Errorf("export to %s: %w", opts.Out, err)
 		}
 	}()
-	if err := x.start(ctx); err != nil {
+	if err := f.start(ctx); err != nil {
 		return Result{}, err
 	}
-	var plan Plan
-	err = x.receive(ctx, src, Request{
-		Query: opts.Query, Format: opts.Format, NewestFirst: opts.OnePerThread,
-		Skip: x.done, SkipHash: hex.EncodeToString(x.ids.Sum(nil)),
-	}, func(p Plan) error {
-		plan = p
-		opts.Begin(p.Messages, p.Octets, x.done)
-		return x.room(p)
-	})
+	r := opts.request()
+	if f.found.offset > 0 {
+		r.Resume = &Resume{
+			Messages: f.done, IDs: hex.EncodeToString(f.ids.Sum(nil)), Offset: f.found.offset, Manifest: hex.EncodeToString(f.found.hash.Sum(nil)),
+		}
+	}
+	err = f.take(ctx, open, r)
+	if errors.Is(err, ErrChanged) && r.Resume != nil {
+		// The same messages, of which something else is known now, such as another deposit.
+		r.Resume, f.found, f.done = nil, resumed{}, 0
+		err = f.take(ctx, open, r)
+	}
 	if err != nil {
 		return Result{}, err
 	}
-	return x.result, x.finish(ctx, src, plan)
+	if z, ok := f.sink.(*zipSink); ok {
+		return f.result, z.commit(opts.SyncDir)
+	}
+	return f.result, errors.Join(f.dir.unlock(), f.dir.syncAll())
 }
 
-// start opens the destination and what is there already.
-func (x *exporter) start(ctx context.Context) error {
-	first := 0
-	if x.opts.SplitBytes > 0 {
-		first = 1
-	}
-	found := resumed{volume: first}
-	if x.opts.zipped() {
-		s, err := newZipSink(x.opts.file(), x.opts.EncryptTo)
+// start opens the destination and looks at what is there already.
+func (f *fetching) start(ctx context.Context) error {
+	if f.opts.zipped() {
+		s, err := newZipSink(f.opts.file(), f.opts.EncryptTo)
 		if err != nil {
 			return err
 		}
-		x.sink, x.result.Path = s, s.name
-	} else {
-		s, err := newDirSink(&x.opts)
-		if err != nil {
-			return err
-		}
-		x.sink, x.dir, x.result.Path = s, s, filepath.Clean(x.opts.Out)
-		if found, err = x.inspect(ctx, found); err != nil {
-			return err
-		}
-	}
-	x.body.dir, x.file.dir = x.sink.tempDir(), x.sink.tempDir()
-	if err := x.openManifest(found); err != nil {
-		return err
-	}
-	if err := x.newVolume(found.volume, found.shared); err != nil {
-		return err
-	}
-	if found.offset == 0 {
+		f.sink, f.result.Path = s, s.name
 		return nil
 	}
-	// Only now that the volume is open: it needs to know what it holds.
-	return x.replay(found)
+	s, err := newDirSink(&f.opts)
+	if err != nil {
+		return err
+	}
+	f.sink, f.dir, f.result.Path = s, s, filepath.Clean(f.opts.Out)
+	f.found, err = f.inspect(ctx)
+	return err
 }
 
 // file is the name of an export that is one file.
@@ -139,21 +142,180 @@ func (o *Options) file() string {
 	return name + ".zip.age"
 }
 
-func (x *exporter) openManifest(found resumed) (err error) {
-	if x.manifest, err = x.sink.grow(manifestName, found.offset); err != nil {
-		return err
-	}
-	x.tally, x.entries = newTally(x.manifest), found.entries
-	if found.offset > 0 {
-		x.tally.hash, x.tally.size = found.hash, found.offset
-		return nil
-	}
-	line, err := headLine(x.opts.request())
+// take asks for the export and writes what comes.
+func (f *fetching) take(ctx context.Context, open Opener, r Request) (err error) {
+	body, err := open(ctx, r)
 	if err != nil {
 		return err
 	}
-	_, err = x.tally.Write(line)
-	return err
+	defer func() { err = errors.Join(err, body.Close()) }()
+	f.open, f.result = map[uint64]growing{}, Result{Path: f.result.Path}
+	in := bufio.NewReaderSize(body, maxFrame)
+	for first := true; ; first = false {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		fr, err := readFrame(in)
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		var payload []byte
+		if err == nil {
+			payload, err = in.Peek(fr.size)
+		}
+		if err != nil {
+			return fmt.Errorf("the export broke off: %w", errors.Join(ctx.Err(), err))
+		}
+		if first != (fr.op == opPlan) && fr.op != opError {
+			return errors.New("the answer is not an export: is the instance of another version?")
+		}
+		if err := f.apply(ctx, fr, payload); err != nil || fr.op == opEnd {
+			return err
+		}
+		if _, err := in.Discard(fr.size); err != nil {
+			return err
+		}
+	}
+}
+
+// apply does what a frame says.
+func (f *fetching) apply(ctx context.Context, fr frame, payload []byte) error {
+	switch fr.op {
+	case opPlan:
+		return f.plan(payload)
+	case opMkdir:
+		if name := string(payload); fileName(name) {
+			return f.sink.mkdir(name)
+		}
+	case opCreate, opGrow:
+		return f.begin(fr, payload)
+	case opWrite:
+		var w io.Writer = f.created
+		if fr.file > 0 {
+			w = f.open[fr.file]
+		}
+		if w == nil {
+			return fmt.Errorf("octets of file %d, which is not open", fr.file)
+		}
+		_, err := w.Write(payload)
+		return err
+	case opClose, opFinish:
+		return f.close(fr)
+	case opMessage:
+		return f.message(payload)
+	case opDamaged:
+		if id := string(payload); validID(id) {
+			f.result.Damaged = append(f.result.Damaged, id)
+			return nil
+		}
+	case opSettle:
+		return f.settle(ctx)
+	case opEnd:
+		return f.end(payload)
+	case opError:
+		return streamError(payload)
+	}
+	return fmt.Errorf("the frame %q of the export is not understood", fr.op)
+}
+
+func streamError(payload []byte) error {
+	var e streamedError
+	if err := json.Unmarshal(payload, &e); err != nil {
+		return fmt.Errorf("the export ended with an error that cannot be read: %w", err)
+	}
+	if e.Changed {
+		return fmt.Errorf("%w: %s", ErrChanged, e.Text)
+	}
+	return errors.New(e.Text)
+}
+
+func (f *fetching) plan(payload []byte) error {
+	var p streamedPlan
+	if err := json.Unmarshal(payload, &p); err != nil {
+		return err
+	}
+	f.opts.Begin(p.Messages, p.Octets, f.done)
+	return f.room(p)
+}
+
+// begin begins a file.
+func (f *fetching) begin(fr frame, payload []byte) (err error) {
+	if fr.op == opCreate {
+		name := string(payload)
+		if f.created != nil || fr.file != 0 || !fileName(name) {
+			return fmt.Errorf("a file cannot have the name %.100q, or another one is open", name)
+		}
+		f.created, err = f.sink.create(name)
+		return err
+	}
+	there, n := binary.Uvarint(payload)
+	name := string(payload[max(n, 0):])
+	size := int64(0)
+	if there > 0 {
+		size = f.found.size(name)
+	}
+	if n <= 0 || fr.file == 0 || f.open[fr.file] != nil || !fileName(name) || there != uint64(size) {
+		return fmt.Errorf("a file cannot have the name %.100q and %d octets", name, there)
+	}
+	g, err := f.sink.grow(name, size)
+	if err != nil {
+		return err
+	}
+	f.open[fr.file] = g
+	if name == manifestName {
+		f.manifest = g
+	}
+	return nil
+}
+
+// close finishes a file.
+func (f *fetching) close(fr frame) error {
+	if fr.op == opClose {
+		w := f.created
+		if f.created = nil; w == nil {
+			return errors.New("the end of a file that is not open")
+		}
+		return w.Close()
+	}
+	g := f.open[fr.file]
+	if delete(f.open, fr.file); g == nil {
+		return fmt.Errorf("the end of file %d, which is not open", fr.file)
+	}
+	return g.finish()
+}
+
+// message makes sure that an export can go on behind a message.
+func (f *fetching) message(payload []byte) error {
+	size, n := binary.Uvarint(payload)
+	if n <= 0 || f.manifest == nil {
+		return errors.New("a message without size or manifest")
+	}
+	for _, g := range f.open {
+		if g != f.manifest {
+			if err := g.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := f.manifest.flush(); err != nil { // behind everything that it lists
+		return err
+	}
+	f.done++
+	f.opts.Progress(int64(min(size, 1<<62)))
+	return nil
+}
+
+func (f *fetching) end(payload []byte) error {
+	var e streamedEnd
+	if err := json.Unmarshal(payload, &e); err != nil {
+		return err
+	}
+	if !f.settled || len(f.open) > 0 || f.created != nil {
+		return errors.New("the export ended before its files were whole")
+	}
+	r := &f.result
+	r.Messages, r.Octets, r.Omitted, r.Event, r.Key = e.Messages, e.Octets, e.Omitted, e.Event, e.Key
+	return nil
 }
 
 const (
@@ -164,15 +326,15 @@ const (
 )
 
 // room fails when the rest of the export does not fit on the file system.
-func (x *exporter) room(p Plan) error {
-	if x.opts.Free == nil {
+func (f *fetching) room(p streamedPlan) error {
+	if f.opts.Free == nil {
 		return nil
 	}
-	free, err := x.opts.Free(x.sink.tempDir())
+	free, err := f.opts.Free(f.sink.tempDir())
 	if err != nil {
 		return fmt.Errorf("free space: %w", err)
 	}
-	need := int64(float64(p.Octets)*traits(x.opts.Format).factor) + (p.Messages-x.done)*(manifestRoom+blockRoom)
+	need := int64(float64(p.Octets)*traits(f.opts.Format).factor) + (p.Messages-f.done)*(manifestRoom+blockRoom)
 	if free < need {
 		return fmt.Errorf("%w: %d messages need about %d MiB, %d MiB are free: choose another file system, or a query that finds less",
 			ErrSpace, p.Messages, need>>20, free>>20)
@@ -180,69 +342,29 @@ func (x *exporter) room(p Plan) error {
 	return nil
 }
 
-//go:embed howto.txt
-var howTo string
-
-// finish completes the files, seals the manifest and writes the proof.
-func (x *exporter) finish(ctx context.Context, src Source, plan Plan) error {
-	if err := errors.Join(x.body.reset(), x.file.reset(), x.endVolume()); err != nil {
-		return err
-	}
-	x.volume = &volume{x: x} // the page lies above the volumes
-	if err := x.volume.page(howToName, strings.NewReader(howTo)); err != nil {
-		return err
-	}
-	if _, err := x.tally.Write([]byte(manifestTail)); err != nil {
-		return err
-	}
-	if err := x.manifest.sync(); err != nil {
-		return err
-	}
-	if x.dir != nil {
-		if err := x.settle(ctx); err != nil {
-			return err
-		}
-	}
-	seal, err := src.Seal(ctx, Sealing{Export: plan.Export, Manifest: x.tally.file("").SHA256, Messages: x.done})
-	if err != nil {
-		return fmt.Errorf("seal the export: %w", err)
-	}
-	x.result.Event, x.result.Key = seal.Index, seal.Key
-	if seal.Index >= 0 {
-		if err := x.writeProof(ctx, src, plan.Export, seal); err != nil {
-			return err
-		}
-	}
-	if err := x.manifest.finish(); err != nil {
-		return err
-	}
-	if z, ok := x.sink.(*zipSink); ok {
-		return z.commit(x.opts.SyncDir)
-	}
-	return errors.Join(x.dir.unlock(), x.dir.syncAll())
-}
-
-func (x *exporter) writeProof(ctx context.Context, src Source, export int64, seal Seal) error {
-	proof, err := x.sink.grow(proofName, 0)
-	if err != nil {
-		return err
-	}
-	buffered := bufio.NewWriterSize(proof, writeBuffer)
-	if err := x.prove(ctx, src, export, seal, buffered); err != nil {
-		return fmt.Errorf("prove the export: %w", err)
-	}
-	return errors.Join(buffered.Flush(), proof.finish())
-}
-
 // syncsAtOnce is how many files are made durable together: file systems write the journal once for all of them.
 const syncsAtOnce = 16
 
 // settle makes the files durable, and makes sure that there are no others.
-func (x *exporter) settle(ctx context.Context) error {
+func (f *fetching) settle(ctx context.Context) error {
+	if f.manifest == nil || f.settled {
+		return errors.New("an export without a manifest, or with two")
+	}
+	if f.settled = true; f.dir == nil {
+		return nil
+	}
+	if err := f.manifest.sync(); err != nil {
+		return err
+	}
+	r, err := f.manifest.reader()
+	if err != nil {
+		return err
+	}
+	defer r.Close()    // only read
 	listed := int64(2) // manifest and lock
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(syncsAtOnce)
-	err := x.each(func(e Entry) error {
+	err = eachEntry(r, func(e Entry) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -251,8 +373,8 @@ func (x *exporter) settle(ctx context.Context) error {
 			files = []File{*e.File}
 		}
 		listed += int64(len(files))
-		for _, f := range files {
-			work.Go(func() error { return x.opts.SyncFile(x.dir.place(f.Path)) })
+		for _, file := range files {
+			work.Go(func() error { return f.opts.SyncFile(f.dir.place(file.Path)) })
 		}
 		return nil
 	})
@@ -262,11 +384,11 @@ func (x *exporter) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if x.dir.prefix != "" {
+	if f.dir.prefix != "" {
 		return nil // other files may lie beside it
 	}
 	found := int64(0)
-	if err := x.dir.walk(func(string) error { found++; return nil }); err != nil {
+	if err := f.dir.walk(func(string) error { found++; return nil }); err != nil {
 		return err
 	}
 	if found != listed {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"strings"
@@ -44,6 +45,9 @@ type Report struct {
 	Actor    string    `json:"actor"`    // who made it
 	Event    int64     `json:"event"`    // in the ledger
 	Ledger   string    `json:"ledger"`   // its name
+	// MadeByArchive means that the archive made every byte of the export and sealed what it made. An older version sealed
+	// what the program that wrote the files told it: then the messages are proved, and everything else is as that program said.
+	MadeByArchive bool `json:"made_by_archive"`
 
 	Key            string `json:"key"`
 	Fingerprint    string `json:"fingerprint"`
@@ -88,6 +92,7 @@ type verification struct {
 	format Format
 	mbox   *pieceReader // of the file whose pieces are being read
 	files  int64        // that are listed
+	ids    hash.Hash    // of the ids that are listed
 	report Report
 }
 
@@ -103,7 +108,7 @@ func Verify(ctx context.Context, path string, opts VerifyOptions) (_ Report, err
 	if err != nil {
 		return Report{}, fmt.Errorf("verify %s: %w", path, err)
 	}
-	v := &verification{ctx: ctx, opts: opts, tree: t}
+	v := &verification{ctx: ctx, opts: opts, tree: t, ids: sha256.New()}
 	defer func() { err = errors.Join(err, t.close()) }()
 	defer func() {
 		if v.mbox != nil {
@@ -163,6 +168,9 @@ func (v *verification) run() error {
 	if n := v.report.Messages + v.report.Omitted; n != sealed.Messages {
 		v.problem(manifestName, "it lists %d messages, the ledger says %d", n, sealed.Messages)
 	}
+	if got := hex.EncodeToString(v.ids.Sum(nil)); sealed.IDs != "" && got != sealed.IDs {
+		v.problem(manifestName, "it lists other messages than the ledger says: the SHA-256 of their ids is %s, the ledger has %s", got, sealed.IDs)
+	}
 	if err := v.proof.end(); err != nil {
 		return Problem{proofName, err.Error()}
 	}
@@ -188,6 +196,7 @@ type sealedDetails struct {
 	Query    string `json:"query"`
 	Manifest string `json:"manifest_sha256"`
 	Messages int64  `json:"messages"`
+	IDs      string `json:"ids_sha256"` // "" of an older version
 }
 
 // sealed reads the event of the export.
@@ -201,7 +210,7 @@ func (v *verification) sealed() (sealedDetails, error) {
 		return d, Problem{proofName, "its first event does not seal an export"}
 	}
 	r := &v.report
-	r.Query, r.Exported, r.Actor, r.Event = d.Query, e.Time, e.Actor, e.Index
+	r.Query, r.Exported, r.Actor, r.Event, r.MadeByArchive = d.Query, e.Time, e.Actor, e.Index, d.IDs != ""
 	return d, nil
 }
 
@@ -263,6 +272,7 @@ func (v *verification) entries(m *manifestReader) error {
 }
 
 func (v *verification) message(e *Entry) error {
+	v.ids.Write([]byte(e.ID + "\n"))
 	if err := v.deposits(e); err != nil {
 		return err
 	}

@@ -61,14 +61,6 @@ started again, if it is not in a zip.`,
 				if opts.Location == nil && cfg.TimeZone.Location != time.Local {
 					opts.Location = cfg.TimeZone.Location
 				}
-				if opts.AttachmentText {
-					pool, err := newExtractor(cfg, a.logger(cfg, false))
-					if err != nil {
-						return err
-					}
-					defer pool.Close()
-					opts.Extractor = exports.Extractor(pool)
-				}
 				return a.export(cmd.Context(), client, opts)
 			})
 		},

@@ -23,6 +23,7 @@ import (
 	"github.com/postkeep/postkeep/poller"
 	"github.com/postkeep/postkeep/web"
 	"github.com/postkeep/postkeep/web/api"
+	"github.com/postkeep/postkeep/web/exports"
 	"github.com/postkeep/postkeep/web/users"
 )
 
@@ -32,7 +33,7 @@ type instance struct {
 	log    *slog.Logger
 	store  *archive.Store
 	index  *indexer.Index
-	files  *extract.Pool // reads attachments; nil if they are not to be read
+	files  *extract.Pool // reads attachments, for exports also if the index does not want them
 	bus    *pipeline.Bus
 	tenure *pipeline.Tenure // nil where nothing is archived
 	poller *poller.Poller
@@ -127,7 +128,8 @@ func openInstance(ctx context.Context, cfg *config.Config, log *slog.Logger, to 
 		Store:      i.store, Index: i.index, Bus: i.bus, Streams: i.offline, Poller: i.poller, Users: i.users,
 		Mailboxes: func() []api.Mailbox { return *i.mailboxes.Load() },
 		Version:   version, Location: cfg.TimeZone.Location, DataDir: cfg.DataDir, Running: to == toRun, Problems: i.problems, Attachments: i.attachments, Logger: log,
-		Watch: i.watch, RebuildCatalog: i.rebuildCatalog, Anchored: i.anchors.anchored,
+		Extractor: exports.Extractor(i.files),
+		Watch:     i.watch, RebuildCatalog: i.rebuildCatalog, Anchored: i.anchors.anchored,
 		Anchors: i.anchorStatus,
 	})
 	err = i.start(ctx, cfg, to, fail)
@@ -183,13 +185,15 @@ func (i *instance) openIndex(ctx context.Context, cfg *config.Config) (err error
 		opts.Dir, opts.ReadOnly = i.scratch, false
 		i.index, err = indexer.Open(ctx, opts)
 	}
-	if err != nil || !cfg.Index.Extract {
+	if err != nil {
 		return err
 	}
 	if i.files, err = newExtractor(cfg, i.log); err != nil {
 		return err
 	}
-	i.indexing.Extractor = i.files
+	if cfg.Index.Extract {
+		i.indexing.Extractor = i.files
+	}
 	return nil
 }
 

@@ -29,6 +29,9 @@ Without --key it says who signed the export, not whether that is who it should
 be. Get the fingerprint from the keeper of the archive, by another way than the
 export; "postkeep status" shows it there.
 
+An export that an older version sealed is checked as well, and named as such: that
+version signed the manifest that the exporting program reported.
+
 Exit codes: 0 all is well and signed with the key, 1 something was changed,
 3 all fits together but no key was given.`,
 		Example: "  postkeep verify-export maria-2024 --key 5f0c…",
@@ -98,6 +101,9 @@ func (a *app) printVerified(r export.Report) {
 	line("exported", "%s by %s, event %s", r.Exported.UTC().Format(time.RFC3339), r.Actor, count(r.Event))
 	line("ledger", "%s", r.Ledger)
 	line("signed by", "%s", r.Fingerprint)
+	if !r.MadeByArchive {
+		fmt.Fprintln(a.stdout, st.yellow("sealed by an older version")+": the messages are proved, but what else is in the export is what the exporting program reported")
+	}
 	if r.SignerVerified {
 		fmt.Fprintln(a.stdout, st.green("consistent, signer verified"))
 		return

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/archive/export"
 	"github.com/postkeep/postkeep/indexer"
 	"github.com/postkeep/postkeep/pipeline"
 	"github.com/postkeep/postkeep/poller"
@@ -187,13 +188,14 @@ func TestEveryOperationIsRefusedToThoseWhoMayNot(t *testing.T) {
 
 func TestExportThatBreaksOffIsAnError(t *testing.T) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write(bytes.Repeat([]byte{'x'}, 100))
+		w.Header().Set("Content-Type", exportMedia)
+		_, _ = w.Write(bytes.Repeat([]byte{'m', 0, 1, 1}, 100))
 		panic(http.ErrAbortHandler)
 	})
 	c := Local(t.Context(), h)
 	defer func() { _ = c.Close() }()
-	err := c.Export(t.Context(), ExportRequest{}, func(ExportPlan) error { return nil }, func(string, Exported, io.Reader) error { return nil })
-	if err == nil {
+	out := filepath.Join(t.TempDir(), "out")
+	if _, err := export.Fetch(t.Context(), c.Export, export.Options{Format: export.EML, Out: out, SyncDir: func(string) error { return nil }}); err == nil {
 		t.Error("no error")
 	}
 	if err := c.Raw(t.Context(), "x", io.Discard); err == nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/postkeep/postkeep/archive"
 	"github.com/postkeep/postkeep/archive/disk"
+	"github.com/postkeep/postkeep/archive/export"
 	"github.com/postkeep/postkeep/web/access"
 )
 
@@ -54,13 +55,13 @@ func (f fullFile) WriteAt(p []byte, at int64) (int, error) {
 
 // looks are all ways to see something of a message, or that there is one.
 func looks(c *Client, id string) map[string]func(context.Context) (any, error) {
-	export := func(ctx context.Context) (any, error) {
-		var seen bytes.Buffer
-		err := c.Export(ctx, ExportRequest{Format: "eml"}, func(ExportPlan) error { return nil }, func(_ string, _ Exported, r io.Reader) error {
-			_, err := io.Copy(&seen, r)
-			return err
-		})
-		return seen.String(), err
+	exported := func(ctx context.Context) (any, error) {
+		body, err := c.Export(ctx, export.Request{Format: export.EML})
+		if err != nil {
+			return nil, err
+		}
+		seen, err := io.ReadAll(body)
+		return string(seen), errors.Join(err, body.Close())
 	}
 	return map[string]func(context.Context) (any, error){
 		"search": func(ctx context.Context) (any, error) {
@@ -86,7 +87,7 @@ func looks(c *Client, id string) map[string]func(context.Context) (any, error) {
 			b, err := io.ReadAll(resp.Body)
 			return string(b), joinClose(err, resp.Body)
 		},
-		"export": export,
+		"export": exported,
 	}
 }
 

@@ -1,93 +1,64 @@
 package api
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/archive/export"
 	"github.com/postkeep/postkeep/archive/ledger"
 	"github.com/postkeep/postkeep/indexer/query"
 	"github.com/postkeep/postkeep/web/access"
 )
 
-// ExportRequest asks for the messages that a query finds, with their bytes.
-type ExportRequest struct {
-	Query  string `json:"query"`
-	Format string `json:"format"` // for the record
-	// NewestFirst turns the order of receipt round.
-	NewestFirst bool `json:"newest_first,omitempty"`
-	// Skip leaves out this many messages, whose ids have to be those that SkipHash is
-	// made of: the hex SHA-256 of ids, each followed by a line feed.
-	Skip     int64  `json:"skip,omitempty"`
-	SkipHash string `json:"skip_hash,omitempty"`
-}
+// exportMedia is a stream of package export: frames that say which files to write.
+const exportMedia = "application/vnd.postkeep.export"
 
-// ExportPlan is what an export is going to hold.
-type ExportPlan struct {
-	Export   int64 // by which it is sealed
-	Messages int64
-	Octets   int64
-}
+// exportIndex is the header with the ledger index by which the export began; it is -1 where nothing can be written.
+const exportIndex = "Postkeep-Export"
 
-// Exported is the metadata of one message in the tar stream of an export, kept
-// in the PAX record "comment" of its entry.
-type Exported struct {
-	Received time.Time         `json:"received"`
-	From     string            `json:"from"`
-	Deposits []ExportedDeposit `json:"deposits"`
-	// Damaged marks an empty entry in place of a message that cannot be read.
-	Damaged bool  `json:"damaged,omitempty"`
-	Size    int64 `json:"size"` // octets, also of a damaged one
-}
-
-// ExportedDeposit is one copy of a message that was received.
-type ExportedDeposit struct {
-	Index    int64     `json:"index"` // in the ledger
-	Mailbox  string    `json:"mailbox"`
-	UIDL     string    `json:"uidl,omitempty"`
-	Received time.Time `json:"received"`
-}
-
-// SealRequest ends an export.
-type SealRequest struct {
-	Manifest string `json:"manifest_sha256"`
-	Messages int64  `json:"messages"` // that the manifest lists
-}
-
-// ProofRequest asks for the proofs of deposits and exports.
-type ProofRequest struct {
-	Checkpoint string  `json:"checkpoint"` // as sealing gave it
-	Indexes    []int64 `json:"indexes"`    // of events, at most MaxProofs
-}
-
-// MaxProofs bounds a ProofRequest.
-const MaxProofs = 4096
-
-// Headers that announce an export.
-const (
-	exportHeader = "Postkeep-Export"
-	totalHeader  = "Postkeep-Total"
-	octetsHeader = "Postkeep-Octets"
-)
-
-// export streams all messages that a query finds as a tar, each entry with an
-// Exported in its PAX record "comment". The client makes the format from it. That
-// they leave is in the ledger before the first one does.
+// export makes an export and streams it. That messages leave is in the ledger before the first one does, and what left when the last one
+// has: both are written here, of what this process has streamed. A client has no say in them.
 func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	req, err := decode[ExportRequest](r)
+	req, err := decode[export.Request](r)
 	if err != nil {
 		return err
 	}
+	if req.Format == "" {
+		req.Format = export.EML
+	}
+	e := &exporting{s: s, scope: access.Of(ctx).Scope, actor: Actor(ctx), w: w, begun: -1}
+	defer func() { s.opts.Store.GiveUpExport(e.begun) }()
+	err = export.Make(ctx, e, req, export.Tools{Parser: parser{}, Extractor: s.opts.Extractor}, w)
+	if err == nil || !e.streams || ctx.Err() != nil {
+		return err
+	}
+	s.opts.Logger.Error("export ended", "export", e.begun, "error", err)
+	return export.SendError(w, err)
+}
+
+// exporting is the archive as an export needs it, as far as a principal may see it.
+type exporting struct {
+	s       *Server
+	scope   access.Scope
+	actor   string
+	w       http.ResponseWriter
+	begun   int64     // index of the event by which the export began
+	streams bool      // the answer has begun
+	bufs    sync.Pool // of *bytes.Buffer
+}
+
+// Messages gives those that the query of the request finds.
+func (e *exporting) Messages(ctx context.Context, req export.Request, begin func(export.Plan) error, fn func(export.Message) error) error {
+	s := e.s
 	if req.Query = strings.TrimSpace(req.Query); req.Query == "" {
 		req.Query = everything
 	}
@@ -101,38 +72,46 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if plan.Export, err = s.opts.Store.BeginExport(ctx, Actor(ctx), archive.ExportBegun{
-		Query: req.Query, Format: req.Format, Messages: uint64(plan.Messages), Skip: req.Skip,
+	skip := int64(0)
+	if req.Resume != nil {
+		skip = req.Resume.Messages
+	}
+	if e.begun, err = s.opts.Store.BeginExport(ctx, e.actor, archive.ExportBegun{
+		Query: req.Query, Format: string(req.Format), Messages: uint64(plan.Messages), Skip: skip,
 	}, deposits); err != nil {
 		return fmt.Errorf("the export could not be recorded and is not made: %w", err)
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/x-tar")
-	h.Set(exportHeader, strconv.FormatInt(plan.Export, 10))
-	h.Set(totalHeader, strconv.FormatInt(plan.Messages, 10))
-	h.Set(octetsHeader, strconv.FormatInt(plan.Octets, 10))
-	e := exporting{s: s, scope: access.Of(ctx).Scope, out: bufio.NewWriterSize(w, exportBuffer)}
-	return e.stream(ctx, behind(req.Skip, each))
-}
-
-// behind leaves out the first ids.
-func behind(skip int64, each func(func(id string) error) error) func(func(id string) error) error {
-	return func(fn func(id string) error) error {
-		at := int64(0)
-		return each(func(id string) error {
-			if at++; at <= skip {
-				return nil
-			}
-			return fn(id)
-		})
+	plan.Export = e.begun
+	e.w.Header().Set("Content-Type", exportMedia)
+	e.w.Header().Set(exportIndex, strconv.FormatInt(e.begun, 10))
+	e.streams = true
+	if err := begin(plan); err != nil {
+		return err
 	}
+	_ = http.NewResponseController(e.w).Flush() // the client sees what comes before the first message was read, where that is possible
+	return e.stream(ctx, each, fn)
 }
 
-// planExport goes through the messages once, to say how much there is, of which deposits, and that those
-// to be skipped are still the first ones.
-func (s *Server) planExport(ctx context.Context, req *ExportRequest) (plan ExportPlan, deposits []int64, each func(func(id string) error) error, err error) {
+// Seal records what was streamed.
+func (e *exporting) Seal(ctx context.Context, what export.Sealing) (export.Seal, error) {
+	seal, err := e.s.opts.Store.SealExport(ctx, e.actor, what.Export, archive.ExportSealed{Manifest: what.Manifest, Messages: what.Messages, IDs: what.IDs})
+	return export.Seal{Index: seal.Index, Key: seal.Key, Checkpoint: seal.Checkpoint}, err
+}
+
+// Prove gives the proofs of deposits that the principal may see, and of their exports.
+func (e *exporting) Prove(ctx context.Context, _ int64, checkpoint string, indexes []int64, fn func(ledger.EventProof) error) error {
+	may := func(d archive.Deposit) bool { return e.scope.Sees(d.Mailbox, d.Received) }
+	if e.scope.All {
+		may = nil
+	}
+	return e.s.opts.Store.ProveExport(ctx, e.actor, checkpoint, indexes, may, fn)
+}
+
+// planExport goes through the messages once, to say how much there is to send, of which deposits, and that those
+// that are there already are still the first ones.
+func (s *Server) planExport(ctx context.Context, req *export.Request) (plan export.Plan, deposits []int64, each func(func(id string) error) error, err error) {
 	each = func(fn func(id string) error) error { return s.opts.Index.Each(ctx, req.Query, scopeOf(ctx), fn) }
-	if req.NewestFirst {
+	if req.OnePerThread { // the newest first
 		// The index goes one way. 32 bytes for a message are little enough.
 		var ids [][sha256.Size]byte
 		if err := each(func(id string) error {
@@ -152,10 +131,14 @@ func (s *Server) planExport(ctx context.Context, req *ExportRequest) (plan Expor
 			return nil
 		}
 	}
+	there := req.Resume
+	if there == nil {
+		there = &export.Resume{}
+	}
 	skipped := sha256.New()
 	err = inBatches(func(fn func(id string) error) error {
 		return each(func(id string) error {
-			if plan.Messages < req.Skip {
+			if plan.Messages < there.Messages {
 				plan.Messages++
 				skipped.Write([]byte(id + "\n"))
 				return nil
@@ -169,7 +152,7 @@ func (s *Server) planExport(ctx context.Context, req *ExportRequest) (plan Expor
 		plan.Messages += int64(len(first)) // without those that were disposed of in this moment
 		return err
 	})
-	if err == nil && req.Skip > 0 && (plan.Messages < req.Skip || hex.EncodeToString(skipped.Sum(nil)) != req.SkipHash) {
+	if err == nil && there.Messages > 0 && (plan.Messages < there.Messages || hex.EncodeToString(skipped.Sum(nil)) != there.IDs) {
 		err = &Problem{Status: http.StatusConflict, Title: "Conflict",
 			Detail: "the query finds other messages than when the export was begun: export to another place"}
 	}
@@ -240,53 +223,4 @@ func (s *Server) complete(ctx context.Context) error {
 		return fmt.Errorf("the index is not complete, an export would lack messages: %w", err)
 	}
 	return nil
-}
-
-func exportID(r *http.Request) (int64, error) {
-	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
-	if err != nil || id < -1 { // -1 is that of a data directory that cannot be written to
-		return 0, fmt.Errorf("%w: %.40q", archive.ErrNoExport, r.PathValue("id"))
-	}
-	return id, nil
-}
-
-// sealExport records the manifest of an export.
-func (s *Server) sealExport(w http.ResponseWriter, r *http.Request) error {
-	id, err := exportID(r)
-	if err != nil {
-		return err
-	}
-	req, err := decode[SealRequest](r)
-	if err != nil {
-		return err
-	}
-	seal, err := s.opts.Store.SealExport(r.Context(), Actor(r.Context()), id, req.Manifest, req.Messages)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, seal)
-}
-
-// proveExport gives the proofs of deposits and exports, one a line.
-func (s *Server) proveExport(w http.ResponseWriter, r *http.Request) error {
-	if _, err := exportID(r); err != nil {
-		return err
-	}
-	req, err := decode[ProofRequest](r)
-	if err != nil {
-		return err
-	}
-	if len(req.Indexes) > MaxProofs {
-		return &Problem{Status: http.StatusBadRequest, Title: "Bad request",
-			Detail: fmt.Sprintf("%d proofs at once, at most %d are given", len(req.Indexes), MaxProofs)}
-	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	scope := access.Of(r.Context()).Scope
-	may := func(d archive.Deposit) bool { return scope.Sees(d.Mailbox, d.Received) }
-	if scope.All {
-		may = nil
-	}
-	return s.opts.Store.ProveExport(r.Context(), Actor(r.Context()), req.Checkpoint, req.Indexes, may, func(p ledger.EventProof) error { return enc.Encode(p) })
 }

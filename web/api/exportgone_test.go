@@ -1,11 +1,15 @@
 package api
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/postkeep/postkeep/archive/export"
 )
 
 // A message that is erased while an export waits for its client is not in it, also when it was looked up before.
@@ -22,19 +26,20 @@ func TestMessageErasedDuringAnExportIsNotInIt(t *testing.T) {
 	}
 	slices.Sort(ids)
 	c := office(t, messages...)
-	last, n := ids[len(ids)-1], 0
-	err := c.Export(t.Context(), ExportRequest{}, func(ExportPlan) error { return nil }, func(id string, about Exported, _ io.Reader) error {
-		if n++; n == 1 {
-			if _, err := c.Erase(t.Context(), last, "a request", false); err != nil {
-				return err
+	last, n, erased := ids[len(ids)-1], 0, error(nil)
+	out := filepath.Join(t.TempDir(), "out")
+	r, err := export.Fetch(t.Context(), c.Export, export.Options{
+		Format: export.EML, Out: out, SyncDir: func(string) error { return nil }, SyncFile: func(string) error { return nil },
+		Progress: func(int64) {
+			if n++; n == 1 {
+				_, erased = c.Erase(t.Context(), last, "a request", false)
 			}
-		}
-		if id == last {
-			t.Errorf("the erased message is exported as %+v", about)
-		}
-		return nil
+		},
 	})
-	if err != nil || n != len(ids)-1 {
+	if err = errors.Join(err, erased); err != nil || n != len(ids)-1 || r.Messages != int64(n) {
 		t.Errorf("%d of %d messages: %v", n, len(ids), err)
+	}
+	if _, err := os.Stat(filepath.Join(out, last+".eml")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the erased message is exported: %v", err)
 	}
 }

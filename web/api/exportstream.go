@@ -1,50 +1,36 @@
 package api
 
 import (
-	"archive/tar"
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"runtime"
-	"sync"
+	"strings"
 
 	"github.com/postkeep/postkeep/archive"
+	"github.com/postkeep/postkeep/archive/export"
 	"github.com/postkeep/postkeep/internal/inorder"
-	"github.com/postkeep/postkeep/web/access"
 )
 
 const (
-	// exportBuffer makes few writes of many small ones.
-	exportBuffer = 256 << 10
 	// wholeInMemory is how large a message may be, in octets, for its bytes to be read ahead and once; larger ones are read twice, and
 	// streamed in their turn. Nearly all are smaller.
 	wholeInMemory = 1 << 20
 	// runOctets is how many octets of messages are read by one goroutine one after the other: about a frame of a volume, so that each
 	// frame is decoded by one.
 	runOctets = 1 << 20
-	// Of an export this many runs and octets are read ahead of what was sent.
+	// Of an export this many runs and octets are read ahead of what is being made of them, which reads ahead, too.
 	aheadRuns   = 8
-	aheadOctets = 8 << 20
-	// entryRoom is what the header of a message takes in the stream, in bytes, if it has few deposits.
-	entryRoom = 3 << 10
+	aheadOctets = 4 << 20
+	// entryRoom is what a message holds besides its octets, in bytes, if it has few deposits.
+	entryRoom = 1 << 10
 )
 
-// exporting is the stream of an export: a tar that is made in runs of messages, on all processors, and sent in order.
-type exporting struct {
-	s     *Server
-	scope access.Scope
-	out   *bufio.Writer
-	bufs  sync.Pool // of *bytes.Buffer
-}
-
-// stream sends all messages and the end of the tar.
-func (e *exporting) stream(ctx context.Context, each func(func(id string) error) error) error {
+// stream gives all messages. They are read in runs, on all processors, and given in order.
+func (e *exporting) stream(ctx context.Context, each func(func(id string) error) error, fn func(export.Message) error) error {
 	limits := inorder.Limits{Workers: runtime.GOMAXPROCS(0), Jobs: aheadRuns, Bytes: aheadOctets}
-	err := inorder.Do(ctx, limits, func(ctx context.Context, take func([]*archive.Stored, int64) error) error {
+	return inorder.Do(ctx, limits, func(ctx context.Context, take func([]*archive.Stored, int64) error) error {
 		return inBatches(each, func(ids []string) error {
 			found, err := e.s.opts.Store.Stored(ctx, ids) // without those that were disposed of in this moment
 			if err != nil {
@@ -52,11 +38,7 @@ func (e *exporting) stream(ctx context.Context, each func(func(id string) error)
 			}
 			return inRuns(found, take)
 		})
-	}, e.make, func(r run) error { return e.send(ctx, r) })
-	if err != nil {
-		return err
-	}
-	return errors.Join(tar.NewWriter(e.out).Close(), e.out.Flush())
+	}, e.read, func(r run) error { return e.give(ctx, r, fn) })
 }
 
 // inRuns takes messages in runs of at most runOctets, and those apart that are not read into memory.
@@ -78,24 +60,29 @@ func inRuns(found []*archive.Stored, take func(messages []*archive.Stored, bytes
 	return nil
 }
 
-// A run is a stretch of the stream.
+// A run is a stretch of the messages.
 type run struct {
-	entries *bytes.Buffer
-	// streamed is the header of the message behind the entries that is too large for memory, nil if there is none.
-	streamed *tar.Header
-	message  *archive.Stored
-	// err is why there is nothing behind the entries, and no message.
+	messages []runMessage
+	octets   *bytes.Buffer // of all of them
+	// err is why there is nothing behind the messages.
 	err error
 }
 
-// make reads messages and makes their entries. Its errors are in the run, because what lies before is sent all the same.
-func (e *exporting) make(ctx context.Context, messages []*archive.Stored) (run, error) {
+// A runMessage is a message of a run.
+type runMessage struct {
+	export.Message
+	from, to int // its octets
+	// stored is the message if it is too large for memory, nil otherwise.
+	stored *archive.Stored
+}
+
+// read reads messages. Its errors are in the run, because what lies before is given all the same.
+func (e *exporting) read(ctx context.Context, messages []*archive.Stored) (run, error) {
 	body := e.buffer()
 	defer e.bufs.Put(body)
-	r := run{entries: e.buffer()}
-	r.entries.Grow(runOctets + len(messages)*entryRoom)
+	r := run{octets: e.buffer(), messages: make([]runMessage, 0, len(messages))}
 	for _, m := range messages {
-		if r.err = e.entry(ctx, m, body, &r); r.err != nil {
+		if r.err = e.message(ctx, m, body, &r); r.err != nil {
 			break
 		}
 	}
@@ -111,37 +98,30 @@ func (e *exporting) buffer() *bytes.Buffer {
 	return b
 }
 
-// entry adds a message to a run. It uses body.
-func (e *exporting) entry(ctx context.Context, m *archive.Stored, body *bytes.Buffer, r *run) error {
-	// Read before its header is written, because a tar entry cannot be taken back.
+// message adds a message to a run. It uses body.
+func (e *exporting) message(ctx context.Context, m *archive.Stored, body *bytes.Buffer, r *run) error {
 	damaged := false
 	if body.Reset(); m.Size > wholeInMemory || keep(ctx, m, body) != nil {
 		var err error
 		if m, err = e.again(ctx, m); err != nil || m == nil {
 			return err
 		}
-		if damaged, err = e.read(ctx, m, body); err != nil {
+		if damaged, err = e.readable(ctx, m, body); err != nil {
 			return err
 		}
 	}
-	about := e.about(m)
-	about.Damaged = damaged
-	comment, err := json.Marshal(about)
-	if err != nil {
-		return err
+	next := runMessage{Message: e.about(m), from: r.octets.Len()}
+	switch {
+	case damaged:
+		next.Damaged = true
+	case m.Size > wholeInMemory:
+		next.stored = m
+	default:
+		r.octets.Write(body.Bytes())
 	}
-	header := &tar.Header{
-		Name: m.ID + ".eml", Size: m.Size, Mode: 0o600, ModTime: about.Received,
-		Format: tar.FormatPAX, PAXRecords: map[string]string{"comment": string(comment)},
-	}
-	if about.Damaged {
-		header.Size = 0
-		body.Reset()
-	} else if m.Size > wholeInMemory {
-		r.streamed, r.message = header, m
-		return nil
-	}
-	return writeEntry(r.entries, header, body)
+	next.to = r.octets.Len()
+	r.messages = append(r.messages, next)
+	return nil
 }
 
 // again looks a message up once more. It was looked up ahead of its turn, and may have been disposed of since, then it is nil, or
@@ -155,8 +135,8 @@ func (e *exporting) again(ctx context.Context, m *archive.Stored) (*archive.Stor
 }
 
 // about is what the principal may know of a message.
-func (e *exporting) about(m *archive.Stored) Exported {
-	about := Exported{Received: m.Received, From: m.Summary.From, Size: m.Size}
+func (e *exporting) about(m *archive.Stored) export.Message {
+	about := export.Message{ID: m.ID, Received: m.Received, From: sender(m.Summary.From), Size: m.Size}
 	for _, d := range m.Deposited {
 		if !e.scope.Sees(d.Mailbox, d.Received) {
 			continue
@@ -164,25 +144,21 @@ func (e *exporting) about(m *archive.Stored) Exported {
 		if len(about.Deposits) == 0 || d.Received.Before(about.Received) {
 			about.Received = d.Received
 		}
-		about.Deposits = append(about.Deposits, ExportedDeposit{Index: d.Index, Mailbox: d.Mailbox, UIDL: d.UIDL, Received: d.Received})
+		about.Deposits = append(about.Deposits, export.Deposit{Index: d.Index, Mailbox: d.Mailbox, UIDL: d.UIDL, Received: d.Received})
 	}
 	return about
 }
 
-// writeEntry writes an entry with all that belongs to it, so that the next one can be written by somebody else.
-func writeEntry(w io.Writer, header *tar.Header, body io.Reader) error {
-	tw := tar.NewWriter(w)
-	if err := tw.WriteHeader(header); err != nil {
-		return err
+// sender is the first address of a header as the summary shows it.
+func sender(from string) string {
+	if _, rest, ok := strings.Cut(from, "<"); ok {
+		from, _, _ = strings.Cut(rest, ">")
 	}
-	if _, err := io.Copy(tw, body); err != nil {
-		return err
-	}
-	return tw.Flush()
+	return strings.TrimSpace(from)
 }
 
-// read reads a message, and keeps it in body if it is small. It reports whether the stored bytes are damaged.
-func (e *exporting) read(ctx context.Context, m *archive.Stored, body *bytes.Buffer) (damaged bool, err error) {
+// readable reads a message, and keeps it in body if it is small. It reports whether the stored bytes are damaged.
+func (e *exporting) readable(ctx context.Context, m *archive.Stored, body *bytes.Buffer) (damaged bool, err error) {
 	var failed error
 	if body.Reset(); m.Size <= wholeInMemory {
 		if failed = keep(ctx, m, body); failed == nil {
@@ -208,23 +184,35 @@ func keep(ctx context.Context, m *archive.Stored, to *bytes.Buffer) error {
 	return joinClose(err, body)
 }
 
-// send writes a run to the client.
-func (e *exporting) send(ctx context.Context, r run) error {
-	_, err := r.entries.WriteTo(e.out)
-	e.bufs.Put(r.entries)
-	if err != nil || r.err != nil {
-		return errors.Join(err, r.err)
+// give gives a run to the export, which keeps nothing of its octets.
+func (e *exporting) give(ctx context.Context, r run, fn func(export.Message) error) error {
+	defer e.bufs.Put(r.octets)
+	for i := range r.messages {
+		m := &r.messages[i]
+		if m.stored == nil {
+			m.Body = bytes.NewReader(r.octets.Bytes()[m.from:m.to])
+			if err := fn(m.Message); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := e.streamed(ctx, m, fn); err != nil {
+			return err
+		}
 	}
-	if r.streamed == nil {
-		return nil
-	}
-	m, err := e.again(ctx, r.message)
-	if err != nil || m == nil {
+	return r.err
+}
+
+// streamed gives a message that is not read into memory.
+func (e *exporting) streamed(ctx context.Context, m *runMessage, fn func(export.Message) error) error {
+	stored, err := e.again(ctx, m.stored)
+	if err != nil || stored == nil {
 		return err
 	}
-	body, err := m.Open(ctx)
+	body, err := stored.Open(ctx)
 	if err != nil {
 		return err
 	}
-	return joinClose(writeEntry(e.out, r.streamed, body), body)
+	m.Body = body
+	return joinClose(fn(m.Message), body)
 }

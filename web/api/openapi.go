@@ -12,7 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/postkeep/postkeep/archive"
-	"github.com/postkeep/postkeep/archive/ledger"
+	"github.com/postkeep/postkeep/archive/export"
 	"github.com/postkeep/postkeep/indexer"
 	"github.com/postkeep/postkeep/web/users"
 )
@@ -54,9 +54,7 @@ func operations() map[string]operation {
 		"POST /api/v1/volumes/rotate":            {summary: "Encrypt every sealed volume for the present recipients", out: RotateEvent{}, lines: true},
 		"GET /api/v1/search/explain":             {summary: "What the words of a query become", query: []parameter{{name: "q", about: "query"}}, out: indexer.Explanation{}},
 		"GET /api/v1/search":                     {summary: "Search", query: searchParameters(), out: SearchResult{}},
-		"POST /api/v1/exports":                   {summary: "The exact bytes of all messages that a query finds, as a tar", in: ExportRequest{}, media: "application/x-tar"},
-		"POST /api/v1/exports/{id}/seal":         {summary: "Record the manifest of an export", in: SealRequest{}, out: archive.Seal{}},
-		"POST /api/v1/exports/{id}/proofs":       {summary: "Proofs that events are in the ledger", in: ProofRequest{}, out: ledger.EventProof{}, lines: true},
+		"POST /api/v1/exports":                   {summary: "An export of all messages that a query finds, made and sealed here: a stream that says which files to write", in: export.Request{}, media: exportMedia},
 		"GET /api/v1/messages/{id}":              {summary: "A message with its text", query: []parameter{withParameter()}, out: Detail{}},
 		"GET /api/v1/messages/{id}/raw":          {summary: "The exact bytes of a message", query: []parameter{viewParameter()}, media: "message/rfc822"},
 		"GET /api/v1/messages/{id}/structure":    {summary: "Headers and parts of a message", query: []parameter{viewParameter()}, out: Structure{}},

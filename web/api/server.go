@@ -48,6 +48,8 @@ type Options struct {
 	// Watch returns a context that ends when the instance fails, with the reason as its cause; nil if it never does. What waits for
 	// a worker waits in such a context.
 	Watch func(context.Context) (context.Context, context.CancelFunc)
+	// Extractor reads attachments for exports with their text; nil if they are not to be read.
+	Extractor export.Extractor
 	// RebuildCatalog makes the catalog anew, and returns when all messages have their summaries.
 	RebuildCatalog func(context.Context) error
 	// Anchored returns where checkpoints were anchored; nil if nowhere.
@@ -103,8 +105,6 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/search", access.Read, s.search},
 		{"GET /api/v1/search/explain", access.Read, s.explain},
 		{"POST /api/v1/exports", access.Export, s.export},
-		{"POST /api/v1/exports/{id}/seal", access.Export, s.sealExport},
-		{"POST /api/v1/exports/{id}/proofs", access.Export, s.proveExport},
 		{"GET /api/v1/messages/{id}", access.Read, s.message},
 		{"GET /api/v1/messages/{id}/raw", access.Read, s.raw},
 		{"GET /api/v1/messages/{id}/custody", access.Read, s.custody},
@@ -205,7 +205,7 @@ func problemOf(err error) *Problem {
 	switch {
 	case errors.As(err, &problem):
 		return problem
-	case errors.As(err, &syntax), errors.As(err, &broad), errors.As(err, &request), errors.Is(err, indexer.ErrNoHolds), errors.Is(err, archive.ErrExportRequest):
+	case errors.As(err, &syntax), errors.As(err, &broad), errors.As(err, &request), errors.Is(err, indexer.ErrNoHolds), errors.Is(err, archive.ErrExportRequest), errors.Is(err, export.ErrOptions):
 		p.Status = http.StatusBadRequest
 	case errors.Is(err, archive.ErrNotFound), errors.Is(err, archive.ErrNoExport), errors.Is(err, poller.ErrUnknownMailbox):
 		p.Status = http.StatusNotFound
