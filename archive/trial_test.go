@@ -92,6 +92,8 @@ type trial struct {
 	history []string
 	m       *mailModel
 	count   int // of names
+	// doubtful means that the clock was set since an officer has confirmed it.
+	doubtful bool
 }
 
 func newTrial(t *testing.T, seed uint64, did map[string]int) *trial {

@@ -46,7 +46,7 @@ var beside = []trialKind{
 // trialKinds are all the things that may happen.
 var trialKinds = append([]trialKind{
 	{"wait", 10, (*trial).wait},
-	{"set the clock", 2, (*trial).jump},
+	{"set the clock", 6, (*trial).jump},
 	{"restart", 2, (*trial).restart},
 	{"kill", 1, (*trial).kill},
 	{"cut the power", 1, (*trial).cut},
@@ -289,6 +289,17 @@ func (x *trial) unrule(rng *rand.Rand) {
 	}
 }
 
+// vouched is called after a disposal or a plan of one, for which an officer has to have confirmed a clock that was set.
+func (x *trial) vouched(what string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.watch() {
+		x.doubtful = false
+	} else if x.doubtful {
+		x.m.problem("%s, and nobody has confirmed the clock, which was set", what)
+	}
+}
+
 // watch is whether an officer who looks at a watch says that the clock is right.
 func (x *trial) watch() bool { return x.offset.Load() == 0 }
 
@@ -298,6 +309,7 @@ func (x *trial) plan(*rand.Rand) {
 	if !x.worked("plan", err, ErrClock) {
 		return
 	}
+	x.vouched("plan")
 	// How long the machine stood still after a power cut nobody can say for certain, so that less may be due.
 	if want := x.m.due(x.trueTime()); !x.jumps && !x.unseen && (p.Due > want || p.Due < want && x.cuts == 0) {
 		x.problem("the plan has %d deposits, not %d", p.Due, want)
@@ -343,6 +355,7 @@ func (x *trial) apply(rng *rand.Rand) {
 	x.note("apply %s: %+v, %v", id, d, err)
 	if x.worked("apply", err, ErrOrder, ErrApproval, ErrClock, ErrHeld, ErrTooYoung) {
 		x.ack("done " + id)
+		x.vouched("apply")
 	}
 }
 
@@ -353,8 +366,11 @@ func (x *trial) erase(rng *rand.Rand) {
 	}
 	p, d, err := x.c.Erase(x.Context(), key.id, "a request", "olga", x.watch())
 	x.note("erase %.12s: %s, %+v, %v", key.id, p.ID, d, err)
-	if x.worked("erase", err, ErrNotFound, ErrHeld, ErrTooYoung, ErrClock) && !x.dual {
-		x.ack("done " + p.ID)
+	if x.worked("erase", err, ErrNotFound, ErrHeld, ErrTooYoung, ErrClock) {
+		x.vouched("erase")
+		if !x.dual {
+			x.ack("done " + p.ID)
+		}
 	}
 }
 
@@ -393,7 +409,8 @@ func (x *trial) jump(rng *rand.Rand) {
 		return
 	}
 	const year = 365 * day
-	x.offset.Store(int64(oneOf(rng, 0, 0, year, 100*day, -6*year, -30*day, 10*year)))
+	was := x.offset.Swap(int64(oneOf(rng, 0, 0, 0, year, 100*day, -6*year, -30*day, 10*year)))
+	x.doubtful = x.doubtful || was != x.offset.Load()
 	x.note("the clock is off by %s", time.Duration(x.offset.Load()))
 }
 
