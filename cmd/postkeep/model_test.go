@@ -47,11 +47,11 @@ type copyState struct {
 
 // A programOrder is a hold or a rule. Begun and ended are false while a command that may have done it has not succeeded.
 type programOrder struct {
-	word, attached, custodian string
-	min, max                  time.Duration
-	placed, released          bool // surely
-	maybeReleased             bool
-	step                      int // of the last change
+	word, custodian  string // the word is in body or attachment
+	min, max         time.Duration
+	placed, released bool // surely
+	maybeReleased    bool
+	step             int // of the last change
 }
 
 // sure is whether it was in force all through a step.

@@ -91,7 +91,6 @@ type programTrial struct {
 	faulty  bool
 	unseen  bool // several commands run at the same time
 	killed  bool // the program was killed during this step
-	plans   []string
 }
 
 // running is postkeep run.

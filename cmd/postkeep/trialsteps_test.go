@@ -26,12 +26,12 @@ var typedBeside = []programKind{
 	{"rebuild index", 2, (*programTrial).rebuildIndex},
 	{"verify", 2, (*programTrial).verify},
 	{"export", 1, (*programTrial).exportBeside},
-	{"hold", 3, (*programTrial).hold},
+	{"hold", 4, (*programTrial).hold},
 	{"release", 2, (*programTrial).release},
 	{"rule", 3, (*programTrial).rule},
 	{"unrule", 1, (*programTrial).unrule},
 	{"plan and apply", 5, (*programTrial).dispose},
-	{"erase", 3, (*programTrial).erase},
+	{"erase", 5, (*programTrial).erase},
 }
 
 var programKinds = append([]programKind{
@@ -135,12 +135,12 @@ func (x *programTrial) hold(rng *rand.Rand) {
 	o := &programOrder{}
 	name := x.name("matter")
 	args := []string{"hold", "place", "--name", name, "--reason", "r"}
-	switch n := rng.IntN(4); {
-	case n == 0:
+	switch rng.IntN(6) {
+	case 0:
 		o.custodian = oneOf(rng, programBoxes...)
-	case n == 1:
+	case 1, 2:
 		o.custodian = heldSender
-	case n == 2:
+	case 3:
 		o.word = oneOf(rng, programWords...)
 	default:
 		o.word = oneOf(rng, "contract", "salary")
