@@ -240,24 +240,43 @@ func (x *programTrial) dispose(*rand.Rand) {
 	x.typed(refusals, x.watched("retention", "apply", p.ID, "--yes")...)
 }
 
+// erase asks for the erasure of a message, as often as not of one that is held.
 func (x *programTrial) erase(rng *rand.Rand) {
-	x.mu.Lock()
-	var ids []string
-	for c, state := range x.m.copies {
-		if state.archived && !state.gone {
-			ids = append(ids, c.id)
-		}
-	}
-	slices.SortFunc(ids, func(a, b string) int { return strings.Compare(x.m.mail[a].token, x.m.mail[b].token) })
-	if len(ids) == 0 {
-		x.mu.Unlock()
+	id := x.drawMail(rng)
+	if id == "" {
 		return
 	}
-	id := oneOf(rng, ids...)
-	x.m.erased[id] = true
-	x.mu.Unlock()
 	x.typed([]string{"under a legal hold", "has to be kept", "no such message", "the clock may be wrong", "the index is not complete"},
 		x.watched("erase", id, "--reason", "a request", "--yes")...)
+}
+
+func (x *programTrial) drawMail(rng *rand.Rand) string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	held := rng.IntN(2) == 0
+	var ids, all []string
+	for c, state := range x.m.copies {
+		if !state.archived || state.gone {
+			continue
+		}
+		all = append(all, c.id)
+		for _, h := range x.m.holds {
+			if held && h.sure(x.step) && x.m.covers(h, x.m.mail[c.id]) {
+				ids = append(ids, c.id)
+				break
+			}
+		}
+	}
+	if len(ids) == 0 {
+		ids = all
+	}
+	if len(ids) == 0 {
+		return ""
+	}
+	slices.SortFunc(ids, func(a, b string) int { return strings.Compare(x.m.mail[a].token, x.m.mail[b].token) })
+	id := oneOf(rng, ids...)
+	x.m.erased[id] = true
+	return id
 }
 
 // wait lets time go by: days where there is a clock for that.
