@@ -220,6 +220,13 @@ func (x *programTrial) unrule(rng *rand.Rand) {
 	}
 }
 
+// correct sets a wrong clock right, as often as not: nothing is disposed of before that.
+func (x *programTrial) correct(rng *rand.Rand) {
+	if rng.IntN(3) > 0 && x.offset.Swap(0) != 0 {
+		x.note("the clock is set right")
+	}
+}
+
 // watched adds what an officer says who has looked at a watch.
 func (x *programTrial) watched(args ...string) []string {
 	if x.offset.Load() == 0 {
@@ -228,7 +235,8 @@ func (x *programTrial) watched(args ...string) []string {
 	return args
 }
 
-func (x *programTrial) dispose(*rand.Rand) {
+func (x *programTrial) dispose(rng *rand.Rand) {
+	x.correct(rng)
 	refusals := []string{"the clock may be wrong", "the index is not complete"}
 	r := x.typed(refusals, x.watched("retention", "plan", "--json")...)
 	var p struct {
@@ -246,6 +254,7 @@ func (x *programTrial) erase(rng *rand.Rand) {
 	if id == "" {
 		return
 	}
+	x.correct(rng)
 	x.typed([]string{"under a legal hold", "has to be kept", "no such message", "the clock may be wrong", "the index is not complete"},
 		x.watched("erase", id, "--reason", "a request", "--yes")...)
 }
