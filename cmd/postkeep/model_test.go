@@ -88,8 +88,8 @@ func newMail(token, sender, word, attached string, unstuffed bool) *programMail 
 		m.text = head + "Content-Type: text/plain\r\n\r\n" + body
 	} else {
 		m.text = head + "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\n" + body +
-			"--b\r\nContent-Type: text/plain; name=notes.txt\r\nContent-Disposition: attachment; filename=notes.txt\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
-			base64.StdEncoding.EncodeToString([]byte("notes about "+attached+" for "+token)) + "\r\n--b--\r\n"
+			"--b\r\nContent-Type: application/rtf; name=notes.rtf\r\nContent-Disposition: attachment; filename=notes.rtf\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
+			base64.StdEncoding.EncodeToString([]byte(`{\rtf1 notes about `+attached+" for "+token+"}")) + "\r\n--b--\r\n"
 	}
 	m.id = hashOf(m.text)
 	return m

@@ -126,9 +126,10 @@ func newProgramTrial(t *testing.T, seed uint64, did map[string]int) *programTria
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &programTrial{T: t, seed: seed, did: did, dir: dir, m: newProgramModel(), inside: seed%2 == 0, extract: true, began: time.Now()}
+	x := &programTrial{T: t, seed: seed, did: did, dir: dir, m: newProgramModel(), inside: seed%2 == 0, began: time.Now()}
 	x.config = filepath.Join(dir, "postkeep.yaml")
 	rng := x.rng()
+	x.extract = rng.IntN(2) == 0
 	x.faults = rand.New(rand.NewPCG(seed, 1<<32))
 	cfg := pop3test.Config{Hook: x.hook}
 	if rng.IntN(2) == 0 {

@@ -26,18 +26,18 @@ var typedBeside = []programKind{
 	{"rebuild index", 2, (*programTrial).rebuildIndex},
 	{"verify", 2, (*programTrial).verify},
 	{"export", 1, (*programTrial).exportBeside},
-	{"hold", 4, (*programTrial).hold},
+	{"hold", 6, (*programTrial).hold},
 	{"release", 2, (*programTrial).release},
 	{"rule", 3, (*programTrial).rule},
 	{"unrule", 1, (*programTrial).unrule},
 	{"plan and apply", 5, (*programTrial).dispose},
-	{"erase", 5, (*programTrial).erase},
+	{"erase", 8, (*programTrial).erase},
 }
 
 var programKinds = append([]programKind{
 	{"wait", 4, (*programTrial).wait},
 	{"set the clock", 2, (*programTrial).jump},
-	{"restart", 2, (*programTrial).restart},
+	{"restart", 3, (*programTrial).restart},
 	{"kill", 3, (*programTrial).kill},
 	{"at the same time", 10, (*programTrial).atOnce},
 }, typedBeside...)
@@ -65,7 +65,7 @@ func (x *programTrial) deliver(rng *rand.Rand) {
 	for range 1 + rng.IntN(5) {
 		token := x.name("token")
 		word, attached, sender := oneOf(rng, programWords...), "", oneOf(rng, senders...)
-		if rng.IntN(3) == 0 {
+		if rng.IntN(2) == 0 {
 			attached = oneOf(rng, "contract", "salary")
 		}
 		mail := newMail(token, sender, word, attached, rng.IntN(8) == 0)
@@ -308,7 +308,7 @@ func (x *programTrial) jump(rng *rand.Rand) {
 // restart stops a running program, or starts one; sometimes attachments are read from then on, or no more.
 func (x *programTrial) restart(rng *rand.Rand) {
 	x.stopDaemon(false)
-	if rng.IntN(3) == 0 {
+	if rng.IntN(2) == 0 {
 		x.extract = !x.extract
 		x.configure()
 	}
