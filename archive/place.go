@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/postkeep/postkeep/archive/disk"
@@ -143,10 +144,34 @@ func (s *Store) findPlace() (err error) {
 	if err != nil {
 		return err
 	}
-	if why := s.noted.strange(now); why != "" {
+	why := s.noted.strange(now)
+	if why == "" && s.besideOriginal(now) {
+		why = "it is the same as " + s.noted.Path + ", which is there too: a snapshot or a clone of its file system"
+	}
+	if why != "" {
 		s.isCopy(why)
 	}
 	return nil
+}
+
+// besideOriginal reports whether the directory is that of a file system that was cloned, with the original where the place says it
+// is. Snapshots and clones keep even the times of birth; a directory that was renamed, or is mounted twice, is not there twice.
+func (s *Store) besideOriginal(now place) bool {
+	if s.noted.Path == now.Path {
+		return false
+	}
+	original := &Store{dir: s.noted.Path, opts: s.opts}
+	other, err := original.readPlace()
+	if err != nil || other == nil || other.Holder != s.noted.Holder {
+		return false // what is there is not the archive
+	}
+	there, err := hereAndNow(s.noted.Path)
+	if err != nil || other.strange(there) != "" {
+		return false // or a copy itself
+	}
+	a, errA := os.Stat(filepath.Join(s.noted.Path, placeName))
+	b, errB := os.Stat(filepath.Join(s.dir, placeName))
+	return errA == nil && errB == nil && !os.SameFile(a, b)
 }
 
 // isCopy makes the archive read-only, unless it is to be taken over.

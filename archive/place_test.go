@@ -171,6 +171,62 @@ func TestARenamedDirectoryIsNoCopy(t *testing.T) {
 	}
 }
 
+// A clone of a file system, such as a snapshot that is mounted writable, keeps what the place is recognised by. Here the
+// note is changed instead.
+func TestACloneBesideTheOriginalIsACopy(t *testing.T) {
+	dir := atHome(t)
+	clone := cloneOf(t, dir)
+	asCloned := func(clone string) {
+		original, err := (&Store{dir: dir, opts: Options{FS: disk.OS()}}).readPlace()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := hereAndNow(clone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Holder, p.Path = original.Holder, original.Path
+		if err := (&Store{dir: clone, opts: Options{FS: disk.OS()}}).writePlace(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asCloned(clone)
+	s := claimed(t, clone, ClaimOwn)
+	if err := s.Copied(); !errors.Is(err, ErrCopied) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("copied: %v", err)
+	}
+	closed(t, s)
+	s = claimed(t, dir, ClaimOwn)
+	if err := s.Copied(); err != nil {
+		t.Errorf("the original: %v", err)
+	}
+	closed(t, s)
+	again := filepath.Join(t.TempDir(), "again") // the same directory by another path
+	if err := os.Symlink(dir, again); err != nil {
+		t.Fatal(err)
+	}
+	s = claimed(t, again, ClaimOwn)
+	if err := s.Copied(); err != nil {
+		t.Errorf("by another path: %v", err)
+	}
+	closed(t, s)
+	s = claimed(t, clone, ClaimTakeOver)
+	if err := s.Copied(); err != nil || s.Epoch().Number != 2 {
+		t.Errorf("taken over: %v, epoch %d", err, s.Epoch().Number)
+	}
+	closed(t, s)
+	clone = cloneOf(t, dir)
+	asCloned(clone)
+	if err := os.RemoveAll(dir); err != nil { // it was moved with its file system
+		t.Fatal(err)
+	}
+	s = claimed(t, clone, ClaimOwn)
+	if err := s.Copied(); err != nil {
+		t.Errorf("without the original: %v", err)
+	}
+	closed(t, s)
+}
+
 // An archive of an earlier version has no place and no epoch: whoever opens it first claims it. So does somebody whose first try ended
 // between the two.
 func TestAnArchiveOfAnEarlierVersionIsClaimed(t *testing.T) {
