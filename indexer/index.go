@@ -277,6 +277,14 @@ func (x *Index) Wait(ctx context.Context, position int64) error {
 	}
 }
 
+// Stalled returns a function for whoever waits for what the worker does beside the index, such as the summaries of messages: it
+// returns ErrStalled when the worker gets no further from now on.
+func (x *Index) Stalled() func() error {
+	failed := x.failures.count()
+	x.stir() // as above
+	return func() error { return x.failures.since(failed) }
+}
+
 // Count returns the number of messages in the index, 0 if it is closed.
 func (x *Index) Count() (docs uint64) {
 	_ = x.use(func(slots []*slot) error { // there is nothing to count in a closed index

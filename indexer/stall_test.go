@@ -29,6 +29,14 @@ func TestWaitingEndsWhenTheWorkerStalls(t *testing.T) {
 			t.Errorf("%s: %v, want ErrStalled because of ENOSPC", what, err)
 		}
 	}
+	stalled := x.Stalled()
+	for err := stalled(); !errors.Is(err, ErrStalled); err = stalled() {
+		select {
+		case <-ctx.Done():
+			t.Fatal("the worker has stalled, and nobody was told")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // Bleve tries a failing fsync again without a pause; the report of the error is where it is made to wait.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/postkeep/postkeep/archive/disk"
 	"github.com/postkeep/postkeep/poller/pop3/pop3test"
@@ -118,6 +119,12 @@ func TestFullDiskLosesNothing(t *testing.T) {
 	}
 	fill(t, small, 0)
 	s.readAll("on a full disk", len(mail))
+	began := time.Now()
+	r := s.run("rebuild", "catalog")
+	if took := time.Since(began); took > soon {
+		t.Errorf("rebuild catalog on a full disk took %s, exit code %d\n%s%s", took, r.code, r.stdout, r.stderr)
+	}
+	s.ok("search", "--count", "size:>0")
 }
 
 // readAll runs what only reads, and leaves nothing in the temporary directory but the trail.

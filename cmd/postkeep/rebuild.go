@@ -72,6 +72,7 @@ func (i *instance) caughtUp(ctx context.Context) error {
 	if err := i.index.Wait(ctx, last); err != nil {
 		return err
 	}
+	stalled := i.index.Stalled()
 	const lookAgain = 50 * time.Millisecond
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
@@ -79,6 +80,9 @@ func (i *instance) caughtUp(ctx context.Context) error {
 		rest, err := i.store.Undescribed(ctx, 1)
 		if err != nil || len(rest) == 0 {
 			return err
+		}
+		if err := stalled(); err != nil {
+			return fmt.Errorf("wait for the summaries of messages, which a later command goes on with: %w", err)
 		}
 		select {
 		case <-tick.C:
