@@ -75,7 +75,7 @@ scale: ## 10,000 mailboxes every 5 minutes for ten minutes: lateness, CPU, memor
 demo: ## the whole system with generated mail, no network, no configuration
 	go run ./cmd/postkeep demo
 
-torture: ## crash and fault tests ROUNDS (20) times, STEPS (50000) random steps against a model, 600 sessions with faults in a row, 10,000 flipped bits, faults in every operation and torn writes at every byte, 2,500 searches against the oracle, every message of the corpora, ten minutes for every fuzz target
+torture: ## crash and fault tests ROUNDS (20) times, STEPS (50000) random steps against a model, 600 sessions with faults in a row, 10,000 flipped bits, faults in every operation and torn writes at every byte, 2,500 searches against the oracle, every message of the corpora, 10,000 hostile requests of each kind, ten minutes for every fuzz target
 	CGO_ENABLED=1 go test -race -count=$(ROUNDS) -timeout 6h -run 'Kill|Crash|Fault|Torn|Recover' $(PKG)
 	POSTKEEP_TORTURE=1 CGO_ENABLED=1 go test -race -count=1 -timeout 2h -v -run '^TestRandomFaults' ./poller
 	POSTKEEP_STEPS=$(STEPS) go test -count=1 -timeout 12h -v -run '^TestWhateverOrderCommands' ./archive
@@ -83,6 +83,7 @@ torture: ## crash and fault tests ROUNDS (20) times, STEPS (50000) random steps 
 	POSTKEEP_ORACLE=all go test -count=1 -timeout 2h -v -run '^TestSearchFindsWhatAnOracleFinds' ./indexer
 	POSTKEEP_TORTURE=1 go test -count=1 -v -run '^TestEveryMessageIsInTheIndex' ./indexer
 	POSTKEEP_TORTURE=1 CGO_ENABLED=1 go test -count=1 -timeout 12h ./archive/...
+	POSTKEEP_TORTURE=1 go test -count=1 -v -run '^TestHostileRequests' ./cmd/postkeep
 	.ci/fuzz 10m
 
 clean: ## remove what was built

@@ -7,7 +7,9 @@ import (
 	"mime/multipart"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -203,10 +205,20 @@ func TestRefusedLogInsAreRecordedTogether(t *testing.T) {
 		what    string
 		details map[string]any
 	}
-	var events []event
+	var (
+		mu       sync.Mutex
+		recorded []event
+	)
 	record := func(_ context.Context, _, what string, details map[string]any) error {
-		events = append(events, event{what, details})
+		mu.Lock()
+		defer mu.Unlock()
+		recorded = append(recorded, event{what, details})
 		return nil
+	}
+	events := func() []event {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(recorded)
 	}
 	inHouse(t, web.Options{Record: record}, func(t *testing.T, h *house) {
 		const window = 10*time.Minute + time.Second
@@ -217,27 +229,27 @@ func TestRefusedLogInsAreRecordedTogether(t *testing.T) {
 			h.from("203.0.113.1").post("/login", "name", "user", "password", "x")
 		}
 		h.from("203.0.113.1").post("/login", "name", "user", "password", "x")
-		if len(events) != 5 {
-			t.Errorf("%d events at once, want the first five", len(events))
+		if len(events()) != 5 {
+			t.Errorf("%d events at once, want the first five", len(events()))
 		}
 		wait(window)
-		if len(events) != 6 || events[5].what != "logins refused" || events[5].details["refused"] != 303 || events[5].details["not tried"] != 1 {
-			t.Fatalf("%d events, the last is %v", len(events), events[len(events)-1])
+		if len(events()) != 6 || events()[5].what != "logins refused" || events()[5].details["refused"] != 303 || events()[5].details["not tried"] != 1 {
+			t.Fatalf("%d events, the last is %v", len(events()), events()[len(events())-1])
 		}
-		for _, e := range events {
+		for _, e := range events() {
 			if s := fmt.Sprint(e.details); strings.Contains(s, "secret") || len(s) > 4096 {
 				t.Errorf("recorded: %d octets, %.200s", len(s), s)
 			}
 		}
-		if wait(window); len(events) != 6 {
-			t.Errorf("%d events though nobody came", len(events))
+		if wait(window); len(events()) != 6 {
+			t.Errorf("%d events though nobody came", len(events()))
 		}
 		for range 7 {
 			h.from("203.0.113.5").post("/login", "name", "user", "password", "x")
 		}
 		h.web.Close()
-		if len(events) != 12 || events[11].details["refused"] != 2 {
-			t.Errorf("what was counted is lost when the program stops: %d events, %v", len(events), events[len(events)-1])
+		if len(events()) != 12 || events()[11].details["refused"] != 2 {
+			t.Errorf("what was counted is lost when the program stops: %d events, %v", len(events()), events()[len(events())-1])
 		}
 	})
 }

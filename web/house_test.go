@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,6 +36,7 @@ type house struct {
 	t        testing.TB
 	web      *web.Server
 	users    *users.Store
+	mu       sync.Mutex
 	recorded []string // actor and what, in order
 	url      string
 }
@@ -58,6 +60,8 @@ func newHouse(t testing.TB, opts web.Options, store *users.Store) *house {
 	opts.API, opts.Users, opts.ExportDir = api.NewServer(api.Options{Users: store}), store, filepath.Join(t.TempDir(), "exports")
 	if opts.Record == nil {
 		opts.Record = func(_ context.Context, actor, what string, _ map[string]any) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
 			h.recorded = append(h.recorded, actor+": "+what)
 			return nil
 		}
@@ -194,5 +198,8 @@ func (b *browser) session() string {
 	return ""
 }
 
-// wait lets time go by, in the bubble of the test.
-func wait(d time.Duration) { time.Sleep(d) }
+// wait lets time go by, in the bubble of the test, until what it brings is done.
+func wait(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
