@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +50,8 @@ func TestMessageWhoseCopyIsDamagedIsFetchedAgainBeforeItIsDeleted(t *testing.T) 
 	if report.Deleted != 2 || report.Archived+report.Known != 2 {
 		t.Errorf("report: %s (%s)", numbers(report), report.Error)
 	}
-	same(t, "archived", r.archived(), before)
+	// Large messages are put side by side: which of the two was first is open.
+	same(t, "archived", slices.Sorted(slices.Values(r.archived())), slices.Sorted(slices.Values(before)))
 }
 
 func TestNothingIsDeletedWhileTheArchiveIsReadOnly(t *testing.T) {
