@@ -45,6 +45,39 @@ func TestAPlanKeepsTheRuleUnderWhichItWasMade(t *testing.T) {
 	}
 }
 
+// TestHoldsAndRulesKeepTheControlUnderWhichTheyWerePutInForce: the configuration belongs to one person.
+func TestHoldsAndRulesKeepTheControlUnderWhichTheyWerePutInForce(t *testing.T) {
+	d := dualDesk(t)
+	d.hold(hold.Hold{Name: "matter", Query: "smith"})
+	d.rule(retention.Rule{Name: "books", Query: "smith", Min: tenDays})
+	d.dual = false // somebody has edited the configuration
+	d.reopen(d.options())
+	d.hold(hold.Hold{Name: "later", Query: "smith"})
+	h, err := d.c.ReleaseHold(t.Context(), "matter", "settled", "olga")
+	if err != nil || h.Pending == "" || !h.Released.IsZero() {
+		t.Errorf("released by one person: %+v, %v", h, err)
+	}
+	if err := d.c.RemoveRule(t.Context(), "books", "olga"); err != nil {
+		t.Fatal(err)
+	}
+	if rules, err := d.s.Rules(t.Context()); err != nil || len(rules) != 1 {
+		t.Errorf("removed by one person: %+v, %v", rules, err)
+	}
+	if h, err := d.c.ReleaseHold(t.Context(), "later", "settled", "olga"); err != nil || h.Released.IsZero() {
+		t.Errorf("one that never was under dual control: %+v, %v", h, err)
+	}
+	for range 2 {
+		if err := agree(t.Context(), d.s, d.c, "paul"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holds, err := d.s.Holds(t.Context(), false)
+	rules, rulesErr := d.s.Rules(t.Context())
+	if err := errors.Join(err, rulesErr); err != nil || len(holds)+len(rules) > 0 {
+		t.Errorf("after the approvals: %+v, %+v, %v", holds, rules, err)
+	}
+}
+
 func TestOnlyPeopleWithAccountsApprove(t *testing.T) {
 	d := dualDesk(t)
 	m := delivery("sales", "1", "Subject: smith\r\n\r\nx")

@@ -33,6 +33,8 @@ type Hold struct {
 	// where it was evaluated later that, with the whole question as Query. Else the event may as well be a release or an
 	// evaluation of another hold.
 	Unreadable bool `json:"unreadable,omitempty"`
+
+	dual bool // it was placed under dual control
 }
 
 // maxHolds bounds the queries that a disposal asks under the writer's lock.
@@ -75,7 +77,7 @@ func holdOf(placed keyed, release, evaluation order) (Hold, error) {
 	if err := json.Unmarshal(placed.Details, &d); err != nil || d.Hold == nil {
 		return h, fmt.Errorf("catalog: hold %s: %w", placed.Key, err)
 	}
-	h.Hold = *d.Hold
+	h.Hold, h.dual = *d.Hold, d.Dual
 	if release.Details != nil {
 		if err := json.Unmarshal(release.Details, &d); err != nil {
 			return h, err
@@ -188,7 +190,7 @@ func (c *Compliance) place(ctx context.Context, h hold.Hold, actor string) (Hold
 	if len(holds) >= maxHolds {
 		return Hold{}, nil, fmt.Errorf("%w: %d holds are in force, more are not taken", ErrOrder, maxHolds)
 	}
-	if _, err := s.enact(ctx, ledger.Event{Type: ledger.TypeHold, Actor: actor, Details: holdDetails{Action: actPlace, Hold: &h}}); err != nil {
+	if _, err := s.enact(ctx, ledger.Event{Type: ledger.TypeHold, Actor: actor, Details: holdDetails{Action: actPlace, Hold: &h, Dual: c.opts.DualControl}}); err != nil {
 		return Hold{}, nil, err
 	}
 	placed, err := s.hold(ctx, h.Name)
@@ -199,8 +201,8 @@ func (c *Compliance) place(ctx context.Context, h hold.Hold, actor string) (Hold
 	return placed, going, err
 }
 
-// ReleaseHold ends the hold that has the name or id. With dual control it asks for that: the hold stays in force, with a Pending
-// change.
+// ReleaseHold ends the hold that has the name or id. With dual control, or if it was placed under it, it asks for that: the hold stays
+// in force, with a Pending change.
 func (c *Compliance) ReleaseHold(ctx context.Context, name, reason, actor string) (Hold, error) {
 	if reason == "" || len(reason) > hold.MaxReasonBytes {
 		return Hold{}, fmt.Errorf("%w: a release needs a reason of at most %d bytes", ErrOrder, hold.MaxReasonBytes)
@@ -212,7 +214,7 @@ func (c *Compliance) ReleaseHold(ctx context.Context, name, reason, actor string
 	if err != nil {
 		return Hold{}, err
 	}
-	if c.opts.DualControl {
+	if c.opts.DualControl || h.dual {
 		asked, err := c.request(ctx, &changeDetails{Kind: ChangeRelease, Of: h.ID, Name: h.Name, Reason: reason}, actor)
 		if err == nil {
 			h.Pending = asked.ID

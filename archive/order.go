@@ -57,10 +57,12 @@ const (
 // holdDetails are the details of a hold event.
 type holdDetails struct {
 	Action string     `json:"action"`
-	Hold   *hold.Hold `json:"hold,omitempty"`   // placed
-	Of     string     `json:"of,omitempty"`     // id of the hold that it is about
-	Reason string     `json:"reason,omitempty"` // of the release
-	Change string     `json:"change,omitempty"` // that asked for the release, where it took two people
+	Hold   *hold.Hold `json:"hold,omitempty"` // placed
+	// Dual means that its release takes two people, whatever the configuration says later.
+	Dual   bool   `json:"dual_control,omitempty"`
+	Of     string `json:"of,omitempty"`     // id of the hold that it is about
+	Reason string `json:"reason,omitempty"` // of the release
+	Change string `json:"change,omitempty"` // that asked for the release, where it took two people
 	// Of an evaluation: the query that was asked, the number of messages that it found, SHA-256 of their
 	// ids in the order in which they were received, each followed by LF, and the first ones.
 	Terms  string   `json:"terms,omitempty"`
@@ -80,9 +82,11 @@ type holdDetails struct {
 type policyDetails struct {
 	Action string          `json:"action"`
 	Rule   *retention.Rule `json:"rule,omitempty"` // added
-	Name   string          `json:"name,omitempty"` // of the rule that was removed
-	Plan   *planDetails    `json:"plan,omitempty"` // made
-	Of     string          `json:"of,omitempty"`   // id of the plan that was approved, or has disposed of what stays out; of the rule that was read
+	// Dual means that its removal takes two people, whatever the configuration says later.
+	Dual bool         `json:"dual_control,omitempty"`
+	Name string       `json:"name,omitempty"` // of the rule that was removed
+	Plan *planDetails `json:"plan,omitempty"` // made
+	Of   string       `json:"of,omitempty"`   // id of the plan that was approved, or has disposed of what stays out; of the rule that was read
 	// Login is how whoever did it had logged in, Account whether they have an account.
 	Login   string `json:"login,omitempty"`
 	Account bool   `json:"account,omitempty"`

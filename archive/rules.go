@@ -18,6 +18,7 @@ type Rule struct {
 	// Pending is the change by which somebody has asked for its removal, which another one has to approve.
 	Pending string `json:"pending,omitempty"`
 
+	dual    bool   // it was added under dual control
 	index   int64  // of its event
 	reading string // of the index when it was added, "" if parts of it were of different ones
 }
@@ -37,7 +38,7 @@ func (s *Store) Rules(ctx context.Context) ([]Rule, error) {
 		if err := json.Unmarshal(r.Details, &d); err != nil || d.Rule == nil {
 			return nil, fmt.Errorf("catalog: rule %s: %w", r.Key, err)
 		}
-		out[i] = Rule{Rule: *d.Rule, Added: r.Time, AddedBy: r.Actor, index: r.Index, reading: d.Read}
+		out[i] = Rule{Rule: *d.Rule, Added: r.Time, AddedBy: r.Actor, dual: d.Dual, index: r.Index, reading: d.Read}
 	}
 	return out, nil
 }
@@ -90,7 +91,7 @@ func (c *Compliance) addRule(ctx context.Context, r retention.Rule, read, actor 
 			return Rule{}, fmt.Errorf("%w: there is a rule %q already: remove it first", ErrOrder, r.Name)
 		}
 	}
-	if _, err := s.enact(ctx, ledger.Event{Type: ledger.TypePolicy, Actor: actor, Details: policyDetails{Action: actAdd, Rule: &r, Read: read}}); err != nil {
+	if _, err := s.enact(ctx, ledger.Event{Type: ledger.TypePolicy, Actor: actor, Details: policyDetails{Action: actAdd, Rule: &r, Read: read, Dual: c.opts.DualControl}}); err != nil {
 		return Rule{}, err
 	}
 	return s.rule(ctx, r.Name)
@@ -109,8 +110,8 @@ func (s *Store) rule(ctx context.Context, name string) (Rule, error) {
 	return Rule{}, fmt.Errorf("rule %q: %w", name, ErrNoOrder)
 }
 
-// RemoveRule ends a rule. Plans that were made by it dispose of nothing any more. With dual control it asks for that: the rule stays
-// in force until somebody else has approved the change.
+// RemoveRule ends a rule. Plans that were made by it dispose of nothing any more. With dual control, or if it was added under it, it asks
+// for that: the rule stays in force until somebody else has approved the change.
 func (c *Compliance) RemoveRule(ctx context.Context, name, actor string) error {
 	s := c.store
 	s.mu.Lock()
@@ -119,7 +120,7 @@ func (c *Compliance) RemoveRule(ctx context.Context, name, actor string) error {
 	if err != nil {
 		return err
 	}
-	if c.opts.DualControl {
+	if c.opts.DualControl || r.dual {
 		_, err := c.request(ctx, &changeDetails{Kind: ChangeRemove, Name: name, Rule: &r.Rule}, actor)
 		return err
 	}
