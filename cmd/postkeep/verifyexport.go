@@ -52,22 +52,7 @@ Exit codes: 0 all is well and signed with the key, 1 something was changed,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				enc := json.NewEncoder(a.stdout)
-				enc.SetEscapeHTML(false)
-				err = enc.Encode(r)
-			} else {
-				a.printVerified(r)
-			}
-			switch {
-			case err != nil:
-				return err
-			case len(r.Problems) > 0:
-				return &exitError{code: exitFailed}
-			case !r.SignerVerified:
-				return &exitError{code: exitPartly}
-			}
-			return nil
+			return a.tellVerified(r, asJSON)
 		},
 	}
 	f := cmd.Flags()
@@ -75,6 +60,26 @@ Exit codes: 0 all is well and signed with the key, 1 something was changed,
 	f.StringVar(&identity, "identity", "", "age identity `file` that opens an encrypted export")
 	f.BoolVar(&asJSON, "json", false, "one JSON object")
 	return cmd
+}
+
+// tellVerified prints the report and returns its exit code.
+func (a *app) tellVerified(r export.Report, asJSON bool) error {
+	if asJSON {
+		enc := json.NewEncoder(a.stdout)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(r); err != nil {
+			return err
+		}
+	} else {
+		a.printVerified(r)
+	}
+	switch {
+	case len(r.Problems) > 0:
+		return &exitError{code: exitFailed}
+	case !r.SignerVerified:
+		return &exitError{code: exitPartly}
+	}
+	return nil
 }
 
 func (a *app) printVerified(r export.Report) {
