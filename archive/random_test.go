@@ -175,7 +175,12 @@ func (w *world) deposit(t *rapid.T) {
 		drawn = append(drawn, &drawnDeposit{text: body, mailbox: mailbox, id: m.ID, archived: w.desk.now})
 	}
 	for i, r := range w.desk.put(batch...) {
-		drawn[i].index = r.Index
+		drawn[i].index, drawn[i].gone = r.Index, r.Disposed
+		if r.Disposed && !slices.ContainsFunc(w.deposits, func(d *drawnDeposit) bool {
+			return d.gone && d.id == drawn[i].id && d.mailbox == drawn[i].mailbox
+		}) {
+			t.Fatalf("%.30q stays out of %s, where none was disposed of", drawn[i].text, drawn[i].mailbox)
+		}
 	}
 	w.deposits = append(w.deposits, drawn...)
 }
