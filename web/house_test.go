@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -131,6 +132,13 @@ func newBrowser(t testing.TB, h http.Handler, base, from string) *browser {
 		Transport: direct{h, from}, Jar: jar,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+}
+
+// events are what was recorded until now.
+func (h *house) events() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.recorded)
 }
 
 func (h *house) browser() *browser { return newBrowser(h.t, h.web, h.url, "192.0.2.1") }

@@ -97,7 +97,7 @@ func TestGuessesOfTheOwnPasswordAreSlowedDownAndRecorded(t *testing.T) {
 		inHouse(t, web.Options{}, func(t *testing.T, h *house) {
 			b := h.browser()
 			b.logIn("user")
-			before := len(h.recorded)
+			before := len(h.events())
 			guess := func() int {
 				if strings.HasPrefix(path, "/api") {
 					return b.do(http.MethodPut, path, map[bool]string{true: `{"old":"a wrong guess","new":"another password"}`, false: `{"password":"a wrong guess"}`}[strings.HasSuffix(path, "password")]).code
@@ -113,8 +113,8 @@ func TestGuessesOfTheOwnPasswordAreSlowedDownAndRecorded(t *testing.T) {
 			if refused < 80 { // eight by the browser, which is known, and eight by the address
 				t.Errorf("%s: %d of 100 guesses were refused", path, refused)
 			}
-			if n := len(h.recorded) - before; n == 0 || n > 10 {
-				t.Errorf("%s: 100 guesses are %d events: %q", path, n, h.recorded[before:])
+			if n := len(h.events()) - before; n == 0 || n > 10 {
+				t.Errorf("%s: 100 guesses are %d events: %q", path, n, h.events()[before:])
 			}
 			wait(10 * time.Minute)
 			if got := b.do(http.MethodPut, "/api/v1/me/searches", "[]"); got.code != http.StatusOK {
