@@ -39,7 +39,7 @@ func (s *session) recognised(i int, h *pipeline.Holding) {
 func (s *session) retry() {
 	for i := range s.items {
 		it, o := &s.items[i], &s.outcomes[i]
-		if it.due && !it.settled && !o.deleted && o.state == known && !s.visit.trouble(it.listing).breaks() {
+		if it.due && !it.settled && !o.deleted && o.state == known && !s.troubleOf(it.listing).breaks() {
 			o.postponed = true
 		}
 		if it.fetch && !it.settled && !s.chosen { // it broke over headers, before anything was fetched
@@ -63,7 +63,7 @@ func (s *session) avoid() {
 	now := s.poller.opts.Now()
 	for i := range s.items {
 		it := &s.items[i]
-		it.trouble = s.visit.trouble(it.listing)
+		it.trouble = s.troubleOf(it.listing)
 		switch {
 		case it.settled || !it.trouble.breaks():
 		case now.Before(it.trouble.Until):

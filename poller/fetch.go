@@ -51,11 +51,16 @@ func (s *session) fetch(ctx, hard context.Context) error {
 			s.leave(numbers, err.Error())
 			return err
 		}
-		s.alone = s.troubled || s.items[s.at[numbers[0]]].unconfirmed
+		s.alone = s.troubled || s.items[s.at[numbers[0]]].single()
 		n, why := s.burst(numbers)
 		if n == 0 {
 			s.leave(numbers, why)
 			break
+		}
+		if len(s.step.pending) > 0 && s.items[s.at[numbers[0]]].trouble.breaks() { // the next answer may not come
+			if err := s.inStep(hard); err != nil {
+				return err
+			}
 		}
 		if err := s.retrieve(hard, numbers[:n]); err != nil {
 			return err
@@ -93,7 +98,8 @@ func (s *session) retrieve(hard context.Context, numbers []int) error {
 // reached waits for another session: where sessions were lost lately, what can be deleted is
 // deleted before anything is fetched, and messages whose copies are unconfirmed have
 // a session after that of the new ones. At last, in a session of its own each, come those
-// that broke earlier sessions.
+// that broke earlier sessions. Where the server wants so long a pause between logins that this session is the only one, it has all of them, in this
+// order.
 func (s *session) wanted() []int {
 	s.chosen = true
 	var fresh, unconfirmed, breakers []int
@@ -115,12 +121,20 @@ func (s *session) wanted() []int {
 		}
 	}
 	deletions, fragile := s.confirmedCount(), s.memory.fragile(s.poller.opts.Now())
+	// The least troublesome first: some were only there when it happened.
+	slices.SortStableFunc(breakers, func(a, b int) int {
+		return cmp.Compare(s.items[s.at[a]].trouble.Count, s.items[s.at[b]].trouble.Count)
+	})
 	switch {
 	case fragile && deletions > 0:
 		s.postpone(fresh, whyDeleting)
 		s.postpone(unconfirmed, "")
 		s.postpone(breakers, whyBreaking)
 		return nil
+	case s.tooLateToReturn() && len(fresh)+len(unconfirmed) > 0: // at a server that always has new mail no session would be left for the others
+		last := min(1, len(breakers))
+		s.postpone(breakers[last:], whyBreaking)
+		return slices.Concat(fresh, unconfirmed, breakers[:last])
 	case fragile && len(fresh) > 0:
 		s.postpone(unconfirmed, "")
 		unconfirmed = nil
@@ -130,10 +144,6 @@ func (s *session) wanted() []int {
 		return append(fresh, unconfirmed...)
 	case len(breakers) > 0:
 		s.troubled = true
-		// The least troublesome first: some were only there when it happened.
-		slices.SortStableFunc(breakers, func(a, b int) int {
-			return cmp.Compare(s.items[s.at[a]].trouble.Count, s.items[s.at[b]].trouble.Count)
-		})
 		s.postpone(breakers[1:], whyBreaking)
 		return breakers[:1]
 	}
@@ -201,7 +211,7 @@ func (s *session) burst(numbers []int) (n int, why string) {
 	var size int64
 	for n < min(most, len(numbers)) {
 		listed := max(s.items[s.at[numbers[n]]].listing.Size, 0)
-		if n > 0 && (listed > burstBytes-size || s.items[s.at[numbers[n]]].unconfirmed) { // not size+listed: servers claim absurd sizes
+		if n > 0 && (listed > burstBytes-size || s.items[s.at[numbers[n]]].single()) { // not size+listed: servers claim absurd sizes
 			break
 		}
 		size += listed

@@ -105,6 +105,28 @@ func (v *visit) recall(ctx context.Context) {
 		v.memory, v.forgetful = memory{}, true
 	}
 	v.recalled, _ = v.memory.encode()
+	v.memory.doubt(v.poller.opts.Now())
+}
+
+// doubt shortens what is to last longer than it ever does: it was noted by a clock that was ahead.
+func (m *memory) doubt(now time.Time) {
+	shorten := func(t *time.Time, most time.Duration) {
+		if limit := now.Add(most).UTC().Round(0); t.After(limit) {
+			*t = limit
+		}
+	}
+	shorten(&m.SingleUntil, spareMixedUp)
+	shorten(&m.NoTOPUntil, distrustTOP)
+	shorten(&m.NoAPOPUntil, spareAPOP)
+	shorten(&m.Window.Until, pause(m.Window.Count))
+	for key, t := range m.Troubles {
+		if t.Oversize != "" {
+			shorten(&t.Until, oversizeFor)
+		} else {
+			shorten(&t.Until, pause(t.Count-patientTries))
+		}
+		m.Troubles[key] = t
+	}
 }
 
 // remember puts the memory into the report if it has changed.
@@ -226,9 +248,6 @@ func pause(failures int) time.Duration {
 
 // trouble returns what is known of a listed message, nil if nothing is.
 func (v *visit) trouble(l pipeline.Listing) *trouble {
-	if l.UIDL == "" || len(v.memory.Troubles) == 0 {
-		return nil
-	}
 	if t, ok := v.memory.Troubles[troubleKey(v.mailbox.Name, l)]; ok {
 		return &t
 	}
@@ -238,12 +257,19 @@ func (v *visit) trouble(l pipeline.Listing) *trouble {
 // breaks reports whether the message broke a session lately.
 func (t *trouble) breaks() bool { return t != nil && t.Count > 0 }
 
-// noteTrouble remembers what a message did. One without a UIDL cannot be
-// recognised.
-func (v *visit) noteTrouble(l pipeline.Listing, change func(*trouble)) {
-	if l.UIDL == "" {
-		return
+// named reports whether the listing names one message: without a UIDL the size does, if no other has it.
+func (s *session) named(l pipeline.Listing) bool { return l.UIDL != "" || s.times[l] == 1 }
+
+// troubleOf is trouble for a message that the session lists.
+func (s *session) troubleOf(l pipeline.Listing) *trouble {
+	if !s.named(l) {
+		return nil
 	}
+	return s.visit.trouble(l)
+}
+
+// noteTrouble remembers what a message did.
+func (v *visit) noteTrouble(l pipeline.Listing, change func(*trouble)) {
 	m := &v.memory
 	if m.Troubles == nil {
 		m.Troubles = map[string]trouble{}
@@ -279,6 +305,9 @@ func (v *visit) brokeAt(l pipeline.Listing, at int64) {
 
 // tooLargeFor remembers a message that is larger than LIST said.
 func (v *visit) tooLargeFor(l pipeline.Listing, why string, limit int64) {
+	if l.UIDL == "" { // the size that is listed is wrong: it tells nothing apart
+		return
+	}
 	v.noteTrouble(l, func(t *trouble) {
 		t.Oversize, t.Limit, t.Until = why, limit, time.Time{}
 		if limit == 0 {
@@ -301,7 +330,7 @@ func (v *visit) oversize(t *trouble) string {
 
 // forgive forgets what a message did: it came through.
 func (v *visit) forgive(l pipeline.Listing) {
-	if len(v.memory.Troubles) > 0 && l.UIDL != "" {
+	if len(v.memory.Troubles) > 0 {
 		delete(v.memory.Troubles, troubleKey(v.mailbox.Name, l))
 	}
 }

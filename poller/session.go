@@ -32,16 +32,17 @@ type session struct {
 	taker    taker
 	listed   bool
 	items    []item
-	outcomes []outcome   // of items
-	at       map[int]int // message number -> index of items
-	asked    bool        // something was RETRed
-	taken    int         // messages published
-	cut      bool        // work was left for another session
-	later    bool        // of messages that have to be fetched alone
-	alone    bool        // messages are fetched one by one, each followed by NOOP
-	troubled bool        // and this is the only one, because it broke earlier sessions
-	chosen   bool        // what is to be fetched
-	advanced bool        // another session may get further
+	outcomes []outcome                // of items
+	at       map[int]int              // message number -> index of items
+	times    map[pipeline.Listing]int // how many items have it
+	asked    bool                     // something was RETRed
+	taken    int                      // messages published
+	cut      bool                     // work was left for another session
+	later    bool                     // of messages that have to be fetched alone
+	alone    bool                     // messages are fetched one by one, each followed by NOOP
+	troubled bool                     // and this is the only one, because it broke earlier sessions
+	chosen   bool                     // what is to be fetched
+	advanced bool                     // another session may get further
 	step     step
 	// reconfirmed counts messages that stay and are fetched for the sake of their confirmation
 	reconfirmed int
@@ -75,9 +76,12 @@ type item struct {
 	twice       bool     // and it came twice with the same bytes
 }
 
+// single reports whether the message is fetched alone.
+func (it *item) single() bool { return it.unconfirmed || it.trouble.breaks() }
+
 func newSession(v *visit, number int) *session {
 	return &session{
-		visit: v, number: number, at: map[int]int{},
+		visit: v, number: number, at: map[int]int{}, times: map[pipeline.Listing]int{},
 		sent: map[int]pipeline.Sent{}, receipts: map[int]pipeline.Receipt{}, arrived: make(chan struct{}, 1),
 	}
 }
@@ -179,6 +183,7 @@ func (s *session) list(ctx context.Context) error {
 			it.fetch, o.why = false, whyArriving
 		}
 		s.items, s.outcomes = append(s.items, it), append(s.outcomes, o)
+		s.times[it.listing]++
 	}
 	s.forgetOthers()
 	s.resume(s)

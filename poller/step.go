@@ -210,12 +210,14 @@ func (v *visit) learn(hard context.Context, s *session, err error) {
 	case s.step.quit:
 		v.memory.ended(s.step.units, now)
 	case s.listed && brokenBy(err) && hard.Err() == nil:
+		explained := s.troubled // by its one message
 		if number := s.blame(err); number > 0 {
-			if i, ok := s.at[number]; ok {
+			if i, ok := s.at[number]; ok && s.named(s.items[i].listing) {
+				explained = explained || s.items[i].trouble.breaks()
 				v.brokeAt(s.items[i].listing, s.place(number, err))
 			}
 		}
-		if !s.troubled { // its one message explains it
+		if !explained {
 			v.memory.broke(s.step.units, now)
 		}
 	}

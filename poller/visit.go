@@ -180,15 +180,11 @@ func (v *visit) absorb(s *session) {
 		return
 	}
 	v.everListed = true
-	times := map[pipeline.Listing]int{}
-	for i := range s.items {
-		times[s.items[i].listing]++
-	}
 	if v.settled == nil {
 		v.settled = map[pipeline.Listing]outcome{}
 	}
 	for _, r := range v.rest {
-		if r.postponed && r.why == whyQuit && times[r.Listing] == 0 { // the answer was lost, not QUIT
+		if r.postponed && r.why == whyQuit && s.times[r.Listing] == 0 { // the answer was lost, not QUIT
 			r.deleted = true
 			v.gone = append(v.gone, r)
 		}
@@ -201,7 +197,7 @@ func (v *visit) absorb(s *session) {
 		} else {
 			v.rest = append(v.rest, result{l, o})
 		}
-		if o.why != whyCommit && o.why != whyShort && !o.postponed && l.UIDL != "" && times[l] == 1 {
+		if o.why != whyCommit && o.why != whyShort && !o.postponed && s.times[l] == 1 {
 			v.settled[l] = o
 			s.advanced = s.advanced || !s.items[i].settled
 		}
@@ -216,7 +212,7 @@ func (v *visit) resume(s *session) {
 	again := map[pipeline.Listing]bool{}
 	for i := range s.items {
 		l := s.items[i].listing
-		if o, ok := v.settled[l]; ok && !again[l] {
+		if o, ok := v.settled[l]; ok && !again[l] && s.named(l) {
 			if o.deleted {
 				o.deleted, o.why = false, whyRestored
 				again[l] = true
