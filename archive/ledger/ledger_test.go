@@ -429,8 +429,10 @@ func TestConcurrentAppendsShareACommit(t *testing.T) {
 		defer l.queueMu.Unlock()
 		return len(l.queue) == callers-1
 	}
+	writing := make(chan struct{})
 	fsys.before = func() {
 		first.Do(func() {
+			close(writing)
 			for !queued() {
 				runtime.Gosched()
 			}
@@ -441,6 +443,9 @@ func TestConcurrentAppendsShareACommit(t *testing.T) {
 	var seen sync.Map
 	for n := range callers {
 		wg.Go(func() {
+			if n > 0 { // the others come while the first one is being written
+				<-writing
+			}
 			index, err := l.Append(context.Background(), []Event{event(n)})
 			if _, twice := seen.LoadOrStore(index, n); err != nil || twice {
 				t.Errorf("index %d, %v", index, err)
