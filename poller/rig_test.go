@@ -31,6 +31,8 @@ type rig struct {
 	bus    *pipeline.Bus
 	poller *Poller
 	clock  *clock
+
+	ready chan struct{} // closed when the rig is built: hooks wait for it
 }
 
 // clock is the poller's, which tests can set forward.
@@ -52,6 +54,7 @@ func (c *clock) advance(d time.Duration) {
 }
 
 type rigOptions struct {
+	hook     func(*rig) pop3test.Hook // makes the server's hook, which sees the rig when it is built
 	server   pop3test.Config
 	archive  archive.Options
 	dir      string // of the archive; a new one if empty
@@ -80,7 +83,15 @@ func newRig(t *testing.T, o rigOptions) *rig {
 		messages = append(messages, pop3test.Bytes([]byte(m)))
 	}
 	o.server.Mailboxes = []pop3test.Mailbox{{User: user, Password: secret, Token: token, Messages: append(messages, o.maildrop...)}}
-	r := &rig{t: t, clock: &clock{}}
+	r := &rig{t: t, clock: &clock{}, ready: make(chan struct{})}
+	defer close(r.ready)
+	if o.hook != nil {
+		hook := o.hook(r)
+		o.server.Hook = func(s *pop3test.Session, cmd pop3test.Command, normal pop3test.Answer) pop3test.Answer {
+			<-r.ready
+			return hook(s, cmd, normal)
+		}
+	}
 	var err error
 	if r.server, err = pop3test.Start(o.server); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package poller
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,28 +12,32 @@ import (
 
 // A clock that was ahead when a message broke sessions must not leave it alone until then.
 func TestPausesNotedByAClockThatWasAheadEnd(t *testing.T) {
-	var r *rig
-	broken := true
-	r = newRig(t, rigOptions{messages: mails(6), poller: idle(), server: pop3test.Config{
-		Hook: func(s *pop3test.Session, cmd pop3test.Command, normal pop3test.Answer) pop3test.Answer {
-			if !broken {
-				return nil
-			}
-			return r.at("RETR", 4, pop3test.Drop())(s, cmd, normal)
-		},
+	var healthy atomic.Bool
+	r := newRig(t, rigOptions{messages: mails(6), poller: idle(), hook: func(r *rig) pop3test.Hook {
+		return until(&healthy, r.at("RETR", 4, pop3test.Drop()))
 	}})
 	r.clock.advance(365 * day)
 	for range 5 {
 		r.pollFresh()
 	}
 	same(t, "on the server", r.onServer(), []string{mail(4)})
-	broken = false
+	healthy.Store(true)
 	r.clock.advance(-365 * day)
 	r.pollFresh()
 	r.clock.advance(8 * day)
 	r.pollUntil(2, nil)
 	if m := r.memory(); m.SingleUntil.After(r.clock.now().Add(spareMixedUp)) {
 		t.Errorf("no pipelining until %s", m.SingleUntil)
+	}
+}
+
+// until is a hook that does nothing any more once done is set.
+func until(done *atomic.Bool, hook pop3test.Hook) pop3test.Hook {
+	return func(s *pop3test.Session, cmd pop3test.Command, normal pop3test.Answer) pop3test.Answer {
+		if done.Load() {
+			return nil
+		}
+		return hook(s, cmd, normal)
 	}
 }
 
@@ -45,21 +50,19 @@ func TestOneMessageWithoutUIDLDoesNotKeepTheOthers(t *testing.T) {
 	for name, stay := range map[string]bool{"deleted": false, "never deleted": true} {
 		for _, without := range [][]string{{"PIPELINING", "UIDL"}, {"UIDL"}} {
 			t.Run(fmt.Sprint(name, " without ", without), func(t *testing.T) {
-				var r *rig
-				healthy := false
-				o := rigOptions{messages: different, poller: idle(), server: pop3test.Config{
-					Without: without,
-					Hook: func(_ *pop3test.Session, cmd pop3test.Command, _ pop3test.Answer) pop3test.Answer {
-						if cmd.Verb == "RETR" && r.messageOf(cmd) == different[4] && !healthy {
+				var healthy atomic.Bool
+				o := rigOptions{messages: different, poller: idle(), server: pop3test.Config{Without: without}, hook: func(r *rig) pop3test.Hook {
+					return until(&healthy, func(_ *pop3test.Session, cmd pop3test.Command, _ pop3test.Answer) pop3test.Answer {
+						if cmd.Verb == "RETR" && r.messageOf(cmd) == different[4] {
 							return pop3test.Drop()
 						}
 						return nil
-					},
+					})
 				}}
 				if stay {
 					o.mailbox = func(m *Mailbox) { m.Delete = DeletePolicy{Never: true} }
 				}
-				r = newRig(t, o)
+				r := newRig(t, o)
 				if stay {
 					for range 6 {
 						r.pollFresh()
@@ -69,7 +72,7 @@ func TestOneMessageWithoutUIDLDoesNotKeepTheOthers(t *testing.T) {
 				} else {
 					r.pollUntil(6, different[4:5])
 				}
-				healthy = true
+				healthy.Store(true)
 				r.clock.advance(8 * day)
 				for range 2 {
 					report := r.pollFresh()
@@ -86,21 +89,17 @@ func TestOneMessageWithoutUIDLDoesNotKeepTheOthers(t *testing.T) {
 func TestLongLoginDelayStarvesNothing(t *testing.T) {
 	for _, without := range [][]string{{"PIPELINING"}, nil} {
 		t.Run(fmt.Sprint("without ", without), func(t *testing.T) {
-			var r *rig
-			once, healthy := pop3test.Times(1, func(_ *pop3test.Session, cmd pop3test.Command, normal pop3test.Answer) pop3test.Answer {
-				if cmd.Verb == "RETR" && r.messageOf(cmd) == mail(3) {
-					return pop3test.DropAfter(100000, normal)
-				}
-				return nil
-			}), false
-			r = newRig(t, rigOptions{messages: mails(6), poller: idle(), server: pop3test.Config{
+			var healthy atomic.Bool
+			r := newRig(t, rigOptions{messages: mails(6), poller: idle(), server: pop3test.Config{
 				Without: without, Capabilities: []string{"LOGIN-DELAY 300"},
-				Hook: pop3test.Hooks(once, func(s *pop3test.Session, cmd pop3test.Command, normal pop3test.Answer) pop3test.Answer {
-					if healthy {
-						return nil
+			}, hook: func(r *rig) pop3test.Hook {
+				once := pop3test.Times(1, func(_ *pop3test.Session, cmd pop3test.Command, normal pop3test.Answer) pop3test.Answer {
+					if cmd.Verb == "RETR" && r.messageOf(cmd) == mail(3) {
+						return pop3test.DropAfter(100000, normal)
 					}
-					return r.at("RETR", 4, pop3test.Drop())(s, cmd, normal)
-				}),
+					return nil
+				})
+				return pop3test.Hooks(once, until(&healthy, r.at("RETR", 4, pop3test.Drop())))
 			}})
 			next := 100
 			poll := func() {
@@ -114,7 +113,7 @@ func TestLongLoginDelayStarvesNothing(t *testing.T) {
 				poll()
 			}
 			same(t, "on the server", r.onServer(), []string{mail(4), mail(next - 1)})
-			healthy = true
+			healthy.Store(true)
 			r.clock.advance(8 * day)
 			for range 3 {
 				poll()

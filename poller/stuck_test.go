@@ -134,18 +134,13 @@ func TestOneMessageDoesNotKeepTheOthers(t *testing.T) {
 	} {
 		for _, without := range [][]string{{"PIPELINING"}, nil} {
 			t.Run(fmt.Sprint(name, " without ", without), func(t *testing.T) {
-				var r *rig
 				first := pop3test.Times(1, drop("QUIT", "")) // so that TOP is sent
-				r = newRig(t, rigOptions{messages: mails(10), poller: idle(), server: pop3test.Config{
-					Without: without,
-					Hook: func(s *pop3test.Session, cmd pop3test.Command, normal pop3test.Answer) pop3test.Answer {
-						if fault.verb == "TOP" {
-							if answer := first(s, cmd, normal); answer != nil {
-								return answer
-							}
-						}
-						return r.at(fault.verb, 4, fault.answer)(s, cmd, normal)
-					},
+				r := newRig(t, rigOptions{messages: mails(10), poller: idle(), server: pop3test.Config{Without: without}, hook: func(r *rig) pop3test.Hook {
+					at := r.at(fault.verb, 4, fault.answer)
+					if fault.verb == "TOP" {
+						return pop3test.Hooks(first, at)
+					}
+					return at
 				}})
 				rest := []string{mail(4)}
 				if fault.verb == "TOP" {

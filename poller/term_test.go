@@ -18,22 +18,20 @@ func TestNothingIsDeletedOnceAnotherCopyHasTakenOver(t *testing.T) {
 	}
 	clone := holder("clone")
 	clone.TakeOver = func(_ context.Context, above int64, _ string) (int64, error) { return above + 1, nil }
-	var r *rig
-	takeOver := sync.OnceFunc(func() {
-		tenure, err := r.bus.Serve(t.Context(), clone)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		t.Cleanup(func() { r.check(tenure.Release(context.Background())) })
-	})
-	r = newRig(t, rigOptions{
-		messages: mails(3), holder: holder("original"),
-		server: hooked(pop3test.On("DELE", "", func(_ *pop3test.Session, normal pop3test.Answer) pop3test.Answer {
+	r := newRig(t, rigOptions{messages: mails(3), holder: holder("original"), hook: func(r *rig) pop3test.Hook {
+		takeOver := sync.OnceFunc(func() {
+			tenure, err := r.bus.Serve(t.Context(), clone)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			t.Cleanup(func() { r.check(tenure.Release(context.Background())) })
+		})
+		return pop3test.On("DELE", "", func(_ *pop3test.Session, normal pop3test.Answer) pop3test.Answer {
 			takeOver()
 			return normal
-		})),
-	})
+		})
+	}})
 	report := r.poll()
 	if report.Archived != 3 || report.Deleted != 0 || report.KeptWhy[whyTerm] != 3 || !strings.Contains(report.Error, "clone") {
 		t.Errorf("report %+v", report)
