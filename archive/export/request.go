@@ -17,7 +17,7 @@ type Request struct {
 	OnePerThread   bool   `json:"one_per_thread,omitempty"`
 	SplitBytes     int64  `json:"split_bytes,omitempty"`
 	AttachmentText bool   `json:"attachments_text,omitempty"`
-	TimeZone       string `json:"time_zone"`
+	TimeZone       string `json:"time_zone,omitempty"`
 	BatesPrefix    string `json:"bates_prefix,omitempty"`
 	BatesStart     int64  `json:"bates_start,omitempty"`
 	MboxName       string `json:"mbox_name,omitempty"`

@@ -206,7 +206,7 @@ func TestSettingsOfASessionReachTheServer(t *testing.T) {
 		return fmt.Sprintf("  - { name: %s, host: 127.0.0.1, port: %d, tls: none, username: u, password_file: password%s }\n", name, server.Port(), keys)
 	}
 	s := newSite(t, "mailboxes:\n"+box("auto", "")+box("forced", ", auth: login, utf8: off")+
-		box("proxied", `, proxy: "http://127.0.0.1:1"`)+box("locked", `, proxy: { url: "http://127.0.0.1:1", username: p, password_file: none }`))
+		box("proxied", `, allow_plaintext: true, proxy: "http://127.0.0.1:1"`)+box("locked", `, allow_plaintext: true, proxy: { url: "http://127.0.0.1:1", username: p, password_file: none }`))
 	expectAll(t, s.ok("mailbox", "test", "auto"), "by SCRAM-SHA-256")
 	auto := strings.Join(rec.Commands(), "\n")
 	expectAll(t, auto, ": UTF8")
