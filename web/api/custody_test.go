@@ -109,7 +109,11 @@ func TestNothingIsShownThatTheLedgerCannotTake(t *testing.T) {
 		if _, err := look(t.Context()); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if after := size(t, store); after != before+1 {
+		most := before + 1
+		if name == "export" {
+			most++ // its seal, which may come when the answer was read
+		}
+		if after := size(t, store); after <= before || after > most {
 			t.Errorf("%s: %d events, before %d", name, after, before)
 		}
 	}

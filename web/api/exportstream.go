@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/postkeep/postkeep/archive"
 	"github.com/postkeep/postkeep/archive/export"
@@ -209,10 +211,34 @@ func (e *exporting) streamed(ctx context.Context, m *runMessage, fn func(export.
 	if err != nil || stored == nil {
 		return err
 	}
-	body, err := stored.Open(ctx)
+	opened, err := stored.Open(ctx)
 	if err != nil {
 		return err
 	}
+	body := &sharedBody{body: opened}
 	m.Body = body
 	return joinClose(fn(m.Message), body)
+}
+
+// sharedBody is a body that may be closed while another goroutine reads it, as when the client has gone.
+type sharedBody struct {
+	mu     sync.Mutex
+	body   io.ReadCloser // guarded by mu
+	closed bool          // guarded by mu
+}
+
+func (b *sharedBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, fs.ErrClosed
+	}
+	return b.body.Read(p)
+}
+
+func (b *sharedBody) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	return b.body.Close()
 }
