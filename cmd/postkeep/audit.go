@@ -79,7 +79,7 @@ func (a *app) tellPartial(ctx context.Context, c *api.Client) error {
 	if err != nil || st.Archive.Outside == "" {
 		return err
 	}
-	_, err = fmt.Fprintf(a.stderr, "postkeep: this trail is partial: %s, and what is done here is noted in files beside the temporary ones (postkeep-trail-*.jsonl)\n",
+	_, err = fmt.Fprintf(a.stderr, "postkeep: this trail is partial: %s, and what is done here is recorded in postkeep-trail-*.jsonl in the temporary directory\n",
 		printable(st.Archive.Outside))
 	return err
 }
